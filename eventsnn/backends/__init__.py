@@ -1,0 +1,219 @@
+"""The seam between what is computed and the machine that computes it.
+
+A :class:`Backend` is one value with a handful of whole-loop kernels; its docstrings are the kernels' contract.
+Every implementation gives the same bits: float32 potentials are summed one spike after another in canonical
+order, for any batch size and any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, Reward, Update, weights_shape
+from eventsnn.events import Events
+
+__all__ = ["Backend", "Geometry", "LeakTable", "Neurons", "Reward", "Update", "get"]
+
+NAMES = ("cpu", "reference")
+
+
+class Backend(ABC):
+    """An array module and the kernels that layers, networks and training are written with.
+
+    The public methods check dtypes, shapes and layout once; the private ones of each implementation compute.
+    Weights cross the seam through :meth:`pack` and :meth:`unpack`: a backend holds them in the layout and
+    memory that its kernels want.
+    """
+
+    name: str
+    xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
+
+    @abstractmethod
+    def pack(self, weights: np.ndarray) -> Any:
+        """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout."""
+
+    @abstractmethod
+    def unpack(self, packed: Any) -> np.ndarray:
+        """Return packed weights as a new host array, float32 of shape (maps, channels, kernel h, kernel w)."""
+
+    def conv(self, events: Events, packed: Any, neurons: Neurons) -> Events:
+        """Run integrate-and-fire neurons with at most one spike each over every sample.
+
+        Spikes are taken in canonical order. At each time of a sample that has spikes: the potential of every
+        neuron whose receptive field holds one first decays by ``leak.factor(t - t_last)``, where ``t_last`` is the
+        last such time of that neuron (no decay before its first); then every spike adds its weight
+        ``w[f, c, y - oy * stride + pad, x - ox * stride + pad]``, one after another; after all of that time, a
+        neuron that has not fired does so if its potential is strictly above its map's threshold. Infinite
+        thresholds: neurons whose potential after the whole stimulus (decayed to ``duration - 1``) is above 0
+        fire at ``duration - 1``.
+
+        Parameters
+        ----------
+        events : Events
+            Input, grid (C, H, W).
+        packed : object
+            From :meth:`pack`, for weights of shape (F, C, *neurons.geometry.kernel).
+        neurons : Neurons
+            Geometry, thresholds and leak.
+
+        Returns
+        -------
+        Events
+            Grid (F, OH, OW), with ``potential`` set; duration, unit and labels of the input.
+
+        Raises
+        ------
+        ValueError
+            If the weights do not fit the events' channels or the neurons' kernel or maps.
+        """
+        self._check_conv(events, packed, neurons)
+        return self._conv(events, packed, neurons)
+
+    @abstractmethod
+    def _conv(self, events: Events, packed: Any, neurons: Neurons) -> Events: ...
+
+    @abstractmethod
+    def pool(self, events: Events, geometry: Geometry) -> Events:
+        """Let each pooled neuron (c, oy, ox) fire once, at the earliest spike of map ``c`` in its window.
+
+        The result has grid (C, OH, OW) without potentials; duration, unit and labels of the input.
+        """
+
+    @abstractmethod
+    def pointwise(self, events: Events) -> Events:
+        """Keep at each position only one spike of all maps.
+
+        The earliest stays; at equal time the one with the larger potential (all equal where
+        ``events.potential`` is None); at equal potential the lowest map's.
+        """
+
+    @abstractmethod
+    def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
+        """Choose up to ``k`` winners of every sample.
+
+        Repeatedly, among the spikes that are not excluded: the earliest, then the larger potential (equal where
+        ``events.potential`` is None), then the lowest flat index ``(f * H + y) * W + x``. A winner excludes its
+        whole map and, if ``radius > 0``, every map within ``|dy| <= radius, |dx| <= radius``.
+
+        Returns
+        -------
+        ndarray of int64, shape (n_samples, k, 4)
+            ``(map, y, x, time)`` of each winner in the order of choice; -1 where there is none.
+        """
+
+    def learn(
+        self,
+        events: Events,
+        order: np.ndarray,
+        packed: Any,
+        neurons: Neurons,
+        update: Update,
+        reward: Reward | None = None,
+    ) -> np.ndarray:
+        """Present samples one after another and change ``packed`` in place after each: online and exact.
+
+        For each sample: run the neurons as :meth:`conv` does; the maps with ``update.active[f]`` false do not
+        fire; then :meth:`pointwise` if ``update.pointwise``; then :meth:`winners` with ``update.k`` and
+        ``update.radius``; then for each winner ``(f, y, x, t)`` every weight ``w`` of map ``f`` changes once, in
+        float32::
+
+            a = plus[f] if its input has a spike at a time <= t else minus[f]
+            w = w + a * ((w - lower) * (upper - w))    with the stabilizer, else   w = w + a
+            w = min(max(w, lower), upper)
+
+        A synapse whose input lies in the padding has no spike. Nothing after the last winner is looked at.
+
+        Parameters
+        ----------
+        events : Events
+            Input samples, grid (C, H, W).
+        order : ndarray of int64, shape (n,)
+            The samples to present, in this order; an index may come again.
+        packed : object
+            Weights from :meth:`pack`, changed in place.
+        neurons : Neurons
+            Geometry, thresholds and leak.
+        update : Update
+            Competition and plasticity. With ``reward``: what a correct decision does.
+        reward : Reward, optional
+            Reward-modulated learning. The decision is ``reward.classes[f]`` of the first winner: if it equals
+            the sample's label, ``update`` applies, otherwise ``reward.punish``; without a winner nothing
+            changes.
+
+        Returns
+        -------
+        ndarray of int64, shape (n, k, 4)
+            The winners of each presentation, as :meth:`winners` gives them.
+
+        Raises
+        ------
+        ValueError
+            If weights, order or labels do not fit.
+        """
+        self._check_conv(events, packed, neurons)
+        _check_learn(events, order, neurons, update, reward)
+        return self._learn(events, order, packed, neurons, update, reward)
+
+    @abstractmethod
+    def _learn(
+        self,
+        events: Events,
+        order: np.ndarray,
+        packed: Any,
+        neurons: Neurons,
+        update: Update,
+        reward: Reward | None,
+    ) -> np.ndarray: ...
+
+    @abstractmethod
+    def _packed_shape(self, packed: Any) -> tuple[int, int, int, int]: ...
+
+    def _check_conv(self, events: Events, packed: Any, neurons: Neurons) -> None:
+        expected = weights_shape(neurons, events.shape[0])
+        found = self._packed_shape(packed)
+        if found != expected:
+            raise ValueError(f"weights expects shape (maps, channels, kernel) = {expected}, got {found}")
+        neurons.geometry.output(*events.shape[1:])
+
+
+def _check_learn(events: Events, order: np.ndarray, neurons: Neurons, update: Update, reward: Reward | None) -> None:
+    if not isinstance(order, np.ndarray) or order.dtype != np.int64 or order.ndim != 1:
+        raise TypeError(f"order expects a 1-D array of int64, got {getattr(order, 'dtype', type(order))}")
+    if len(order) and not 0 <= order.min() <= order.max() < len(events):
+        raise ValueError(f"order expects indices of {len(events)} samples, got {order.min()} to {order.max()}")
+    maps = len(neurons.threshold)
+    updates = [update] if reward is None else [update, reward.punish]
+    for u in updates:
+        if len(u.plus) != maps:
+            raise ValueError(f"the update has rates for {len(u.plus)} maps, the layer has {maps}")
+    if reward is not None:
+        if events.labels is None:
+            raise ValueError("reward-modulated learning expects events with labels, got none")
+        if len(reward.classes) != maps:
+            raise ValueError(f"reward.classes has {len(reward.classes)} entries, the layer has {maps} maps")
+
+
+@cache
+def get(name: str | None = None) -> Backend:
+    """Return a backend by name, by default the one that ``EVENTSNN_BACKEND`` names, else ``"cpu"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no backend of that name.
+    """
+    wanted = name or os.environ.get("EVENTSNN_BACKEND") or "cpu"
+    if wanted == "reference":
+        from eventsnn.backends.reference import ReferenceBackend
+
+        return ReferenceBackend()
+    if wanted == "cpu":
+        from eventsnn.backends.cpu import CpuBackend
+
+        return CpuBackend()
+    raise ValueError(f"backend expects one of {', '.join(NAMES)}, got {wanted!r}")

@@ -1,0 +1,162 @@
+"""What the kernels are told: geometry, thresholds, leak, competition and plasticity, as plain values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Window of a convolution or pooling: kernel, stride and padding, each ``(vertical, horizontal)``."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+
+    def output(self, height: int, width: int) -> tuple[int, int]:
+        """Return the output grid ``(OH, OW)``, floor division as in a usual cross-correlation.
+
+        Raises
+        ------
+        ValueError
+            If the kernel does not fit into the padded grid.
+        """
+        sizes = []
+        for size, k, s, p in zip((height, width), self.kernel, self.stride, self.padding, strict=True):
+            if size + 2 * p < k:
+                raise ValueError(f"kernel {self.kernel} does not fit into {height}x{width} padded by {self.padding}")
+            sizes.append((size + 2 * p - k) // s + 1)
+        return sizes[0], sizes[1]
+
+
+@dataclass(frozen=True, eq=False)
+class LeakTable:
+    """Decay ``exp(-dt / tau)`` as two float32 tables, the same bits on every machine.
+
+    ``exp(-(a * m + b) / tau) = coarse[a] * fine[b]`` with ``m = len(fine)``; beyond the tables the decay is 0.
+
+    Parameters
+    ----------
+    tau : float
+        Time constant in the unit of the events' times.
+    """
+
+    tau: float
+    coarse: np.ndarray = field(init=False)
+    fine: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.tau) and self.tau > 0):
+            raise ValueError(f"leak expects a positive time constant, got {self.tau}")
+        vanishes = math.ceil(104 * self.tau)  # exp(-104) is below half of the smallest float32
+        m = math.isqrt(vanishes) + 1
+        coarse = np.exp(-np.arange(vanishes // m + 1) * m / self.tau).astype(np.float32)
+        object.__setattr__(self, "coarse", coarse)
+        object.__setattr__(self, "fine", np.exp(-np.arange(m) / self.tau).astype(np.float32))
+
+    def factor(self, dt: int) -> np.float32:
+        """Return the decay over ``dt >= 0`` time units."""
+        a, b = divmod(int(dt), len(self.fine))
+        return self.coarse[a] * self.fine[b] if a < len(self.coarse) else np.float32(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """The neurons of a convolutional layer.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Receptive fields.
+    threshold : ndarray of float32, shape (maps,)
+        Firing threshold of each map, at least 0; all finite or all infinite.
+    leak : LeakTable, optional
+        Decay of the potential between arrivals.
+    """
+
+    geometry: Geometry
+    threshold: np.ndarray
+    leak: LeakTable | None = None
+
+    def __post_init__(self) -> None:
+        threshold = self.threshold
+        if not isinstance(threshold, np.ndarray) or threshold.dtype != np.float32 or threshold.ndim != 1:
+            raise TypeError(f"threshold expects a 1-D float32 array, got {threshold!r}")
+        if np.isnan(threshold).any() or (threshold < 0).any():
+            raise ValueError(f"threshold expects values of 0 or more, got {threshold.min()}")
+        if np.isinf(threshold).any() and not np.isinf(threshold).all():
+            raise ValueError("threshold expects all maps finite or all infinite, got a mixture")
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the neurons fire at the end of the stimulus (infinite threshold)."""
+        return bool(np.isinf(self.threshold[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Update:
+    """Who wins, and how the winners' weights change; see :meth:`Backend.learn`.
+
+    Parameters
+    ----------
+    plus, minus : ndarray of float32, shape (maps,)
+        Change of causal and of the other synapses.
+    lower, upper : float
+        Bounds of the weights.
+    stabilizer : bool
+        Scale changes by ``(w - lower) * (upper - w)``.
+    k, radius : int
+        Number of winners per sample and radius of their inhibition.
+    pointwise : bool
+        Whether pointwise inhibition comes before the competition.
+    active : ndarray of bool, shape (maps,), optional
+        Maps that may fire (feature inhibition, dropout); default all.
+    """
+
+    plus: np.ndarray
+    minus: np.ndarray
+    lower: float = 0.0
+    upper: float = 1.0
+    stabilizer: bool = True
+    k: int = 1
+    radius: int = 0
+    pointwise: bool = False
+    active: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("plus", "minus"):
+            rates = getattr(self, name)
+            if not isinstance(rates, np.ndarray) or rates.dtype != np.float32 or rates.ndim != 1:
+                raise TypeError(f"{name} expects a 1-D float32 array, got {rates!r}")
+        if len(self.plus) != len(self.minus):
+            raise ValueError(f"plus has {len(self.plus)} rates, minus has {len(self.minus)}")
+        if not self.lower < self.upper:
+            raise ValueError(f"bounds expects lower < upper, got {self.lower} and {self.upper}")
+        if self.k < 1 or self.radius < 0:
+            raise ValueError(f"competition expects k >= 1 and radius >= 0, got {self.k} and {self.radius}")
+        if self.active is not None and (self.active.dtype != bool or len(self.active) != len(self.plus)):
+            raise ValueError(f"active expects {len(self.plus)} booleans, got {self.active!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Reward:
+    """Reward modulation: which class each map stands for, and what a wrong decision does.
+
+    Parameters
+    ----------
+    classes : ndarray of int64, shape (maps,)
+        Class that a winner of this map decides for.
+    punish : Update
+        Plasticity after a wrong decision; its competition fields are not used.
+    """
+
+    classes: np.ndarray
+    punish: Update
+
+
+def weights_shape(neurons: Neurons, channels: int) -> tuple[int, int, int, int]:
+    """Return (maps, channels, kernel height, kernel width)."""
+    return len(neurons.threshold), channels, *neurons.geometry.kernel

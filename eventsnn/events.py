@@ -1,0 +1,508 @@
+"""Events: a batch of stimuli as sorted spikes, the one thing that flows through eventsnn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Shape = tuple[int, int, int]
+TimeUnit = Literal["bin", "us"]
+
+_DTYPES = {"time": np.int64, "channel": np.uint16, "y": np.uint16, "x": np.uint16, "offsets": np.int64}
+_ALIASES = {
+    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
+    "x": ("x", "xs", "x_pos"),
+    "y": ("y", "ys", "y_pos"),
+    "p": ("p", "ps", "pol", "polarity", "on", "c", "channel"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """A batch of samples, each a set of spikes on a grid, in canonical order.
+
+    The spikes of sample ``i`` are ``offsets[i]:offsets[i + 1]`` of every column, sorted by
+    ``(time, channel, y, x)``. Spikes with equal time are simultaneous. Construction validates; use
+    :meth:`from_columns` to sort first.
+
+    Parameters
+    ----------
+    time : ndarray of int64, shape (n_events,)
+        Bin index or microseconds since the start of the sample, ``0 <= time < duration``.
+    channel, y, x : ndarray of uint16, shape (n_events,)
+        Map (or polarity), row and column.
+    offsets : ndarray of int64, shape (n_samples + 1,)
+        Where each sample starts; ``offsets[0] == 0`` and ``offsets[-1] == n_events``.
+    shape : tuple of int
+        Grid ``(channels, height, width)``.
+    duration : int, optional
+        Length of every stimulus in time units: ``bins`` for binned data. A layer with an infinite threshold
+        fires at ``duration - 1``. Default: one past the latest time.
+    unit : {"bin", "us"}
+        What ``time`` counts.
+    labels : ndarray of int64, shape (n_samples,), optional
+        Class of each sample.
+    potential : ndarray of float32, shape (n_events,), optional
+        Membrane potential of the neuron at the moment of its spike, as convolution layers give it.
+
+    Raises
+    ------
+    TypeError
+        If a column has the wrong dtype or is not one-dimensional.
+    ValueError
+        If lengths or offsets do not fit, a spike lies outside the grid or the duration, or the order is not
+        canonical; the message says what was found where.
+    """
+
+    time: np.ndarray
+    channel: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    offsets: np.ndarray
+    shape: Shape
+    duration: int = -1
+    unit: TimeUnit = "bin"
+    labels: np.ndarray | None = None
+    potential: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", check_shape(self.shape))
+        _check_columns(self)
+        if self.duration == -1:
+            last = int(self.time.max()) + 1 if len(self.time) else 1
+            object.__setattr__(self, "duration", last)
+        _check_values(self)
+
+    # Construction
+
+    @classmethod
+    def unchecked(cls, **fields: Any) -> Events:
+        """Build without validation, for kernels whose output is canonical by construction."""
+        events = object.__new__(cls)
+        for name, value in ({"unit": "bin", "labels": None, "potential": None} | fields).items():
+            object.__setattr__(events, name, value)
+        return events
+
+    @classmethod
+    def empty(cls, shape: Shape, n_samples: int = 0, **fields: Any) -> Events:
+        """Return ``n_samples`` samples without a spike."""
+        columns: dict[str, Any] = {name: np.empty(0, _DTYPES[name]) for name in ("time", "channel", "y", "x")}
+        return cls(**columns, offsets=np.zeros(n_samples + 1, np.int64), shape=shape, **fields)
+
+    @classmethod
+    def from_columns(
+        cls,
+        time: Any,
+        channel: Any,
+        y: Any,
+        x: Any,
+        *,
+        shape: Shape,
+        offsets: Any = None,
+        **fields: Any,
+    ) -> Events:
+        """Sort columns of any integer dtype into canonical order, sample by sample.
+
+        Parameters
+        ----------
+        time, channel, y, x : array_like of integers, shape (n_events,)
+            In any order within a sample.
+        shape : tuple of int
+            Grid ``(channels, height, width)``.
+        offsets : array_like of int, shape (n_samples + 1,), optional
+            Default: everything is one sample.
+        **fields
+            ``duration``, ``unit``, ``labels`` and ``potential`` of :class:`Events`; ``potential`` is sorted along.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As :class:`Events`; floats are refused, because their unit would be a guess.
+        """
+        columns = {"time": time, "channel": channel, "y": y, "x": x}
+        arrays = {name: _as_integers(name, value) for name, value in columns.items()}
+        n_events = len(arrays["time"])
+        bounds = np.array([0, n_events], np.int64) if offsets is None else _as_integers("offsets", offsets)
+        bounds = bounds.astype(np.int64)
+        for name, array in arrays.items():
+            if len(array) != n_events:
+                raise ValueError(f"column {name!r} has {len(array)} entries, column 'time' has {n_events}")
+        _check_offsets(bounds, n_events)
+        _check_grid(arrays, check_shape(shape))
+        sample = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+        order = np.lexsort((arrays["x"], arrays["y"], arrays["channel"], arrays["time"], sample))
+        if fields.get("potential") is not None:
+            fields["potential"] = np.asarray(fields["potential"], np.float32)[order]
+        cast: dict[str, Any] = {name: array[order].astype(_DTYPES[name]) for name, array in arrays.items()}
+        return cls(**cast, offsets=bounds, shape=shape, **fields)
+
+    @classmethod
+    def from_structured(
+        cls, arrays: np.ndarray | Sequence[np.ndarray], *, shape: Shape, unit: TimeUnit = "us", **fields: Any
+    ) -> Events:
+        """Take structured arrays with fields ``x, y, t, p``, one per sample, as camera libraries give them.
+
+        Usual aliases of the field names (``ts``, ``timestamp``, ``polarity``, ...) are understood. Polarity
+        becomes the channel; ``-1/+1`` and booleans become ``0/1``.
+
+        Parameters
+        ----------
+        arrays : structured ndarray or sequence of them
+            Integer times; order within an array does not matter.
+        shape : tuple of int
+            Grid ``(polarities, height, width)``.
+        unit : {"us", "bin"}
+            What ``t`` counts.
+
+        Raises
+        ------
+        TypeError
+            If a field is missing or times are not integers.
+        """
+        parts = [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
+        columns: dict[str, list[np.ndarray]] = {"t": [], "p": [], "y": [], "x": []}
+        for part in parts:
+            for name, values in columns.items():
+                values.append(_field(part, name))
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
+        t, p, y, x = (np.concatenate(v) if v else np.empty(0, np.int64) for v in columns.values())
+        return cls.from_columns(t, p, y, x, shape=shape, offsets=offsets, unit=unit, **fields)
+
+    @classmethod
+    def from_latency(cls, latency: Any, **fields: Any) -> Events:
+        """Take first-spike latency maps; ``-1`` means that the neuron never fires.
+
+        Parameters
+        ----------
+        latency : array_like of integers, shape (n_samples, C, H, W) or (C, H, W)
+            Times in the unit of the result.
+        """
+        maps = _as_integers("latency", latency)
+        if maps.ndim == 3:
+            maps = maps[None]
+        if maps.ndim != 4:
+            raise ValueError(f"latency expects shape (n_samples, C, H, W) or (C, H, W), got {maps.shape}")
+        if maps.size and maps.min() < -1:
+            raise ValueError(f"latency expects times >= 0 or -1 for never, found {maps.min()}")
+        sample, channel, y, x = np.nonzero(maps >= 0)
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(maps)))])
+        time = maps[sample, channel, y, x]
+        return cls.from_columns(time, channel, y, x, shape=maps.shape[1:], offsets=offsets, **fields)
+
+    @classmethod
+    def from_waves(cls, waves: Any, **fields: Any) -> Events:
+        """Take cumulative dense spike waves, as SpykeTorch uses: 1 from the first spike's bin onwards.
+
+        Parameters
+        ----------
+        waves : array_like, shape (T, C, H, W) or (n_samples, T, C, H, W)
+            Zeros and ones that never fall along ``T``.
+
+        Raises
+        ------
+        ValueError
+            If the values are not 0 and 1, or a wave falls back to 0.
+        """
+        dense = np.asarray(waves)
+        if dense.ndim == 4:
+            dense = dense[None]
+        if dense.ndim != 5:
+            raise ValueError(f"waves expects shape (T, C, H, W) or (n_samples, T, C, H, W), got {dense.shape}")
+        if not np.isin(dense, (0, 1)).all():
+            raise ValueError("waves expects only zeros and ones")
+        fired = dense.astype(bool)
+        if (fired[:, :-1] & ~fired[:, 1:]).any():
+            where = tuple(int(i[0]) for i in np.nonzero(fired[:, :-1] & ~fired[:, 1:]))
+            raise ValueError(f"waves must be cumulative, but one falls to 0 after (sample, t, c, y, x) = {where}")
+        bins = fired.shape[1]
+        latency = bins - fired.sum(axis=1, dtype=np.int64)
+        return cls.from_latency(np.where(latency == bins, -1, latency), **({"duration": bins} | fields))
+
+    # Conversion
+
+    def to_latency(self) -> np.ndarray:
+        """Return first-spike latency maps, int64 of shape (n_samples, C, H, W); ``-1`` where no spike is.
+
+        Raises
+        ------
+        ValueError
+            If a pixel fires more than once in a sample; :meth:`first_spikes` drops the later ones.
+        """
+        latency = np.full((len(self), *self.shape), -1, np.int64)
+        where = (self.sample_index(), self.channel, self.y, self.x)
+        latency[where] = self.time
+        if (latency >= 0).sum() != len(self.time):
+            raise ValueError("latency maps hold one spike per pixel, but a pixel fires again; see first_spikes()")
+        return latency
+
+    def to_waves(self) -> np.ndarray:
+        """Return cumulative dense waves, uint8 of shape (n_samples, duration, C, H, W).
+
+        This allocates the dense time axis that the rest of the package avoids; meant for other programs.
+
+        Raises
+        ------
+        ValueError
+            If a pixel fires more than once in a sample.
+        """
+        latency = self.to_latency()[:, None]
+        steps = np.arange(self.duration).reshape(1, -1, 1, 1, 1)
+        return ((latency >= 0) & (latency <= steps)).astype(np.uint8)
+
+    def to_structured(self) -> list[np.ndarray]:
+        """Return one structured array per sample with fields ``x, y, t, p`` (uint16, uint16, int64, uint16)."""
+        whole = np.empty(len(self.time), [("x", "u2"), ("y", "u2"), ("t", "i8"), ("p", "u2")])
+        whole["x"], whole["y"], whole["t"], whole["p"] = self.x, self.y, self.time, self.channel
+        return np.split(whole, self.offsets[1:-1]) if len(self) else []
+
+    # Access
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Events:
+        """Return the samples at an index, a slice, a list of indices or a boolean mask, as a batch."""
+        if isinstance(index, slice) and index.step in (None, 1):
+            start, stop, _ = index.indices(len(self))
+            return self._contiguous(start, max(start, stop))
+        positions = np.arange(len(self))[index]
+        if positions.ndim == 0:
+            return self._contiguous(int(positions), int(positions) + 1)
+        starts, counts = self.offsets[positions], np.diff(self.offsets)[positions]
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        take = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts)
+        return self._take(take, offsets, None if self.labels is None else self.labels[positions])
+
+    def _contiguous(self, start: int, stop: int) -> Events:
+        low, high = int(self.offsets[start]), int(self.offsets[stop])
+        labels = None if self.labels is None else self.labels[start:stop]
+        return self._take(slice(low, high), self.offsets[start : stop + 1] - low, labels)
+
+    def _take(self, index: Any, offsets: np.ndarray, labels: np.ndarray | None) -> Events:
+        columns = {name: getattr(self, name)[index] for name in ("time", "channel", "y", "x")}
+        potential = None if self.potential is None else self.potential[index]
+        return Events.unchecked(
+            **columns,
+            offsets=offsets,
+            shape=self.shape,
+            duration=self.duration,
+            unit=self.unit,
+            labels=labels,
+            potential=potential,
+        )
+
+    def where(self, keep: np.ndarray) -> Events:
+        """Return the batch with only the spikes whose entry of the boolean ``keep`` (n_events,) is true."""
+        kept = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
+        return self._take(keep, kept[self.offsets], self.labels)
+
+    def first_spikes(self) -> Events:
+        """Return the batch with only the first spike of every pixel and channel."""
+        channels, height, width = self.shape
+        site = (self.channel.astype(np.int64) * height + self.y) * width + self.x
+        key = self.sample_index() * (channels * height * width) + site
+        first = np.zeros(len(key), bool)
+        first[np.unique(key, return_index=True)[1]] = True
+        return self.where(first)
+
+    def with_labels(self, labels: Any) -> Events:
+        """Return the same spikes with one integer label per sample.
+
+        Raises
+        ------
+        ValueError
+            If the number of labels is not the number of samples.
+        """
+        return replace_fields(self, labels=_check_labels(np.asarray(labels), len(self)))
+
+    def sample_index(self) -> np.ndarray:
+        """Return the sample that each spike belongs to, int64 of shape (n_events,)."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    @property
+    def n_events(self) -> int:
+        """Number of spikes in the whole batch."""
+        return len(self.time)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the columns and offsets."""
+        arrays = [getattr(self, n) for n in ("time", "channel", "y", "x", "offsets", "labels", "potential")]
+        return sum(a.nbytes for a in arrays if a is not None)
+
+    def density(self) -> np.ndarray:
+        """Return spikes per neuron of each sample, float64 of shape (n_samples,)."""
+        return np.diff(self.offsets) / np.prod(self.shape, dtype=np.int64)
+
+    def equals(self, other: Events) -> bool:
+        """Tell whether two batches hold the same spikes, bit for bit (labels and potentials included)."""
+        if (self.shape, self.duration, self.unit) != (other.shape, other.duration, other.unit):
+            return False
+        names = ("time", "channel", "y", "x", "offsets", "labels", "potential")
+        return all(_same(getattr(self, n), getattr(other, n)) for n in names)
+
+    def __repr__(self) -> str:
+        """Return samples, spikes, grid and duration in one line."""
+        return (
+            f"Events({len(self)} samples, {self.n_events} spikes, shape={self.shape}, "
+            f"duration={self.duration} {self.unit})"
+        )
+
+
+def concatenate(batches: Iterable[Events]) -> Events:
+    """Join batches one after another.
+
+    Labels and potentials are kept if every batch has them; the duration is the longest one's.
+
+    Raises
+    ------
+    ValueError
+        If there is no batch, or grids or units differ.
+    """
+    parts = list(batches)
+    if not parts:
+        raise ValueError("concatenate expects at least one batch, got none")
+    first = parts[0]
+    for number, part in enumerate(parts):
+        if (part.shape, part.unit) != (first.shape, first.unit):
+            raise ValueError(
+                f"batch {number} has shape {part.shape} and unit {part.unit!r}, "
+                f"batch 0 has {first.shape} and {first.unit!r}"
+            )
+    counts = np.concatenate([np.diff(p.offsets) for p in parts])
+    joined: dict[str, Any] = {}
+    for name in ("time", "channel", "y", "x", "labels", "potential"):
+        arrays = [getattr(p, name) for p in parts]
+        joined[name] = None if any(a is None for a in arrays) else np.concatenate(arrays)
+    return Events.unchecked(
+        **joined,
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        shape=first.shape,
+        duration=max(p.duration for p in parts),
+        unit=first.unit,
+    )
+
+
+def replace_fields(events: Events, **fields: Any) -> Events:
+    """Return ``events`` with some fields replaced, unchecked (``dataclasses.replace`` validates again)."""
+    return Events.unchecked(**({name: getattr(events, name) for name in events.__dataclass_fields__} | fields))
+
+
+def check_shape(shape: Any) -> Shape:
+    """Return a grid as three positive integers up to 65536, or say what is wrong with it."""
+    try:
+        channels, height, width = (int(n) for n in shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"shape expects (channels, height, width), got {shape!r}") from None
+    if not all(1 <= n <= 65536 for n in (channels, height, width)):
+        raise ValueError(f"shape expects three sizes from 1 to 65536, got {shape!r}")
+    return channels, height, width
+
+
+def _check_columns(events: Events) -> None:
+    for name, dtype in _DTYPES.items():
+        array = getattr(events, name)
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+            found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"column {name!r} expects a 1-D array of {np.dtype(dtype)}, got {found}")
+    for name in ("channel", "y", "x", "potential"):
+        array = getattr(events, name)
+        if array is not None and len(array) != len(events.time):
+            raise ValueError(f"column {name!r} has {len(array)} entries, column 'time' has {len(events.time)}")
+    if events.potential is not None and events.potential.dtype != np.float32:
+        raise TypeError(f"column 'potential' expects float32, got {events.potential.dtype}")
+    if events.unit not in ("bin", "us"):
+        raise ValueError(f"unit expects 'bin' or 'us', got {events.unit!r}")
+    _check_offsets(events.offsets, len(events.time))
+    if events.labels is not None:
+        _check_labels(events.labels, len(events.offsets) - 1)
+
+
+def _check_offsets(offsets: np.ndarray, n_events: int) -> None:
+    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != n_events:
+        ends = f"{offsets[0]} and {offsets[-1]}" if len(offsets) else "no entries"
+        raise ValueError(f"offsets expects to start at 0 and end at the {n_events} events, got {ends}")
+    falls = np.flatnonzero(np.diff(offsets) < 0)
+    if len(falls):
+        i = int(falls[0])
+        raise ValueError(f"offsets must not fall, but entry {i + 1} is {offsets[i + 1]} after {offsets[i]}")
+
+
+def _check_labels(labels: np.ndarray, n_samples: int) -> np.ndarray:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"labels expects a 1-D array of integers, got {labels.dtype} of shape {labels.shape}")
+    if len(labels) != n_samples:
+        raise ValueError(f"labels expects one entry for each of {n_samples} samples, got {len(labels)}")
+    return labels.astype(np.int64, copy=False)
+
+
+def _check_values(events: Events) -> None:
+    columns = {name: getattr(events, name) for name in ("time", "channel", "y", "x")}
+    _check_grid(columns, events.shape)
+    if len(events.time) and events.time.max() >= events.duration:
+        i = int(events.time.argmax())
+        raise ValueError(f"event {i} has time {events.time[i]}, outside the duration {events.duration}")
+    if events.duration < 1:
+        raise ValueError(f"duration expects at least 1, got {events.duration}")
+    _check_order(events)
+
+
+def _check_grid(columns: dict[str, np.ndarray], shape: Shape) -> None:
+    limits = dict(zip(("channel", "y", "x"), shape, strict=True))
+    for name in ("time", "channel", "y", "x"):
+        values = columns[name]
+        bad = values < 0
+        if name in limits:
+            bad |= values >= limits[name]
+        if bad.any():
+            i = int(np.flatnonzero(bad)[0])
+            wanted = f"0 to {limits[name] - 1}" if name in limits else "0 or more"
+            raise ValueError(f"event {i} has {name} {values[i]}, expected {wanted} (grid {shape})")
+
+
+def _check_order(events: Events) -> None:
+    _, height, width = events.shape
+    site = (events.channel.astype(np.int64) * height + events.y) * width + events.x
+    earlier = events.time[1:] < events.time[:-1]
+    earlier |= (events.time[1:] == events.time[:-1]) & (site[1:] < site[:-1])
+    starts = events.offsets[1:-1]
+    earlier[starts[(starts > 0) & (starts < len(events.time))] - 1] = False
+    if earlier.any():
+        i = int(np.flatnonzero(earlier)[0])
+        pair = [tuple(int(c[j]) for c in (events.time, events.channel, events.y, events.x)) for j in (i, i + 1)]
+        raise ValueError(
+            f"events must be sorted by (time, channel, y, x), but event {i + 1} {pair[1]} follows {pair[0]}; "
+            "from_columns() sorts"
+        )
+
+
+def _as_integers(name: str, values: Any) -> np.ndarray:
+    array = np.asarray(values)
+    if array.size == 0:
+        return array.astype(np.int64)
+    if array.dtype == bool:
+        return array.astype(np.uint8)
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{name} expects integers, got {array.dtype}; convert to bins or microseconds first")
+    if array.dtype == np.uint64:
+        return array.astype(np.int64)
+    return array
+
+
+def _field(array: np.ndarray, name: str) -> np.ndarray:
+    present = array.dtype.names or ()
+    found = next((alias for alias in _ALIASES[name] if alias in present), None)
+    if found is None:
+        raise TypeError(f"structured events need a field {name!r}, found {list(present) or array.dtype}")
+    values = _as_integers(found, array[found])
+    return (values > 0).astype(np.uint16) if name == "p" and values.size and values.min() < 0 else values
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.dtype == b.dtype and np.array_equal(a, b)
