@@ -1,0 +1,207 @@
+"""The CPU backend: Numba loops over whole batches, samples spread over threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eventsnn.backends import Backend, Geometry, Neurons, Reward, Update
+from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
+from eventsnn.backends.cpu._conv import Cells, conv_samples
+from eventsnn.backends.cpu._emit import Output
+from eventsnn.backends.cpu._fields import Columns, Sizes
+from eventsnn.backends.cpu._learn import Contest, Rates, learn_samples
+from eventsnn.backends.cpu._simd import LANES
+from eventsnn.events import Events
+
+_TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Weights as blocks of LANES maps: ``blocks[b, ((c * KH + ky) * KW + kx) * LANES + lane]``, padded with 0."""
+
+    blocks: np.ndarray
+    shape: tuple[int, int, int, int]
+
+
+class CpuBackend(Backend):
+    """Numba kernels over NumPy arrays.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads that share a batch; default ``EVENTSNN_THREADS``, else the CPUs this process may use.
+        Results do not depend on it.
+    """
+
+    name = "cpu"
+    xp = np
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads or default_threads()
+
+    def pack(self, weights: np.ndarray) -> Packed:
+        """See :meth:`Backend.pack`."""
+        maps = len(weights)
+        rows = weights.reshape(maps, -1).T
+        n_blocks = -(-maps // LANES)
+        padded = np.zeros((len(rows), n_blocks * LANES), np.float32)
+        padded[:, :maps] = rows
+        blocks = padded.reshape(len(rows), n_blocks, LANES).transpose(1, 0, 2).reshape(n_blocks, -1)
+        return Packed(np.ascontiguousarray(blocks), weights.shape)
+
+    def unpack(self, packed: Packed) -> np.ndarray:
+        """See :meth:`Backend.unpack`."""
+        n_blocks = len(packed.blocks)
+        rows = packed.blocks.reshape(n_blocks, -1, LANES).transpose(1, 0, 2).reshape(-1, n_blocks * LANES)
+        return np.ascontiguousarray(rows[:, : packed.shape[0]].T).reshape(packed.shape)
+
+    def _packed_shape(self, packed: Packed) -> tuple[int, int, int, int]:
+        return packed.shape
+
+    def _conv(self, events: Events, packed: Packed, neurons: Neurons) -> Events:
+        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+        cells = _cells(neurons, events.duration)
+        columns = _columns(events)
+
+        def task(first: int, last: int) -> tuple[Output, np.ndarray]:
+            return conv_samples(columns, events.offsets, first, last, packed.blocks, sizes, cells)
+
+        return self._spread(task, events, (sizes.maps, sizes.oh, sizes.ow), with_potential=True)
+
+    def pool(self, events: Events, geometry: Geometry) -> Events:
+        """See :meth:`Backend.pool`."""
+        sizes = _sizes(events, geometry, events.shape[0])
+        columns = _columns(events)
+
+        def task(first: int, last: int) -> tuple[Output, np.ndarray]:
+            return pool_samples(columns, events.offsets, first, last, sizes)
+
+        return self._spread(task, events, (sizes.channels, sizes.oh, sizes.ow), with_potential=False)
+
+    def pointwise(self, events: Events) -> Events:
+        """See :meth:`Backend.pointwise`."""
+        keep = pointwise_keep(_columns(events), _potential(events), events.offsets, *events.shape[1:])
+        return events.where(keep)
+
+    def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
+        """See :meth:`Backend.winners`."""
+        return choose_winners(_columns(events), _potential(events), events.offsets, k, radius, events.shape[0])
+
+    def _learn(
+        self,
+        events: Events,
+        order: np.ndarray,
+        packed: Packed,
+        neurons: Neurons,
+        update: Update,
+        reward: Reward | None,
+    ) -> np.ndarray:
+        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+        cells = _cells(neurons, events.duration, update.active)
+        contest = Contest(update.k, update.radius, update.pointwise)
+        rates = _rates([update, update if reward is None else reward.punish])
+        nobody = np.empty(0, np.int64)
+        labels = nobody if events.labels is None else events.labels
+        classes = nobody if reward is None else reward.classes
+        return learn_samples(
+            _columns(events), events.offsets, order, labels, classes, packed.blocks, sizes, cells, contest, rates
+        )
+
+    def _spread(
+        self,
+        task: Callable[[int, int], tuple[Output, np.ndarray]],
+        events: Events,
+        shape: tuple[int, int, int],
+        with_potential: bool,
+    ) -> Events:
+        """Run a task over ranges of samples of about equally many events, and join what comes out in order."""
+        bounds = _split(events.offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)
+        ranges = list(zip(bounds[:-1], bounds[1:], strict=True))
+        if len(ranges) == 1:
+            parts = [task(*ranges[0])]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                parts = list(pool.map(lambda r: task(*r), ranges))
+        counts = np.concatenate([counts for _, counts in parts])
+        used = [int(counts.sum()) for _, counts in parts]
+        columns = {
+            name: np.concatenate([getattr(output, name)[:n] for (output, _), n in zip(parts, used, strict=True)])
+            for name in Output._fields
+            if with_potential or name != "potential"
+        }
+        return Events.unchecked(
+            **columns,
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            shape=shape,
+            duration=events.duration,
+            unit=events.unit,
+            labels=events.labels,
+        )
+
+
+def default_threads() -> int:
+    """Return ``EVENTSNN_THREADS``, else the number of CPUs this process may use.
+
+    Raises
+    ------
+    ValueError
+        If ``EVENTSNN_THREADS`` is not a positive integer.
+    """
+    wanted = os.environ.get("EVENTSNN_THREADS")
+    if wanted is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not wanted.isdigit() or int(wanted) < 1:
+        raise ValueError(f"EVENTSNN_THREADS expects a positive integer, got {wanted!r}")
+    return int(wanted)
+
+
+def _split(offsets: np.ndarray, n_parts: int) -> list[int]:
+    """Return bounds of at most ``n_parts`` ranges of samples that hold about equally many events each."""
+    n_samples = len(offsets) - 1
+    targets = np.linspace(0, offsets[-1], n_parts + 1)[1:-1]
+    inner = np.searchsorted(offsets, targets).clip(0, n_samples)
+    return [0, *sorted(set(inner.tolist()) - {0, n_samples}), n_samples]
+
+
+def _columns(events: Events) -> Columns:
+    return Columns(events.time, events.channel, events.y, events.x)
+
+
+def _potential(events: Events) -> np.ndarray:
+    return np.empty(0, np.float32) if events.potential is None else events.potential
+
+
+def _sizes(events: Events, geometry: Geometry, maps: int) -> Sizes:
+    channels, height, width = events.shape
+    output = geometry.output(height, width)
+    return Sizes(channels, height, width, *geometry.kernel, *geometry.stride, *geometry.padding, *output, maps)
+
+
+def _cells(neurons: Neurons, duration: int, active: np.ndarray | None = None) -> Cells:
+    maps = len(neurons.threshold)
+    limit = np.full(-(-maps // LANES) * LANES, np.inf, np.float32)
+    limit[:maps] = 0 if neurons.at_end else neurons.threshold
+    if active is not None:
+        limit[:maps][~active] = np.inf
+    nothing = np.empty(0, np.float32)
+    tables: tuple[Any, Any] = (nothing, nothing)
+    if neurons.leak is not None:
+        tables = (neurons.leak.coarse, neurons.leak.fine)
+    return Cells(limit, neurons.at_end, duration - 1, *tables)
+
+
+def _rates(pairs: list[Update]) -> Rates:
+    return Rates(
+        np.stack([u.plus for u in pairs]),
+        np.stack([u.minus for u in pairs]),
+        np.array([u.lower for u in pairs], np.float32),
+        np.array([u.upper for u in pairs], np.float32),
+        np.array([u.stabilizer for u in pairs], np.bool_),
+    )

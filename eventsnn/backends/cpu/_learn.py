@@ -1,0 +1,298 @@
+"""Online learning: samples one after another, each only as far as its winners need it."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+from numba import njit
+
+from eventsnn.backends.cpu._conv import ALL, block_quiet, decay, leak_factor, settle
+from eventsnn.backends.cpu._fields import collect, longest, make_fields, make_windows, most_entries, reserve
+from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
+
+#: who wins: number, radius, pointwise inhibition before
+Contest = namedtuple("Contest", "k radius pointwise")
+#: how weights change; row 0 of the rates: the usual (or reward) pair, row 1: the punishing pair
+Rates = namedtuple("Rates", "plus minus lower upper stabilizer")
+#: one sample's neurons, by position ``p`` (and block ``b``). ``done[p]``: spikes already added to the potentials;
+#: ``ripe[p]``: a spike listed at this index or later may make a neuron fire; ``last[p]``: time of the latest arrival
+State = namedtuple("State", "potential alive done ripe last touched best_map best_potential blocked won")
+#: neurons that fired at the present time
+Candidates = namedtuple("Candidates", "map position potential")
+_NEVER = np.int64(1) << 60
+
+
+@njit(cache=True, nogil=True)
+def _make_state(positions, blocks, maps):
+    return State(
+        np.zeros(positions * blocks * LANES, np.float32),
+        np.zeros(positions * blocks, np.int64),
+        np.zeros(positions, np.int64),
+        np.zeros(positions, np.int64),
+        np.zeros(positions, np.int64),
+        np.zeros(positions, np.int64),
+        np.zeros(positions, np.int64),
+        np.zeros(positions, np.float32),
+        np.zeros(positions, np.bool_),
+        np.zeros(maps, np.bool_),
+    )
+
+
+@njit(cache=True, nogil=True)
+def _make_candidates(capacity):
+    return Candidates(np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.float32))
+
+
+@njit(cache=True, nogil=True)
+def _reset(state, fields, quiet):
+    for p in range(len(fields.cursor)):
+        state.done[p] = fields.start[p]
+        state.ripe[p] = fields.start[p] + quiet
+    state.alive[:] = ALL
+    state.blocked[:] = False
+    state.won[:] = False
+
+
+@njit(cache=True, nogil=True)
+def _arrive(columns, e, end, sizes, windows, fields, state):
+    """List the spikes that share the time of spike ``e``; return the next spike and the number of ``touched``."""
+    time, n = columns.time[e], 0
+    while e < end and columns.time[e] == time:
+        y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
+        row = (np.int64(columns.channel[e]) * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
+        for oy in range(windows.y_low[y], windows.y_high[y]):
+            for ox in range(windows.x_low[x], windows.x_high[x]):
+                p = oy * sizes.ow + ox
+                k = fields.cursor[p]
+                fields.rows[k] = row - oy * sizes.sh * sizes.kw - ox * sizes.sw
+                fields.cursor[p] = k + 1
+                if k >= state.ripe[p]:
+                    state.ripe[p] = _NEVER
+                    state.touched[n] = p
+                    n += 1
+        e += 1
+    return e, n
+
+
+@njit(cache=True, nogil=True)
+def _fire(weights, n_touched, time, pointwise, cells, fields, state, candidates):
+    """Bring the touched positions up to date and collect who fires now; return the number of candidates."""
+    n = 0
+    state.best_map[:n_touched] = -1
+    state.best_potential[:n_touched] = -np.inf
+    for b in range(len(weights)):
+        for i in range(n_touched):
+            hits = _advance(weights, b, state.touched[i], time, cells, fields, state)
+            n = _claim(hits, b, i, len(weights), pointwise, state, candidates, n)
+    for i in range(n_touched):
+        p = state.touched[i]
+        state.done[p] = fields.cursor[p]
+        state.last[p] = time
+        state.ripe[p] = 0
+        if pointwise and state.best_map[i] >= 0:
+            candidates.map[n], candidates.position[n] = state.best_map[i], p
+            candidates.potential[n] = state.best_potential[i]
+            state.ripe[p] = _NEVER  # one map fired here, so no other will
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _advance(weights, b, p, time, cells, fields, state):
+    """Add what arrived at a position since it was last looked at; return who is above the limit."""
+    at = (p * len(weights) + b) * LANES
+    if state.done[p] == fields.start[p]:
+        state.potential[at : at + LANES] = 0
+    elif len(cells.fine) > 0:
+        decay(state.potential, at, leak_factor(cells, time - state.last[p]))
+    base = b * weights.shape[1]
+    begin, end = state.done[p], fields.cursor[p]
+    return advance(weights.ravel(), base, fields.rows, begin, end, state.potential, at, cells.limit, b * LANES)
+
+
+@njit(cache=True, nogil=True)
+def _claim(hits, b, i, n_blocks, pointwise, state, candidates, n):
+    """Take the neurons of a mask as candidates, or only the best of the position; return the new number."""
+    p = state.touched[i]
+    if not pointwise:
+        hits &= state.alive[p * n_blocks + b]
+        state.alive[p * n_blocks + b] ^= hits
+    while hits != 0:
+        lane = lowest_bit(hits)
+        hits &= hits - 1
+        value = state.potential[(p * n_blocks + b) * LANES + lane]
+        if not pointwise:
+            candidates.map[n], candidates.position[n], candidates.potential[n] = b * LANES + lane, p, value
+            n += 1
+        elif value > state.best_potential[i]:
+            state.best_map[i], state.best_potential[i] = b * LANES + lane, value
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _settle(weights, pointwise, cells, fields, times, state, candidates):
+    """Collect who fires at the end of the stimulus; return the number of candidates."""
+    n = 0
+    positions = len(fields.cursor)
+    for p in range(positions):
+        state.touched[p] = p
+    state.best_map[:] = -1
+    state.best_potential[:] = -np.inf
+    for b in range(len(weights)):
+        for p in range(positions):
+            at = (p * len(weights) + b) * LANES
+            hits = settle(weights, b, p, cells, fields, times, state.potential[at : at + LANES])
+            n = _claim(hits, b, p, len(weights), pointwise, state, candidates, n)
+    for p in range(positions):
+        if pointwise and state.best_map[p] >= 0:
+            candidates.map[n], candidates.position[n] = state.best_map[p], p
+            candidates.potential[n] = state.best_potential[p]
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _largest(weights, bound, cells, fields, times, potential, candidates):
+    """Collect the one neuron with the largest potential at the end of the stimulus; return 1, or 0 if none is above 0.
+
+    A position whose every spike, at the weight ``bound``, would stay below the best so far is left out.
+    """
+    positions = len(fields.cursor)
+    start = 0
+    for p in range(positions):
+        if fields.cursor[p] - fields.start[p] > fields.cursor[start] - fields.start[start]:
+            start = p
+    best, best_map, best_position = np.float32(0), -1, -1
+    for b in range(len(weights)):
+        for i in range(positions):
+            p = start if i == 0 else (i - 1 if i <= start else i)
+            spikes = fields.cursor[p] - fields.start[p]
+            if spikes * bound * (1 + spikes * 1.2e-7) < best:
+                continue
+            hits = settle(weights, b, p, cells, fields, times, potential)
+            while hits != 0:
+                lane = lowest_bit(hits)
+                hits &= hits - 1
+                f, value = b * LANES + lane, potential[lane]
+                lower = f * positions + p < best_map * positions + best_position
+                if value > best or (value == best and lower):
+                    best, best_map, best_position = value, f, p
+    if best_map < 0:
+        return 0
+    candidates.map[0], candidates.position[0], candidates.potential[0] = best_map, best_position, best
+    return 1
+
+
+@njit(cache=True, nogil=True)
+def _choose(candidates, n, time, contest, sizes, fields, state, winners, causal, found):
+    """Take winners from those who fired at one time; return how many there are now."""
+    positions = sizes.oh * sizes.ow
+    while found < contest.k:
+        best = -1
+        for i in range(n):
+            if state.won[candidates.map[i]] or state.blocked[candidates.position[i]]:
+                continue
+            if best < 0 or _beats(candidates, i, best, positions):
+                best = i
+        if best < 0:
+            break
+        f, p = candidates.map[best], candidates.position[best]
+        winners[found, 0], winners[found, 1], winners[found, 2] = f, p // sizes.ow, p % sizes.ow
+        winners[found, 3] = time
+        causal[found] = fields.cursor[p]
+        state.won[f] = True
+        _block(p, contest.radius, sizes, state)
+        found += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _beats(candidates, i, j, positions):
+    """Tell whether candidate ``i`` wins over ``j`` of the same time."""
+    if candidates.potential[i] != candidates.potential[j]:
+        return candidates.potential[i] > candidates.potential[j]
+    flat_i = candidates.map[i] * positions + candidates.position[i]
+    return flat_i < candidates.map[j] * positions + candidates.position[j]
+
+
+@njit(cache=True, nogil=True)
+def _block(p, radius, sizes, state):
+    """Exclude the neighbourhood of a winner in every map."""
+    if radius == 0:
+        return
+    oy, ox = p // sizes.ow, p % sizes.ow
+    for y in range(max(0, oy - radius), min(sizes.oh, oy + radius + 1)):
+        for x in range(max(0, ox - radius), min(sizes.ow, ox + radius + 1)):
+            state.blocked[y * sizes.ow + x] = True
+            state.ripe[y * sizes.ow + x] = _NEVER
+
+
+@njit(cache=True, nogil=True)
+def _change(weights, f, fields, begin, end, mark, stamp, rates, pair):
+    """Change every weight of map ``f``; the causal synapses are ``fields.rows[begin:end]``."""
+    b, lane = f // LANES, f % LANES
+    for k in range(begin, end):
+        mark[fields.rows[k]] = stamp
+    for row in range(len(mark)):
+        w = weights[b, row * LANES + lane]
+        a = rates.plus[pair, f] if mark[row] == stamp else rates.minus[pair, f]
+        if rates.stabilizer[pair]:
+            w = w + a * ((w - rates.lower[pair]) * (rates.upper[pair] - w))
+        else:
+            w = w + a
+        weights[b, row * LANES + lane] = min(max(w, rates.lower[pair]), rates.upper[pair])
+
+
+@njit(cache=True, nogil=True)
+def _present(columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, scratch, winners, causal):
+    """Run one sample until its winners are known; return their number."""
+    fields, state, candidates, times = scratch
+    found = 0
+    if cells.at_end:
+        n_times = collect(columns, begin, end, sizes, windows, fields, times)
+        _reset(state, fields, quiet)
+        if contest.k == 1:
+            n = _largest(weights, bound, cells, fields, times[:n_times], state.potential[:LANES], candidates)
+        else:
+            n = _settle(weights, contest.pointwise, cells, fields, times[:n_times], state, candidates)
+        return _choose(candidates, n, cells.end, contest, sizes, fields, state, winners, causal, found)
+    reserve(columns, begin, end, sizes, windows, fields)
+    _reset(state, fields, quiet)
+    e = begin
+    while e < end and found < contest.k:
+        time = columns.time[e]
+        e, n_touched = _arrive(columns, e, end, sizes, windows, fields, state)
+        n = _fire(weights, n_touched, time, contest.pointwise, cells, fields, state, candidates)
+        found = _choose(candidates, n, time, contest, sizes, fields, state, winners, causal, found)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def learn_samples(columns, offsets, order, labels, classes, weights, sizes, cells, contest, rates):
+    """Present the samples of ``order``; return their winners. Without ``classes`` rewards play no part."""
+    windows = make_windows(sizes)
+    positions, n_rows = sizes.oh * sizes.ow, weights.shape[1] // LANES
+    fields = make_fields(sizes, most_entries(columns, offsets, order, windows))
+    crowd = positions if contest.pointwise or (cells.at_end and contest.k == 1) else positions * len(weights) * LANES
+    times = np.empty(longest(offsets, order) + 1, np.int64)
+    scratch = (fields, _make_state(positions, len(weights), len(weights) * LANES), _make_candidates(crowd), times)
+    bound = max(weights.max(), rates.upper.max())
+    quiet = block_quiet(weights, cells, bound).min()
+    mark = np.full(n_rows, -1, np.int64)
+    winners = np.full((len(order), contest.k, 4), -1, np.int64)
+    causal = np.empty(contest.k, np.int64)
+    for i in range(len(order)):
+        s = order[i]
+        found = _present(
+            columns, offsets[s], offsets[s + 1], weights, quiet, np.float64(bound), sizes, windows, cells, contest,
+            scratch, winners[i], causal,
+        )  # fmt: skip
+        pair = 0
+        if found > 0 and len(classes) > 0 and classes[winners[i, 0, 0]] != labels[s]:
+            pair = 1
+        for j in range(found):
+            p = winners[i, j, 1] * sizes.ow + winners[i, j, 2]
+            stamp = i * contest.k + j
+            _change(weights, winners[i, j, 0], fields, fields.start[p], causal[j], mark, stamp, rates, pair)
+    return winners
