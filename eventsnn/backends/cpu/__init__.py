@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ class CpuBackend(Backend):
     ) -> Events:
         """Run a task over ranges of samples of about equally many events, and join what comes out in order."""
         bounds = _split(events.offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)
-        ranges = list(zip(bounds[:-1], bounds[1:], strict=True))
+        ranges = list(pairwise(bounds))
         if len(ranges) == 1:
             parts = [task(*ranges[0])]
         else:

@@ -57,9 +57,9 @@ def pointwise_keep(columns, potential, offsets, height, width):
         for e in range(offsets[s], offsets[s + 1]):
             p = np.int64(columns.y[e]) * width + columns.x[e]
             rival = best[p]
-            if rival < offsets[s]:  # nobody, or a spike of an earlier sample
-                best[p] = e
-            elif len(potential) > 0 and columns.time[e] == columns.time[rival] and potential[e] > potential[rival]:
+            none = rival < offsets[s]  # or a spike of an earlier sample
+            tie = len(potential) > 0 and not none and columns.time[e] == columns.time[rival]
+            if none or (tie and potential[e] > potential[rival]):
                 best[p] = e
         for e in range(offsets[s], offsets[s + 1]):
             keep[e] = best[np.int64(columns.y[e]) * width + columns.x[e]] == e

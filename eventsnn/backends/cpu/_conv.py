@@ -9,7 +9,7 @@ from numba import njit
 
 from eventsnn.backends.cpu._emit import emit, grown, make_output, make_pending, make_sites
 from eventsnn.backends.cpu._fields import collect, longest, make_fields, make_windows, most_entries
-from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
+from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit, seek
 
 #: ``limit`` (blocks * LANES): thresholds, or 0 if neurons fire ``at_end``; inf for maps that may not fire and
 #: where there is no map. ``end``: last time of the stimulus. ``coarse``, ``fine``: leak tables, empty without a leak
@@ -67,31 +67,46 @@ def decay(potential, at, factor):
 
 
 @njit(cache=True, nogil=True)
-def _fire(weights, b, p, quiet, cells, fields, times, potential, sites, pending, n):
+def _same_time(fields, e, end):
+    """Return the index after the last listed spike that is simultaneous with spike ``e - 1``."""
+    while e < end and fields.group[e] == fields.group[e - 1]:
+        e += 1
+    return e
+
+
+@njit(cache=True, nogil=True)
+def _fire(weights, b, p, cells, fields, sites, potential, pending, n):
     """Run one block of maps at one position through a sample; append its spikes to ``pending``, return their number.
 
-    The first ``quiet`` spikes cannot make any map fire, so they are added without a test.
+    Whoever is above its threshold after the last spike of a time was so right after that spike, so it is enough
+    to look closely where somebody crosses.
     """
-    begin, end = fields.start[p], fields.cursor[p]
-    if end - begin <= quiet:
-        return n
-    e = begin + quiet
-    while e > begin and fields.group[e - 1] == fields.group[e]:
-        e -= 1
-    base = b * weights.shape[1]
-    potential[:] = 0
-    advance(weights.ravel(), base, fields.rows, begin, e, potential, 0, cells.limit, b * LANES)
-    alive = np.int64(ALL)
+    flat, base, rows, limit, edge = weights.ravel(), b * weights.shape[1], fields.rows, cells.limit, b * LANES
+    e, end, alive = fields.start[p], fields.cursor[p], np.int64(ALL)
+    fresh = True
     while e < end and alive != 0:
-        group = np.int64(fields.group[e])
-        stop = e + 1
-        while stop < end and fields.group[stop] == group:
-            stop += 1
-        if len(cells.fine) > 0 and e > begin:
-            decay(potential, 0, leak_factor(cells, times[group] - times[fields.group[e - 1]]))
-        hits = advance(weights.ravel(), base, fields.rows, e, stop, potential, 0, cells.limit, b * LANES) & alive
+        crossed = seek(flat, base, rows, potential, 0, limit, edge, fresh, e, end, alive)
+        fresh = False
+        e = _same_time(fields, crossed, end)
+        hits = alive & advance(flat, base, rows, potential, 0, limit, edge, fresh, crossed, e)
         alive ^= hits
-        n = _append(hits, group, b, p, potential, sites, pending, n)
+        n = _append(hits, np.int64(fields.group[e - 1]), b, p, potential, sites, pending, n)
+    return n
+
+
+@njit(cache=True, nogil=True)
+def _fire_leaky(weights, b, p, cells, fields, times, sites, potential, pending, n):
+    """Like :func:`_fire`, for potentials that decay between arrivals."""
+    flat, base, rows, limit, edge = weights.ravel(), b * weights.shape[1], fields.rows, cells.limit, b * LANES
+    begin, end, alive = fields.start[p], fields.cursor[p], np.int64(ALL)
+    e = begin
+    while e < end and alive != 0:
+        if e > begin:
+            decay(potential, 0, leak_factor(cells, times[fields.group[e]] - times[fields.group[e - 1]]))
+        stop = _same_time(fields, e + 1, end)
+        hits = alive & advance(flat, base, rows, potential, 0, limit, edge, e == begin, e, stop)
+        alive ^= hits
+        n = _append(hits, np.int64(fields.group[e]), b, p, potential, sites, pending, n)
         e = stop
     return n
 
@@ -112,23 +127,19 @@ def _append(hits, group, b, p, potential, sites, pending, n):
 def settle(weights, b, p, cells, fields, times, potential):
     """Put the potentials at the end of the stimulus into ``potential``; return the mask of those above the limit."""
     begin, end = fields.start[p], fields.cursor[p]
-    base = b * weights.shape[1]
-    flat = weights.ravel()
-    potential[:] = 0
+    flat, base, rows, limit, edge = weights.ravel(), b * weights.shape[1], fields.rows, cells.limit, b * LANES
     if len(cells.fine) == 0:
-        return advance(flat, base, fields.rows, begin, end, potential, 0, cells.limit, b * LANES)
+        return advance(flat, base, rows, potential, 0, limit, edge, True, begin, end)
     e = begin
     while e < end:
-        stop = e + 1
-        while stop < end and fields.group[stop] == fields.group[e]:
-            stop += 1
         if e > begin:
             decay(potential, 0, leak_factor(cells, times[fields.group[e]] - times[fields.group[e - 1]]))
-        advance(flat, base, fields.rows, e, stop, potential, 0, cells.limit, b * LANES)
+        stop = _same_time(fields, e + 1, end)
+        advance(flat, base, rows, potential, 0, limit, edge, e == begin, e, stop)
         e = stop
     if end > begin:
         decay(potential, 0, leak_factor(cells, cells.end - times[fields.group[end - 1]]))
-    return advance(flat, base, fields.rows, end, end, potential, 0, cells.limit, b * LANES)
+    return advance(flat, base, rows, potential, 0, limit, edge, end == begin, end, end)
 
 
 @njit(cache=True, nogil=True)
@@ -140,8 +151,10 @@ def _sample(weights, quiet, cells, fields, times, n_times, sites, potential, pen
             if cells.at_end:
                 hits = settle(weights, b, p, cells, fields, times, potential)
                 n = _append(hits, n_times, b, p, potential, sites, pending, n)
-            else:
-                n = _fire(weights, b, p, quiet[b], cells, fields, times, potential, sites, pending, n)
+            elif len(cells.fine) > 0:
+                n = _fire_leaky(weights, b, p, cells, fields, times, sites, potential, pending, n)
+            elif fields.cursor[p] - fields.start[p] > quiet[b]:  # fewer spikes cannot make any of these maps fire
+                n = _fire(weights, b, p, cells, fields, sites, potential, pending, n)
     return n
 
 

@@ -102,13 +102,11 @@ def _fire(weights, n_touched, time, pointwise, cells, fields, state, candidates)
 def _advance(weights, b, p, time, cells, fields, state):
     """Add what arrived at a position since it was last looked at; return who is above the limit."""
     at = (p * len(weights) + b) * LANES
-    if state.done[p] == fields.start[p]:
-        state.potential[at : at + LANES] = 0
-    elif len(cells.fine) > 0:
+    fresh = state.done[p] == fields.start[p]
+    if len(cells.fine) > 0 and not fresh:
         decay(state.potential, at, leak_factor(cells, time - state.last[p]))
-    base = b * weights.shape[1]
-    begin, end = state.done[p], fields.cursor[p]
-    return advance(weights.ravel(), base, fields.rows, begin, end, state.potential, at, cells.limit, b * LANES)
+    flat, base, begin, end = weights.ravel(), b * weights.shape[1], state.done[p], fields.cursor[p]
+    return advance(flat, base, fields.rows, state.potential, at, cells.limit, b * LANES, fresh, begin, end)
 
 
 @njit(cache=True, nogil=True)
@@ -238,9 +236,8 @@ def _change(weights, f, fields, begin, end, mark, stamp, rates, pair):
         w = weights[b, row * LANES + lane]
         a = rates.plus[pair, f] if mark[row] == stamp else rates.minus[pair, f]
         if rates.stabilizer[pair]:
-            w = w + a * ((w - rates.lower[pair]) * (rates.upper[pair] - w))
-        else:
-            w = w + a
+            a = a * ((w - rates.lower[pair]) * (rates.upper[pair] - w))
+        w = w + a
         weights[b, row * LANES + lane] = min(max(w, rates.lower[pair]), rates.upper[pair])
 
 

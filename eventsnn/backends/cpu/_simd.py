@@ -1,10 +1,12 @@
-"""The innermost loop, written in LLVM vectors so that the accumulators stay in registers.
+"""The innermost loops, written in LLVM vectors so that the accumulators stay in registers.
 
 Numba's own loops either scalarise (constant length) or keep the accumulators in memory (run-time length).
 Vectors of :data:`LANES` maps are lowered to whatever the machine has; additions of one map stay in order.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -15,59 +17,104 @@ LANES = 32  #: maps per block: two 512-bit registers, and a block of weights tha
 _WIDTH = 16
 _VECTOR = ir.VectorType(ir.FloatType(), _WIDTH)
 _PARTS = LANES // _WIDTH
+_I64 = ir.IntType(64)
 
 
-def _pointer(builder, array, offset):
-    """Return a pointer to vectors that starts ``offset`` floats into ``array``."""
-    return builder.bitcast(builder.gep(array.data, [offset]), _VECTOR.as_pointer())
+class _Lanes:
+    """LANES potentials in vector registers while code for one call is generated.
 
+    ``arrays`` are (weights, base, rows, potential, at, limit, limit_at) as the intrinsics take them.
+    """
 
-def _load(builder, pointer, part):
-    address = builder.gep(pointer, [ir.Constant(ir.IntType(64), part)])
-    return builder.load(address, align=4)
+    def __init__(self, context: Any, builder: Any, arrays: Any, values: Any, fresh: Any) -> None:
+        self.builder = builder
+        weights, rows, potential, limit = (
+            context.make_array(arrays[i])(context, builder, values[i]) for i in (0, 2, 3, 5)
+        )
+        self.weights, self.base, self.rows = weights.data, values[1], rows.data
+        self.state = self._vectors(potential.data, values[4])
+        edge = self._vectors(limit.data, values[6])
+        self.limits = [self._load(edge, part) for part in range(_PARTS)]
+        self.slots = [cgutils.alloca_once(builder, _VECTOR) for _ in range(_PARTS)]
+        zero = ir.Constant(_VECTOR, [0.0] * _WIDTH)
+        for part, slot in enumerate(self.slots):
+            builder.store(builder.select(fresh, zero, self._load(self.state, part)), slot)
 
+    def _vectors(self, data: Any, offset: Any) -> Any:
+        return self.builder.bitcast(self.builder.gep(data, [offset]), _VECTOR.as_pointer())
 
-def _mask(builder, vectors, limits):
-    """Return an int64 whose bit ``i`` says whether lane ``i`` is above its limit."""
-    wide = ir.IntType(64)
-    mask = ir.Constant(wide, 0)
-    for part, (vector, limit) in enumerate(zip(vectors, limits, strict=True)):
-        above = builder.fcmp_ordered(">", vector, limit)
-        bits = builder.zext(builder.bitcast(above, ir.IntType(_WIDTH)), wide)
-        mask = builder.or_(mask, builder.shl(bits, ir.Constant(wide, part * _WIDTH)))
-    return mask
+    def _load(self, pointer: Any, part: int) -> Any:
+        return self.builder.load(self.builder.gep(pointer, [ir.Constant(_I64, part)]), align=4)
+
+    def add(self, index: Any) -> None:
+        """Add the weights of ``rows[index]``."""
+        builder = self.builder
+        row = builder.sext(builder.load(builder.gep(self.rows, [index])), _I64)
+        offset = builder.add(self.base, builder.mul(row, ir.Constant(_I64, LANES)))
+        line = self._vectors(self.weights, offset)
+        for part, slot in enumerate(self.slots):
+            builder.store(builder.fadd(builder.load(slot), self._load(line, part)), slot)
+
+    def above(self) -> Any:
+        """Return an int64 whose bit ``i`` says whether lane ``i`` is above its limit."""
+        builder = self.builder
+        mask = ir.Constant(_I64, 0)
+        for part, (slot, limit) in enumerate(zip(self.slots, self.limits, strict=True)):
+            bits = builder.bitcast(builder.fcmp_ordered(">", builder.load(slot), limit), ir.IntType(_WIDTH))
+            mask = builder.or_(mask, builder.shl(builder.zext(bits, _I64), ir.Constant(_I64, part * _WIDTH)))
+        return mask
+
+    def write_back(self) -> None:
+        """Store the potentials."""
+        for part, slot in enumerate(self.slots):
+            address = self.builder.gep(self.state, [ir.Constant(_I64, part)])
+            self.builder.store(self.builder.load(slot), address, align=4)
 
 
 @intrinsic
-def advance(typingctx, weights, base, rows, begin, end, potential, at, limit, limit_at):
+def advance(typingctx, weights, base, rows, potential, at, limit, limit_at, fresh, begin, end):
     """Add the weights of ``rows[begin:end]`` to LANES potentials, in order; return who is above the limit.
 
-    ``weights[base + row * LANES:][:LANES]`` is a row; ``potential[at:][:LANES]`` is read and written;
-    bit ``i`` of the result says ``potential[at + i] > limit[limit_at + i]``. Offsets count floats.
+    ``weights[base + row * LANES:][:LANES]`` is a row; ``potential[at:][:LANES]`` is read (``fresh``: taken as 0) and
+    written; bit ``i`` of the result says ``potential[at + i] > limit[limit_at + i]``. Offsets count floats.
     """
-    signature = types.int64(
-        weights, types.int64, rows, types.int64, types.int64, potential, types.int64, limit, types.int64
-    )
+    i64 = types.int64
+    signature = i64(weights, i64, rows, potential, i64, limit, i64, types.boolean, i64, i64)
 
     def codegen(context, builder, sig, args):
-        arrays = {i: context.make_array(sig.args[i])(context, builder, args[i]) for i in (0, 2, 5, 7)}
-        state = _pointer(builder, arrays[5], args[6])
-        slots = [cgutils.alloca_once(builder, _VECTOR) for _ in range(_PARTS)]
-        for part, slot in enumerate(slots):
-            builder.store(_load(builder, state, part), slot)
-        with cgutils.for_range_slice(builder, args[3], args[4], ir.Constant(ir.IntType(64), 1)) as (index, _):
-            row = builder.sext(builder.load(builder.gep(arrays[2].data, [index])), ir.IntType(64))
-            offset = builder.add(args[1], builder.mul(row, ir.Constant(ir.IntType(64), LANES)))
-            line = _pointer(builder, arrays[0], offset)
-            for part, slot in enumerate(slots):
-                builder.store(builder.fadd(builder.load(slot), _load(builder, line, part)), slot)
-        vectors = [builder.load(slot) for slot in slots]
-        for part, vector in enumerate(vectors):
-            address = builder.gep(state, [ir.Constant(ir.IntType(64), part)])
-            builder.store(vector, address, align=4)
-        edge = _pointer(builder, arrays[7], args[8])
-        limits = [_load(builder, edge, part) for part in range(_PARTS)]
-        return _mask(builder, vectors, limits)
+        lanes = _Lanes(context, builder, sig.args, args, args[7])
+        with cgutils.for_range_slice(builder, args[8], args[9], ir.Constant(_I64, 1)) as (index, _):
+            lanes.add(index)
+        lanes.write_back()
+        return lanes.above()
+
+    return signature, codegen
+
+
+@intrinsic
+def seek(typingctx, weights, base, rows, potential, at, limit, limit_at, fresh, begin, end, alive):
+    """Like :func:`advance`, but stop after the first row that takes a lane of the mask ``alive`` above its limit.
+
+    Returns the index after the last row added: ``end`` if nobody crossed before.
+    """
+    i64 = types.int64
+    signature = i64(weights, i64, rows, potential, i64, limit, i64, types.boolean, i64, i64, i64)
+
+    def codegen(context, builder, sig, args):
+        lanes = _Lanes(context, builder, sig.args, args, args[7])
+        index = cgutils.alloca_once_value(builder, args[8])
+        head, body, done = (builder.append_basic_block(name) for name in ("seek.head", "seek.body", "seek.done"))
+        builder.branch(head)
+        builder.position_at_end(head)
+        builder.cbranch(builder.icmp_signed("<", builder.load(index), args[9]), body, done)
+        builder.position_at_end(body)
+        lanes.add(builder.load(index))
+        builder.store(builder.add(builder.load(index), ir.Constant(_I64, 1)), index)
+        crossed = builder.and_(lanes.above(), args[10])
+        builder.cbranch(builder.icmp_signed("!=", crossed, ir.Constant(_I64, 0)), done, head)
+        builder.position_at_end(done)
+        lanes.write_back()
+        return builder.load(index)
 
     return signature, codegen
 
