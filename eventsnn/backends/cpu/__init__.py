@@ -13,13 +13,14 @@ import numpy as np
 
 from eventsnn.backends import Backend, Geometry, Neurons, Reward, Update
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
-from eventsnn.backends.cpu._conv import Cells, conv_samples
-from eventsnn.backends.cpu._emit import Output
-from eventsnn.backends.cpu._fields import Columns, Sizes
-from eventsnn.backends.cpu._learn import Contest, Rates, learn_samples
+from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
+from eventsnn.backends.cpu._emit import Output, make_output, make_pending, make_sites
+from eventsnn.backends.cpu._fields import Columns, Sizes, make_fields, make_sizes, make_times, make_windows
+from eventsnn.backends.cpu._learn import Contest, Rates, learn_samples, make_candidates, make_state
 from eventsnn.backends.cpu._simd import LANES
 from eventsnn.events import Events
 
+_EXPECTED = 1 << 16  # spikes that a task's first output has room for
 _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
 
 
@@ -68,32 +69,60 @@ class CpuBackend(Backend):
 
     def _conv(self, events: Events, packed: Packed, neurons: Neurons) -> Events:
         sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
-        cells = _cells(neurons, events.duration)
-        columns = _columns(events)
+        windows, cells, columns = make_windows(sizes), _cells(neurons, events.duration), _columns(events)
+        quiet, weights = quiet_spikes(packed.blocks, cells), packed.blocks.ravel()
+        sites = make_sites(sizes.maps, sizes.oh, sizes.ow)
+        counts = np.zeros(len(events), np.int64)
 
-        def task(first: int, last: int) -> tuple[Output, np.ndarray]:
-            return conv_samples(columns, events.offsets, first, last, packed.blocks, sizes, cells)
+        def task(first: int, last: int) -> list[Output]:
+            samples = np.arange(first, last)
+            fields = make_fields(sizes, windows, columns, events.offsets, samples)
+            most = sizes.maps * sizes.oh * sizes.ow
+            potential = np.zeros(LANES, np.float32)
+            scratch = (fields, sites, make_pending(most), make_times(events.offsets, samples), potential)
 
-        return self._spread(task, events, (sizes.maps, sizes.oh, sizes.ow), with_potential=True)
+            def run(s: int, output: Output) -> int:
+                return conv_samples(
+                    columns, events.offsets, s, last, weights, quiet, sizes, windows, cells, scratch, output, counts
+                )
+
+            return _fill(run, first, last, most, counts)
+
+        return self._spread(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
 
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""
         sizes = _sizes(events, geometry, events.shape[0])
-        columns = _columns(events)
+        windows, columns = make_windows(sizes), _columns(events)
+        sites = make_sites(sizes.channels, sizes.oh, sizes.ow)
+        counts = np.zeros(len(events), np.int64)
 
-        def task(first: int, last: int) -> tuple[Output, np.ndarray]:
-            return pool_samples(columns, events.offsets, first, last, sizes)
+        def task(first: int, last: int) -> list[Output]:
+            most = sizes.channels * sizes.oh * sizes.ow
+            fired_in = np.full((sizes.channels, sizes.oh * sizes.ow), -1, np.int64)
+            scratch = (sites, make_pending(most), make_times(events.offsets, np.arange(first, last)))
 
-        return self._spread(task, events, (sizes.channels, sizes.oh, sizes.ow), with_potential=False)
+            def run(s: int, output: Output) -> int:
+                fired_in[:] = -1
+                return pool_samples(columns, events.offsets, s, last, sizes, windows, fired_in, scratch, output, counts)
+
+            return _fill(run, first, last, most, counts)
+
+        return self._spread(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
 
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
-        keep = pointwise_keep(_columns(events), _potential(events), events.offsets, *events.shape[1:])
+        _, height, width = events.shape
+        keep, best = np.zeros(events.n_events, bool), np.full(height * width, -1, np.int64)
+        pointwise_keep(_columns(events), _potential(events), events.offsets, width, best, keep)
         return events.where(keep)
 
     def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
         """See :meth:`Backend.winners`."""
-        return choose_winners(_columns(events), _potential(events), events.offsets, k, radius, events.shape[0])
+        winners = np.full((len(events), k, 4), -1, np.int64)
+        won_in = np.full(events.shape[0], -1, np.int64)
+        choose_winners(_columns(events), _potential(events), events.offsets, radius, won_in, winners)
+        return winners
 
     def _learn(
         self,
@@ -105,46 +134,74 @@ class CpuBackend(Backend):
         reward: Reward | None,
     ) -> np.ndarray:
         sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+        windows, columns = make_windows(sizes), _columns(events)
         cells = _cells(neurons, events.duration, update.active)
         contest = Contest(update.k, update.radius, update.pointwise)
         rates = _rates([update, update if reward is None else reward.punish])
+        bound = float(max(packed.blocks.max(), rates.upper.max()))  # no weight is ever larger
+        quiet = int(quiet_spikes(packed.blocks, cells, bound).min())
         nobody = np.empty(0, np.int64)
         labels = nobody if events.labels is None else events.labels
         classes = nobody if reward is None else reward.classes
-        return learn_samples(
-            _columns(events), events.offsets, order, labels, classes, packed.blocks, sizes, cells, contest, rates
-        )
+        winners = np.full((len(order), update.k, 4), -1, np.int64)
+        learn_samples(
+            columns, events.offsets, order, labels, classes, packed.blocks.ravel(), quiet, bound, sizes, windows,
+            cells, contest, rates, _learning_scratch(sizes, windows, events, order, contest, cells.at_end), winners,
+        )  # fmt: skip
+        return winners
 
     def _spread(
         self,
-        task: Callable[[int, int], tuple[Output, np.ndarray]],
+        task: Callable[[int, int], list[Output]],
         events: Events,
         shape: tuple[int, int, int],
+        counts: np.ndarray,
         with_potential: bool,
     ) -> Events:
         """Run a task over ranges of samples of about equally many events, and join what comes out in order."""
-        bounds = _split(events.offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)
-        ranges = list(pairwise(bounds))
+        ranges = list(pairwise(_split(events.offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)))
         if len(ranges) == 1:
-            parts = [task(*ranges[0])]
+            parts = task(*ranges[0])
         else:
             with ThreadPoolExecutor(self.threads) as pool:
-                parts = list(pool.map(lambda r: task(*r), ranges))
-        counts = np.concatenate([counts for _, counts in parts])
-        used = [int(counts.sum()) for _, counts in parts]
-        columns = {
-            name: np.concatenate([getattr(output, name)[:n] for (output, _), n in zip(parts, used, strict=True)])
-            for name in Output._fields
-            if with_potential or name != "potential"
-        }
+                parts = [output for outputs in pool.map(lambda r: task(*r), ranges) for output in outputs]
+        names = Output._fields if with_potential else Output._fields[:-1]
         return Events.unchecked(
-            **columns,
+            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             shape=shape,
             duration=events.duration,
             unit=events.unit,
             labels=events.labels,
         )
+
+
+def _fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
+    """Call ``run(sample, output)``, which returns the next sample, until it comes to ``last``; return what it wrote.
+
+    The first output is for a few samples, the next ones for as many spikes as the samples so far let expect.
+    """
+    outputs: list[Output] = []
+    s = first
+    while s < last or not outputs:
+        expected = _EXPECTED if s == first else counts[first:s].mean() * (last - s) * 1.1
+        output = make_output(max(most, int(expected)))
+        stop = run(s, output)
+        used = int(counts[s:stop].sum())
+        outputs.append(Output(*(column[:used] for column in output)))
+        s = stop
+    return outputs
+
+
+def _learning_scratch(
+    sizes: Sizes, windows: Any, events: Events, order: np.ndarray, contest: Contest, at_end: bool
+) -> Any:
+    positions, maps = sizes.oh * sizes.ow, sizes.blocks * LANES
+    fields = make_fields(sizes, windows, _columns(events), events.offsets, order)
+    crowd = positions if contest.pointwise or (at_end and contest.k == 1) else positions * maps
+    state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
+    run = (fields, state, candidates, make_times(events.offsets, order), np.zeros(LANES, np.float32))
+    return run, np.full(sizes.block // LANES, -1, np.int64), np.empty(contest.k, np.int64)
 
 
 def default_threads() -> int:
@@ -180,9 +237,8 @@ def _potential(events: Events) -> np.ndarray:
 
 
 def _sizes(events: Events, geometry: Geometry, maps: int) -> Sizes:
-    channels, height, width = events.shape
-    output = geometry.output(height, width)
-    return Sizes(channels, height, width, *geometry.kernel, *geometry.stride, *geometry.padding, *output, maps)
+    output = geometry.output(*events.shape[1:])
+    return make_sizes(events.shape, geometry.kernel, geometry.stride, geometry.padding, output, maps)
 
 
 def _cells(neurons: Neurons, duration: int, active: np.ndarray | None = None) -> Cells:

@@ -1,11 +1,12 @@
-"""Growing output columns, and sorting a sample's spikes into canonical order."""
+"""Output columns, and sorting a sample's spikes into canonical order."""
 
 from __future__ import annotations
 
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
+
+from eventsnn.backends.cpu._jit import inner
 
 #: a spike's key is ``rank of time << bits | map << position_bits | position``; ``y``, ``x`` of each position
 Sites = namedtuple("Sites", "position_bits bits y x")
@@ -16,7 +17,6 @@ Output = namedtuple("Output", "time channel y x potential")
 _BITS = 11
 
 
-@njit(cache=True, nogil=True)
 def make_pending(capacity):
     """Allocate room for the spikes of one sample."""
     return Pending(
@@ -28,7 +28,6 @@ def make_pending(capacity):
     )
 
 
-@njit(cache=True, nogil=True)
 def make_output(capacity):
     """Allocate result columns."""
     return Output(
@@ -40,28 +39,15 @@ def make_output(capacity):
     )
 
 
-@njit(cache=True, nogil=True)
-def grown(output, used, needed):
-    """Return columns with room for ``needed`` spikes that begin with the ``used`` first ones."""
-    if needed <= len(output.time):
-        return output
-    larger = make_output(max(needed, 2 * len(output.time)))
-    larger.time[:used] = output.time[:used]
-    larger.channel[:used] = output.channel[:used]
-    larger.y[:used] = output.y[:used]
-    larger.x[:used] = output.x[:used]
-    larger.potential[:used] = output.potential[:used]
-    return larger
-
-
-@njit(cache=True, nogil=True)
+@inner
 def _pass(key, potential, key2, potential2, digits, n, shift):
     """Sort stably by one digit from the first pair of arrays into the second."""
-    digits[:] = 0
+    for d in range(len(digits)):
+        digits[d] = 0
     last = len(digits) - 1
     for i in range(n):
         digits[(key[i] >> shift) & last] += 1
-    total = 0
+    total = np.int64(0)
     for d in range(len(digits)):
         count = digits[d]
         digits[d] = total
@@ -74,11 +60,11 @@ def _pass(key, potential, key2, potential2, digits, n, shift):
         potential2[j] = potential[i]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def sort(pending, n, limit):
     """Return the keys (below ``limit``) in ascending order, with their potentials."""
     key, potential, key2, potential2 = pending.key, pending.potential, pending.key2, pending.potential2
-    shift = 0
+    shift = np.int64(0)
     while shift < 63 and (limit >> shift) > 0:
         _pass(key, potential, key2, potential2, pending.digits, n, shift)
         key, key2 = key2, key
@@ -87,27 +73,15 @@ def sort(pending, n, limit):
     return key, potential
 
 
-@njit(cache=True, nogil=True)
-def bit_length(n):
-    """Return the number of bits that hold 0 to ``n - 1``."""
-    bits = 0
-    while (1 << bits) < n:
-        bits += 1
-    return bits
-
-
-@njit(cache=True, nogil=True)
 def make_sites(maps, height, width):
     """Return how keys of a grid are built and taken apart."""
-    y, x = np.empty(height * width, np.uint16), np.empty(height * width, np.uint16)
-    for p in range(height * width):
-        y[p] = p // width
-        x[p] = p % width
-    position_bits = bit_length(height * width)
-    return Sites(position_bits, position_bits + bit_length(maps), y, x)
+    y, x = np.divmod(np.arange(height * width), width)
+    position_bits = (height * width - 1).bit_length()
+    bits = position_bits + (maps - 1).bit_length()
+    return Sites(position_bits, bits, y.astype(np.uint16), x.astype(np.uint16))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def emit(pending, n, times, n_times, sites, output, at):
     """Sort a sample's pending spikes and write them to the output from ``at`` on."""
     key, potential = sort(pending, n, n_times << sites.bits)

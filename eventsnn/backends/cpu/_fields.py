@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
 
-#: sizes of a layer: input grid, kernel, stride, padding, output grid, maps; all int64
-Sizes = namedtuple("Sizes", "channels height width kh kw sh sw ph pw oh ow maps")
+from eventsnn.backends.cpu._jit import inner
+from eventsnn.backends.cpu._simd import LANES
+
+#: sizes of a layer: input grid, kernel, stride, padding, output grid, maps, blocks of maps, floats of a block's weights
+Sizes = namedtuple("Sizes", "channels height width kh kw sh sw ph pw oh ow maps blocks block")
 #: ``y_low[y]:y_high[y]`` are the output rows whose window holds input row ``y``; columns likewise
 Windows = namedtuple("Windows", "y_low y_high x_low x_high")
 #: position ``p`` owns ``rows[start[p]:cursor[p]]``: weight rows; ``group`` is the rank of their spike's time
@@ -17,16 +19,18 @@ Fields = namedtuple("Fields", "start cursor rows group pixels partial")
 Columns = namedtuple("Columns", "time channel y x")
 
 
-@njit(cache=True, nogil=True)
+def make_sizes(shape, kernel, stride, padding, output, maps):
+    """Return the sizes of a layer; ``shape`` is its input grid, ``output`` its output grid without the maps."""
+    blocks = -(-maps // LANES)
+    block = shape[0] * kernel[0] * kernel[1] * LANES
+    return Sizes(*shape, *kernel, *stride, *padding, *output, maps, blocks, block)
+
+
 def _ranges(size, kernel, stride, padding, count):
-    low, high = np.empty(size, np.int64), np.empty(size, np.int64)
-    for i in range(size):
-        low[i] = max(0, (i + padding - kernel + stride) // stride)
-        high[i] = min(count, (i + padding) // stride + 1)
-    return low, high
+    place = np.arange(size) + padding
+    return np.maximum(0, (place - kernel + stride) // stride), np.minimum(count, place // stride + 1)
 
 
-@njit(cache=True, nogil=True)
 def make_windows(sizes):
     """Return for every input row and column the range of outputs that see it."""
     y_low, y_high = _ranges(sizes.height, sizes.kh, sizes.sh, sizes.ph, sizes.oh)
@@ -34,57 +38,45 @@ def make_windows(sizes):
     return Windows(y_low, y_high, x_low, x_high)
 
 
-@njit(cache=True, nogil=True)
-def make_fields(sizes, n_entries):
-    """Allocate fields for ``n_entries`` spike-position pairs."""
+def make_fields(sizes, windows, columns, offsets, samples):
+    """Allocate fields with room for any of the samples."""
+    seen = (windows.y_high - windows.y_low)[columns.y] * (windows.x_high - windows.x_low)[columns.x]
+    entries = np.concatenate([[0], np.cumsum(seen)])[offsets]
+    most = int(np.diff(entries)[samples].max(initial=0))
     positions = sizes.oh * sizes.ow
     return Fields(
         np.zeros(positions + 1, np.int64),
         np.zeros(positions, np.int64),
-        np.empty(n_entries, np.int32),
-        np.empty(n_entries, np.int32),
+        np.empty(most, np.int32),
+        np.empty(most, np.int32),
         np.zeros(sizes.height * sizes.width, np.int64),
         np.zeros(sizes.oh * sizes.width, np.int64),
     )
 
 
-@njit(cache=True, nogil=True)
-def most_entries(columns, offsets, samples, windows):
-    """Return the largest number of spike-position pairs of any of the samples."""
-    most = 0
-    for s in samples:
-        total = 0
-        for e in range(offsets[s], offsets[s + 1]):
-            y, x = columns.y[e], columns.x[e]
-            total += (windows.y_high[y] - windows.y_low[y]) * (windows.x_high[x] - windows.x_low[x])
-        most = max(most, total)
-    return most
+def make_times(offsets, samples):
+    """Allocate room for the distinct times of any of the samples, and the end."""
+    return np.empty(int(np.diff(offsets)[samples].max(initial=0)) + 1, np.int64)
 
 
-@njit(cache=True, nogil=True)
-def longest(offsets, samples):
-    """Return the largest number of spikes of any of the samples."""
-    most = 0
-    for s in samples:
-        most = max(most, offsets[s + 1] - offsets[s])
-    return most
-
-
-@njit(cache=True, nogil=True)
+@inner
 def reserve(columns, begin, end, sizes, windows, fields):
     """Set ``start`` and ``cursor`` of every position from the counts of a sample's spikes.
 
     A position's count is a box sum of spikes per pixel, taken along rows and then along columns.
     """
-    fields.pixels[:] = 0
-    fields.partial[:] = 0
+    for i in range(len(fields.pixels)):
+        fields.pixels[i] = 0
+    for i in range(len(fields.partial)):
+        fields.partial[i] = 0
     for e in range(begin, end):
         fields.pixels[np.int64(columns.y[e]) * sizes.width + columns.x[e]] += 1
     for y in range(sizes.height):
         for oy in range(windows.y_low[y], windows.y_high[y]):
             for x in range(sizes.width):
                 fields.partial[oy * sizes.width + x] += fields.pixels[y * sizes.width + x]
-    fields.start[1:] = 0
+    for p in range(len(fields.start)):
+        fields.start[p] = 0
     for oy in range(sizes.oh):
         for x in range(sizes.width):
             n = fields.partial[oy * sizes.width + x]
@@ -95,7 +87,7 @@ def reserve(columns, begin, end, sizes, windows, fields):
         fields.cursor[p] = fields.start[p]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def add_spike(columns, e, group, sizes, windows, fields):
     """Append spike ``e`` to the list of every position that sees it."""
     y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
@@ -110,11 +102,11 @@ def add_spike(columns, e, group, sizes, windows, fields):
             fields.cursor[p] = k + 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def collect(columns, begin, end, sizes, windows, fields, times):
     """List a sample's spikes by position; fill ``times`` with its distinct times and return their number."""
     reserve(columns, begin, end, sizes, windows, fields)
-    group = -1
+    group = np.int64(-1)
     for e in range(begin, end):
         if group < 0 or columns.time[e] != times[group]:
             group += 1

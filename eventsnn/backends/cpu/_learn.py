@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import namedtuple
 
 import numpy as np
-from numba import njit
 
-from eventsnn.backends.cpu._conv import ALL, block_quiet, decay, leak_factor, settle
-from eventsnn.backends.cpu._fields import collect, longest, make_fields, make_windows, most_entries, reserve
+from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
+from eventsnn.backends.cpu._fields import collect, reserve
+from eventsnn.backends.cpu._jit import inner, kernel
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
 
 #: who wins: number, radius, pointwise inhibition before
@@ -23,8 +23,8 @@ Candidates = namedtuple("Candidates", "map position potential")
 _NEVER = np.int64(1) << 60
 
 
-@njit(cache=True, nogil=True)
-def _make_state(positions, blocks, maps):
+def make_state(positions, blocks, maps):
+    """Allocate the state of one sample."""
     return State(
         np.zeros(positions * blocks * LANES, np.float32),
         np.zeros(positions * blocks, np.int64),
@@ -39,25 +39,27 @@ def _make_state(positions, blocks, maps):
     )
 
 
-@njit(cache=True, nogil=True)
-def _make_candidates(capacity):
+def make_candidates(capacity):
+    """Allocate room for neurons that fire at one time."""
     return Candidates(np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.float32))
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _reset(state, fields, quiet):
     for p in range(len(fields.cursor)):
         state.done[p] = fields.start[p]
         state.ripe[p] = fields.start[p] + quiet
-    state.alive[:] = ALL
-    state.blocked[:] = False
-    state.won[:] = False
+        state.blocked[p] = False
+    for i in range(len(state.alive)):
+        state.alive[i] = ALL
+    for f in range(len(state.won)):
+        state.won[f] = False
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _arrive(columns, e, end, sizes, windows, fields, state):
     """List the spikes that share the time of spike ``e``; return the next spike and the number of ``touched``."""
-    time, n = columns.time[e], 0
+    time, n = columns.time[e], np.int64(0)
     while e < end and columns.time[e] == time:
         y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
         row = (np.int64(columns.channel[e]) * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
@@ -75,16 +77,17 @@ def _arrive(columns, e, end, sizes, windows, fields, state):
     return e, n
 
 
-@njit(cache=True, nogil=True)
-def _fire(weights, n_touched, time, pointwise, cells, fields, state, candidates):
+@inner
+def _fire(weights, sizes, n_touched, time, pointwise, cells, fields, state, candidates):
     """Bring the touched positions up to date and collect who fires now; return the number of candidates."""
-    n = 0
-    state.best_map[:n_touched] = -1
-    state.best_potential[:n_touched] = -np.inf
-    for b in range(len(weights)):
+    n = np.int64(0)
+    for i in range(n_touched):
+        state.best_map[i] = -1
+        state.best_potential[i] = -np.inf
+    for b in range(sizes.blocks):
         for i in range(n_touched):
-            hits = _advance(weights, b, state.touched[i], time, cells, fields, state)
-            n = _claim(hits, b, i, len(weights), pointwise, state, candidates, n)
+            hits = _advance(weights, b, sizes, state.touched[i], time, cells, fields, state)
+            n = _claim(hits, b, i, sizes.blocks, pointwise, state, candidates, n)
     for i in range(n_touched):
         p = state.touched[i]
         state.done[p] = fields.cursor[p]
@@ -98,18 +101,18 @@ def _fire(weights, n_touched, time, pointwise, cells, fields, state, candidates)
     return n
 
 
-@njit(cache=True, nogil=True)
-def _advance(weights, b, p, time, cells, fields, state):
+@inner
+def _advance(weights, b, sizes, p, time, cells, fields, state):
     """Add what arrived at a position since it was last looked at; return who is above the limit."""
-    at = (p * len(weights) + b) * LANES
+    at = (p * sizes.blocks + b) * LANES
     fresh = state.done[p] == fields.start[p]
     if len(cells.fine) > 0 and not fresh:
         decay(state.potential, at, leak_factor(cells, time - state.last[p]))
-    flat, base, begin, end = weights.ravel(), b * weights.shape[1], state.done[p], fields.cursor[p]
-    return advance(flat, base, fields.rows, state.potential, at, cells.limit, b * LANES, fresh, begin, end)
+    base, begin, end = b * sizes.block, state.done[p], fields.cursor[p]
+    return advance(weights, base, fields.rows, state.potential, at, cells.limit, b * LANES, fresh, begin, end)
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _claim(hits, b, i, n_blocks, pointwise, state, candidates, n):
     """Take the neurons of a mask as candidates, or only the best of the position; return the new number."""
     p = state.touched[i]
@@ -128,20 +131,22 @@ def _claim(hits, b, i, n_blocks, pointwise, state, candidates, n):
     return n
 
 
-@njit(cache=True, nogil=True)
-def _settle(weights, pointwise, cells, fields, times, state, candidates):
+@inner
+def _settle(weights, sizes, pointwise, cells, fields, times, potential, state, candidates):
     """Collect who fires at the end of the stimulus; return the number of candidates."""
-    n = 0
+    n = np.int64(0)
     positions = len(fields.cursor)
     for p in range(positions):
         state.touched[p] = p
-    state.best_map[:] = -1
-    state.best_potential[:] = -np.inf
-    for b in range(len(weights)):
+        state.best_map[p] = -1
+        state.best_potential[p] = -np.inf
+    for b in range(sizes.blocks):
         for p in range(positions):
-            at = (p * len(weights) + b) * LANES
-            hits = settle(weights, b, p, cells, fields, times, state.potential[at : at + LANES])
-            n = _claim(hits, b, p, len(weights), pointwise, state, candidates, n)
+            hits = settle(weights, b, p, sizes, cells, fields, times, potential)
+            at = (p * sizes.blocks + b) * LANES
+            for lane in range(LANES):
+                state.potential[at + lane] = potential[lane]
+            n = _claim(hits, b, p, sizes.blocks, pointwise, state, candidates, n)
     for p in range(positions):
         if pointwise and state.best_map[p] >= 0:
             candidates.map[n], candidates.position[n] = state.best_map[p], p
@@ -150,25 +155,25 @@ def _settle(weights, pointwise, cells, fields, times, state, candidates):
     return n
 
 
-@njit(cache=True, nogil=True)
-def _largest(weights, bound, cells, fields, times, potential, candidates):
+@inner
+def _largest(weights, sizes, bound, cells, fields, times, potential, candidates):
     """Collect the one neuron with the largest potential at the end of the stimulus; return 1, or 0 if none is above 0.
 
     A position whose every spike, at the weight ``bound``, would stay below the best so far is left out.
     """
     positions = len(fields.cursor)
-    start = 0
+    start = np.int64(0)
     for p in range(positions):
         if fields.cursor[p] - fields.start[p] > fields.cursor[start] - fields.start[start]:
             start = p
-    best, best_map, best_position = np.float32(0), -1, -1
-    for b in range(len(weights)):
+    best, best_map, best_position = np.float32(0), np.int64(-1), np.int64(-1)
+    for b in range(sizes.blocks):
         for i in range(positions):
             p = start if i == 0 else (i - 1 if i <= start else i)
             spikes = fields.cursor[p] - fields.start[p]
             if spikes * bound * (1 + spikes * 1.2e-7) < best:
                 continue
-            hits = settle(weights, b, p, cells, fields, times, potential)
+            hits = settle(weights, b, p, sizes, cells, fields, times, potential)
             while hits != 0:
                 lane = lowest_bit(hits)
                 hits &= hits - 1
@@ -182,12 +187,12 @@ def _largest(weights, bound, cells, fields, times, potential, candidates):
     return 1
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _choose(candidates, n, time, contest, sizes, fields, state, winners, causal, found):
     """Take winners from those who fired at one time; return how many there are now."""
     positions = sizes.oh * sizes.ow
     while found < contest.k:
-        best = -1
+        best = np.int64(-1)
         for i in range(n):
             if state.won[candidates.map[i]] or state.blocked[candidates.position[i]]:
                 continue
@@ -205,7 +210,7 @@ def _choose(candidates, n, time, contest, sizes, fields, state, winners, causal,
     return found
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _beats(candidates, i, j, positions):
     """Tell whether candidate ``i`` wins over ``j`` of the same time."""
     if candidates.potential[i] != candidates.potential[j]:
@@ -214,7 +219,7 @@ def _beats(candidates, i, j, positions):
     return flat_i < candidates.map[j] * positions + candidates.position[j]
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _block(p, radius, sizes, state):
     """Exclude the neighbourhood of a winner in every map."""
     if radius == 0:
@@ -226,33 +231,33 @@ def _block(p, radius, sizes, state):
             state.ripe[y * sizes.ow + x] = _NEVER
 
 
-@njit(cache=True, nogil=True)
-def _change(weights, f, fields, begin, end, mark, stamp, rates, pair):
+@inner
+def _change(weights, sizes, f, fields, begin, end, mark, stamp, rates, pair):
     """Change every weight of map ``f``; the causal synapses are ``fields.rows[begin:end]``."""
-    b, lane = f // LANES, f % LANES
+    at = (f // LANES) * sizes.block + f % LANES
     for k in range(begin, end):
         mark[fields.rows[k]] = stamp
     for row in range(len(mark)):
-        w = weights[b, row * LANES + lane]
+        w = weights[at + row * LANES]
         a = rates.plus[pair, f] if mark[row] == stamp else rates.minus[pair, f]
         if rates.stabilizer[pair]:
             a = a * ((w - rates.lower[pair]) * (rates.upper[pair] - w))
         w = w + a
-        weights[b, row * LANES + lane] = min(max(w, rates.lower[pair]), rates.upper[pair])
+        weights[at + row * LANES] = min(max(w, rates.lower[pair]), rates.upper[pair])
 
 
-@njit(cache=True, nogil=True)
+@inner
 def _present(columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, scratch, winners, causal):
     """Run one sample until its winners are known; return their number."""
-    fields, state, candidates, times = scratch
-    found = 0
+    fields, state, candidates, times, potential = scratch
+    found = np.int64(0)
     if cells.at_end:
-        n_times = collect(columns, begin, end, sizes, windows, fields, times)
+        collect(columns, begin, end, sizes, windows, fields, times)
         _reset(state, fields, quiet)
         if contest.k == 1:
-            n = _largest(weights, bound, cells, fields, times[:n_times], state.potential[:LANES], candidates)
+            n = _largest(weights, sizes, bound, cells, fields, times, potential, candidates)
         else:
-            n = _settle(weights, contest.pointwise, cells, fields, times[:n_times], state, candidates)
+            n = _settle(weights, sizes, contest.pointwise, cells, fields, times, potential, state, candidates)
         return _choose(candidates, n, cells.end, contest, sizes, fields, state, winners, causal, found)
     reserve(columns, begin, end, sizes, windows, fields)
     _reset(state, fields, quiet)
@@ -260,36 +265,29 @@ def _present(columns, begin, end, weights, quiet, bound, sizes, windows, cells, 
     while e < end and found < contest.k:
         time = columns.time[e]
         e, n_touched = _arrive(columns, e, end, sizes, windows, fields, state)
-        n = _fire(weights, n_touched, time, contest.pointwise, cells, fields, state, candidates)
+        n = _fire(weights, sizes, n_touched, time, contest.pointwise, cells, fields, state, candidates)
         found = _choose(candidates, n, time, contest, sizes, fields, state, winners, causal, found)
     return found
 
 
-@njit(cache=True, nogil=True)
-def learn_samples(columns, offsets, order, labels, classes, weights, sizes, cells, contest, rates):
-    """Present the samples of ``order``; return their winners. Without ``classes`` rewards play no part."""
-    windows = make_windows(sizes)
-    positions, n_rows = sizes.oh * sizes.ow, weights.shape[1] // LANES
-    fields = make_fields(sizes, most_entries(columns, offsets, order, windows))
-    crowd = positions if contest.pointwise or (cells.at_end and contest.k == 1) else positions * len(weights) * LANES
-    times = np.empty(longest(offsets, order) + 1, np.int64)
-    scratch = (fields, _make_state(positions, len(weights), len(weights) * LANES), _make_candidates(crowd), times)
-    bound = max(weights.max(), rates.upper.max())
-    quiet = block_quiet(weights, cells, bound).min()
-    mark = np.full(n_rows, -1, np.int64)
-    winners = np.full((len(order), contest.k, 4), -1, np.int64)
-    causal = np.empty(contest.k, np.int64)
+@kernel
+def learn_samples(
+    columns, offsets, order, labels, classes, weights, quiet, bound, sizes, windows, cells, contest, rates, scratch,
+    winners,
+):  # fmt: skip
+    """Present the samples of ``order`` and fill in their ``winners``. Without ``classes`` rewards play no part."""
+    run, mark, causal = scratch
+    fields = run[0]
     for i in range(len(order)):
         s = order[i]
+        begin, end = offsets[s], offsets[s + 1]
         found = _present(
-            columns, offsets[s], offsets[s + 1], weights, quiet, np.float64(bound), sizes, windows, cells, contest,
-            scratch, winners[i], causal,
-        )  # fmt: skip
-        pair = 0
+            columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, run, winners[i], causal
+        )
+        pair = np.int64(0)
         if found > 0 and len(classes) > 0 and classes[winners[i, 0, 0]] != labels[s]:
-            pair = 1
+            pair += 1
         for j in range(found):
             p = winners[i, j, 1] * sizes.ow + winners[i, j, 2]
             stamp = i * contest.k + j
-            _change(weights, winners[i, j, 0], fields, fields.start[p], causal[j], mark, stamp, rates, pair)
-    return winners
+            _change(weights, sizes, winners[i, j, 0], fields, fields.start[p], causal[j], mark, stamp, rates, pair)
