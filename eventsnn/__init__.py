@@ -1,3 +1,75 @@
 """Exact event-driven simulation of convolutional spiking networks."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
+from eventsnn.events import Events, concatenate
+from eventsnn.history import Epoch, History
+from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
+from eventsnn.network import Network
+from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling, split_evenly
+from eventsnn.readout import FittedReadout, LinearReadout, features
+from eventsnn.train import fit
+
+if TYPE_CHECKING:
+    from eventsnn import encode, io
+    from eventsnn.io import DatasetError, EventDataset, EventWriter
+
+# These need libraries that take long to import, so they come when they are asked for.
+_LATER = {
+    "DatasetError": "eventsnn.io",
+    "EventDataset": "eventsnn.io",
+    "EventWriter": "eventsnn.io",
+    "encode": "eventsnn.encode",
+    "io": "eventsnn.io",
+}
+
+__all__ = [
+    "RSTDP",
+    "STDP",
+    "WTA",
+    "Activity",
+    "Adaptive",
+    "Conv",
+    "DatasetError",
+    "Dense",
+    "Doubling",
+    "Epoch",
+    "Evaluation",
+    "EventDataset",
+    "EventWriter",
+    "Events",
+    "FeatureInhibition",
+    "FittedReadout",
+    "History",
+    "LinearReadout",
+    "Network",
+    "Normal",
+    "PointwiseInhibition",
+    "Pool",
+    "concatenate",
+    "decide",
+    "encode",
+    "evaluate",
+    "features",
+    "fit",
+    "inf",
+    "io",
+    "split_evenly",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'eventsnn' has no attribute {name!r}")
+    module = import_module(_LATER[name])
+    return module if module.__name__ == f"eventsnn.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LATER])

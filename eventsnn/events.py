@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -74,6 +75,9 @@ class Events:
         if self.duration == -1:
             last = int(self.time.max()) + 1 if len(self.time) else 1
             object.__setattr__(self, "duration", last)
+        object.__setattr__(self, "duration", int(self.duration))
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _check_labels(self.labels, len(self)))
         _check_values(self)
 
     # Construction
@@ -124,9 +128,12 @@ class Events:
         """
         columns = {"time": time, "channel": channel, "y": y, "x": x}
         arrays = {name: _as_integers(name, value) for name, value in columns.items()}
-        n_events = len(arrays["time"])
+        n_events = arrays["time"].size
         bounds = np.array([0, n_events], np.int64) if offsets is None else _as_integers("offsets", offsets)
         bounds = bounds.astype(np.int64)
+        for name, array in (arrays | {"offsets": bounds}).items():
+            if array.ndim != 1:
+                raise TypeError(f"column {name!r} expects a 1-D array, got shape {array.shape}")
         for name, array in arrays.items():
             if len(array) != n_events:
                 raise ValueError(f"column {name!r} has {len(array)} entries, column 'time' has {n_events}")
@@ -135,7 +142,10 @@ class Events:
         sample = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
         order = np.lexsort((arrays["x"], arrays["y"], arrays["channel"], arrays["time"], sample))
         if fields.get("potential") is not None:
-            fields["potential"] = np.asarray(fields["potential"], np.float32)[order]
+            potential = np.asarray(fields["potential"], np.float32)
+            if potential.shape != order.shape:
+                raise ValueError(f"column 'potential' has shape {potential.shape}, column 'time' has {order.shape}")
+            fields["potential"] = potential[order]
         cast: dict[str, Any] = {name: array[order].astype(_DTYPES[name]) for name, array in arrays.items()}
         return cls(**cast, offsets=bounds, shape=shape, **fields)
 
@@ -270,6 +280,8 @@ class Events:
             start, stop, _ = index.indices(len(self))
             return self._contiguous(start, max(start, stop))
         positions = np.arange(len(self))[index]
+        if positions.ndim > 1:
+            raise IndexError(f"events expect one index, slice, list or mask of samples, got {index!r}")
         if positions.ndim == 0:
             return self._contiguous(int(positions), int(positions) + 1)
         starts, counts = self.offsets[positions], np.diff(self.offsets)[positions]
@@ -297,6 +309,8 @@ class Events:
 
     def where(self, keep: np.ndarray) -> Events:
         """Return the batch with only the spikes whose entry of the boolean ``keep`` (n_events,) is true."""
+        if keep.dtype != bool or keep.shape != self.time.shape:
+            raise TypeError(f"keep expects {self.n_events} booleans, got {keep.dtype} of shape {keep.shape}")
         kept = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
         return self._take(keep, kept[self.offsets], self.labels)
 
@@ -317,7 +331,7 @@ class Events:
         ValueError
             If the number of labels is not the number of samples.
         """
-        return replace_fields(self, labels=_check_labels(np.asarray(labels), len(self)))
+        return replace_fields(self, labels=_check_labels(_as_integers("labels", labels), len(self)))
 
     def sample_index(self) -> np.ndarray:
         """Return the sample that each spike belongs to, int64 of shape (n_events,)."""
@@ -395,7 +409,7 @@ def replace_fields(events: Events, **fields: Any) -> Events:
 def check_shape(shape: Any) -> Shape:
     """Return a grid as three positive integers up to 65536, or say what is wrong with it."""
     try:
-        channels, height, width = (int(n) for n in shape)
+        channels, height, width = (operator.index(n) for n in shape)
     except (TypeError, ValueError):
         raise ValueError(f"shape expects (channels, height, width), got {shape!r}") from None
     if not all(1 <= n <= 65536 for n in (channels, height, width)):
@@ -404,7 +418,8 @@ def check_shape(shape: Any) -> Shape:
 
 
 def _check_columns(events: Events) -> None:
-    for name, dtype in _DTYPES.items():
+    optional: dict[str, Any] = {} if events.potential is None else {"potential": np.float32}
+    for name, dtype in (_DTYPES | optional).items():
         array = getattr(events, name)
         if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
             found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
@@ -413,13 +428,11 @@ def _check_columns(events: Events) -> None:
         array = getattr(events, name)
         if array is not None and len(array) != len(events.time):
             raise ValueError(f"column {name!r} has {len(array)} entries, column 'time' has {len(events.time)}")
-    if events.potential is not None and events.potential.dtype != np.float32:
-        raise TypeError(f"column 'potential' expects float32, got {events.potential.dtype}")
+    if not isinstance(events.duration, int | np.integer):
+        raise TypeError(f"duration expects an integer, got {events.duration!r}")
     if events.unit not in ("bin", "us"):
         raise ValueError(f"unit expects 'bin' or 'us', got {events.unit!r}")
     _check_offsets(events.offsets, len(events.time))
-    if events.labels is not None:
-        _check_labels(events.labels, len(events.offsets) - 1)
 
 
 def _check_offsets(offsets: np.ndarray, n_events: int) -> None:
@@ -433,6 +446,8 @@ def _check_offsets(offsets: np.ndarray, n_events: int) -> None:
 
 
 def _check_labels(labels: np.ndarray, n_samples: int) -> np.ndarray:
+    if not isinstance(labels, np.ndarray):
+        raise TypeError(f"labels expects a 1-D array of integers, got {type(labels).__name__}")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"labels expects a 1-D array of integers, got {labels.dtype} of shape {labels.shape}")
     if len(labels) != n_samples:

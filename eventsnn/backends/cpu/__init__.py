@@ -76,7 +76,7 @@ class CpuBackend(Backend):
 
         def task(first: int, last: int) -> list[Output]:
             samples = np.arange(first, last)
-            fields = make_fields(sizes, windows, columns, events.offsets, samples)
+            fields = make_fields(sizes, windows, events.offsets, samples)
             most = sizes.maps * sizes.oh * sizes.ow
             potential = np.zeros(LANES, np.float32)
             scratch = (fields, sites, make_pending(most), make_times(events.offsets, samples), potential)
@@ -197,7 +197,7 @@ def _learning_scratch(
     sizes: Sizes, windows: Any, events: Events, order: np.ndarray, contest: Contest, at_end: bool
 ) -> Any:
     positions, maps = sizes.oh * sizes.ow, sizes.blocks * LANES
-    fields = make_fields(sizes, windows, _columns(events), events.offsets, order)
+    fields = make_fields(sizes, windows, events.offsets, order)
     crowd = positions if contest.pointwise or (at_end and contest.k == 1) else positions * maps
     state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
     run = (fields, state, candidates, make_times(events.offsets, order), np.zeros(LANES, np.float32))

@@ -38,11 +38,10 @@ def make_windows(sizes):
     return Windows(y_low, y_high, x_low, x_high)
 
 
-def make_fields(sizes, windows, columns, offsets, samples):
-    """Allocate fields with room for any of the samples."""
-    seen = (windows.y_high - windows.y_low)[columns.y] * (windows.x_high - windows.x_low)[columns.x]
-    entries = np.concatenate([[0], np.cumsum(seen)])[offsets]
-    most = int(np.diff(entries)[samples].max(initial=0))
+def make_fields(sizes, windows, offsets, samples):
+    """Allocate fields with room for any of the samples, were each of its spikes in the middle of the grid."""
+    seen = int((windows.y_high - windows.y_low).max() * (windows.x_high - windows.x_low).max())
+    most = int(np.diff(offsets)[samples].max(initial=0)) * seen
     positions = sizes.oh * sizes.ow
     return Fields(
         np.zeros(positions + 1, np.int64),

@@ -1,0 +1,172 @@
+"""Moving batches: out of a data set, to and from a backend's memory, and into one result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from eventsnn.backends import Backend
+from eventsnn.events import Events, Shape, TimeUnit, replace_fields
+
+BATCH = 512  #: samples at a time where a caller does not say: enough to keep all cores busy, little memory
+_COLUMNS = ("time", "channel", "y", "x")
+
+
+class DataSet(Protocol):
+    """What training and evaluation need of data that lies in a file; ``EventDataset`` is one."""
+
+    @property
+    def shape(self) -> Shape:
+        """Grid (channels, height, width)."""
+
+    @property
+    def unit(self) -> TimeUnit:
+        """What times count."""
+
+    @property
+    def duration(self) -> int:
+        """Length of every stimulus."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class of each sample."""
+
+    @property
+    def n_events(self) -> int:
+        """Number of spikes in all samples."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def batches(self, size: int) -> Iterator[Events]:
+        """Yield the samples in order, ``size`` at a time."""
+
+    def load(self) -> Events:
+        """Return all samples."""
+
+
+Data = Events | DataSet
+
+
+def batches(data: Data, size: int = BATCH) -> Iterator[Events]:
+    """Yield all samples in order, ``size`` at a time; data without samples are one empty batch.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is not positive, or a batch has another duration than the data set.
+    """
+    if size < 1:
+        raise ValueError(f"batch_size expects at least 1 sample, got {size}")
+    if isinstance(data, Events):
+        for start in range(0, max(len(data), 1), size):
+            yield data[start : start + size]
+        return
+    if len(data) == 0:
+        yield data.load()
+    for batch in data.batches(size):
+        if batch.duration != data.duration:
+            raise ValueError(f"a batch has duration {batch.duration}, its data set {data.duration}")
+        yield batch
+
+
+def put(events: Events, backend: Backend) -> Events:
+    """Return a batch with its columns in the memory of the backend."""
+    return events if backend.xp is np else _map_arrays(events, backend.xp.asarray)
+
+
+def fetch(events: Events, backend: Backend) -> Events:
+    """Return a batch with its columns in the memory of the host."""
+    return events if backend.xp is np else _map_arrays(events, backend.xp.asnumpy)
+
+
+def _map_arrays(events: Events, convert: Any) -> Events:
+    arrays = {name: getattr(events, name) for name in (*_COLUMNS, "offsets", "labels", "potential")}
+    return replace_fields(events, **{n: None if a is None else convert(a) for n, a in arrays.items()})
+
+
+class Collector:
+    """Joins batches into one :class:`Events` without holding everything twice.
+
+    The final size is estimated from what has come so far. Columns grow in place (a large ``realloc`` moves
+    page tables, not bytes), and memory that was reserved but not written is never touched.
+
+    Parameters
+    ----------
+    n_samples : int
+        Samples that will come, to estimate the size.
+    potential : bool
+        Whether to keep potentials.
+    """
+
+    def __init__(self, n_samples: int, potential: bool = True) -> None:
+        self._n_samples, self._potential = n_samples, potential
+        self._first: Events | None = None
+        self._columns: dict[str, np.ndarray] = {}
+        self._counts: list[np.ndarray] = []
+        self._labels: list[np.ndarray | None] = []
+        self._samples = self._events = self._capacity = 0
+
+    def add(self, batch: Events) -> None:
+        """Append a batch that lies in the memory of the host."""
+        if not self._potential:
+            batch = replace_fields(batch, potential=None)
+        self._samples += len(batch)
+        if self._first is None:
+            self._first = batch
+        else:
+            if not self._columns:
+                self._write(self._first, 0)
+            self._write(batch, self._events)
+        self._events += batch.n_events
+        self._counts.append(np.diff(batch.offsets))
+        self._labels.append(batch.labels)
+
+    def estimated_bytes(self) -> int:
+        """Return the size that the result will have if the samples to come are like those so far."""
+        width = 0 if self._first is None else sum(getattr(self._first, n).itemsize for n in self._names())
+        return int(self._events / max(self._samples, 1) * self._n_samples) * width
+
+    def result(self) -> Events:
+        """Return all samples; the collector is used up.
+
+        Raises
+        ------
+        ValueError
+            If nothing was added.
+        """
+        if self._first is None:
+            raise ValueError("a result expects at least one batch, got none")
+        if not self._columns:
+            return self._first
+        for column in self._columns.values():
+            column.resize(self._events, refcheck=False)
+        labels = [labels for labels in self._labels if labels is not None]
+        return replace_fields(
+            self._first,
+            **self._columns,
+            offsets=np.concatenate([[0], np.cumsum(np.concatenate(self._counts))]).astype(np.int64),
+            labels=np.concatenate(labels) if len(labels) == len(self._labels) else None,
+        )
+
+    def _names(self) -> tuple[str, ...]:
+        held = self._first is not None and self._first.potential is not None
+        return (*_COLUMNS, "potential") if held else _COLUMNS
+
+    def _write(self, batch: Events, start: int) -> None:
+        stop = start + batch.n_events
+        if stop > self._capacity:
+            self._reserve(stop, batch)
+        for name, column in self._columns.items():
+            column[start:stop] = getattr(batch, name)
+
+    def _reserve(self, least: int, batch: Events) -> None:
+        expected = int(least / self._samples * self._n_samples * 1.02)  # 2 %: stimuli differ a little
+        self._capacity = max(least, expected)
+        for name in self._names():
+            if name in self._columns:
+                self._columns[name].resize(self._capacity, refcheck=False)
+            else:
+                self._columns[name] = np.empty(self._capacity, getattr(batch, name).dtype)

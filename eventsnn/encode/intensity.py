@@ -1,0 +1,359 @@
+"""Images to spikes: the encoder, a pipeline of stages and a rule that turns intensities into latencies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from eventsnn.encode import _values
+from eventsnn.encode.filters import KERNELS
+from eventsnn.encode.stages import STAGES, Stage
+from eventsnn.events import Events, Shape, check_shape
+
+_T = TypeVar("_T")
+
+# Intensities computed at a time by one thread: they and their successors should stay in its cache.
+_BLOCK = 2**20
+_MOST_IMAGES = 32
+
+
+class Latency(Protocol):
+    """What turns ranked intensities into times; any frozen dataclass with these methods may be one."""
+
+    def duration(self, shape: Shape) -> int:
+        """Return the length of every sample on a grid (C, H, W)."""
+
+    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the time of every intensity, or -1 for no spike.
+
+        Parameters
+        ----------
+        intensities : ndarray of float32, shape (n,)
+            Above 0; those of image ``i`` are ``offsets[i]:offsets[i + 1]``, in descending order.
+
+        Returns
+        -------
+        ndarray of int64, shape (n,)
+            Never falling within an image, except for -1.
+        """
+
+
+@dataclass(frozen=True)
+class EqualBins:
+    """Equally many spikes in each time bin, the strongest intensities first, as SpykeTorch encodes.
+
+    Of ``n`` intensities above 0, ``n // bins`` go to each bin and the weakest ``n mod bins`` are dropped; with
+    ``n < bins`` every spike has a bin of its own. Equal intensities go by flat index ``(c*H + y)*W + x``.
+
+    Parameters
+    ----------
+    bins : int
+        At least 1; the duration of a sample.
+    """
+
+    bins: int
+
+    def __post_init__(self) -> None:
+        _values.integer(self, "bins", 1)
+
+    def duration(self, shape: Shape) -> int:
+        """Return ``bins``."""
+        return self.bins
+
+    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the bin of every intensity, -1 for the dropped."""
+        from eventsnn.encode._kernels import equal_bins
+
+        times = np.empty(len(intensities), np.int64)
+        equal_bins(offsets, self.bins, times)
+        return times
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Latency falls linearly with intensity: bin ``floor((1 - intensity) * bins)``, at most ``bins - 1``.
+
+    Intensities must lie in [0, 1]; 0 never fires.
+
+    Parameters
+    ----------
+    bins : int
+        At least 1; the duration of a sample. Many bins approach continuous time.
+    """
+
+    bins: int
+
+    def __post_init__(self) -> None:
+        _values.integer(self, "bins", 1)
+
+    def duration(self, shape: Shape) -> int:
+        """Return ``bins``."""
+        return self.bins
+
+    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the bin of every intensity."""
+        if intensities.size and intensities.max() > 1:
+            raise ValueError(
+                f"Linear expects intensities in [0, 1], found {intensities.max():g}; "
+                "end the stages with Scale(...) or DivideByMax()"
+            )
+        # Exact in float64, so that the bin depends on nothing but the float32 intensity.
+        times = ((1.0 - intensities.astype(np.float64)) * self.bins).astype(np.int64)
+        return np.minimum(times, self.bins - 1)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Exact rank order: every spike has a time of its own, the strongest intensity 0, the next 1, ...
+
+    Equal intensities go by flat index. A sample lasts as many bins as the grid has sites, whatever its images.
+    """
+
+    def duration(self, shape: Shape) -> int:
+        """Return the number of sites."""
+        return int(np.prod(shape, dtype=np.int64))
+
+    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the rank of every intensity."""
+        return _ranks(offsets)
+
+
+LATENCIES = (EqualBins, Linear, Rank)
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """Encode images as first spikes: stages make intensities, then the stronger fire earlier.
+
+    An encoder is a value: compare it, vary it with :func:`dataclasses.replace`, store :meth:`to_dict`.
+
+    Parameters
+    ----------
+    stages : sequence of Scale, DivideByMax, Filter, LocalNormalization, MaxPool or LateralInhibition
+        Applied in this order; none: the pixels are the intensities.
+    latency : EqualBins, Linear or Rank
+        How intensities become times. Intensities of 0 never fire.
+    pointwise : bool
+        Then only the first spike of each position survives over all maps: the earliest; at equal time the
+        larger intensity; at equal intensity the lower map.
+
+    Examples
+    --------
+    >>> encoder = ImageEncoder([Filter([DoG(7, 1, 2), DoG(7, 2, 1)], padding=3, threshold=50)], EqualBins(15))
+    >>> encoder.encode(np.zeros((10, 28, 28), np.uint8))
+    Events(10 samples, 0 spikes, shape=(2, 28, 28), duration=15 bin)
+    """
+
+    stages: Sequence[Stage]
+    latency: Latency
+    pointwise: bool = False
+
+    def __post_init__(self) -> None:
+        _values.members(self, "stages", "apply", least=0)
+        if isinstance(self.latency, type) or not callable(getattr(self.latency, "times", None)):
+            raise ValueError(f"ImageEncoder: latency expects EqualBins, Linear or Rank, got {self.latency!r}")
+        _values.flag(self, "pointwise")
+
+    def encode(self, images: Any, labels: Any = None) -> Events:
+        """Return the spikes of images, the same whatever the batch they come in or the number of threads.
+
+        ``EVENTSNN_THREADS`` sets the number of threads; by default there is one per available CPU.
+
+        Parameters
+        ----------
+        images : array_like of integers or floats, shape (n_images, H, W), (H, W) or (n_images, C, H, W)
+            Grey values as they are (uint8 means 0 to 255), or C channels where the stages take them: without
+            stages, these are the intensities themselves.
+        labels : array_like of int, shape (n_images,), optional
+            Class of each image.
+
+        Returns
+        -------
+        Events
+            One sample per image, unit ``"bin"``, in canonical order, at most one spike per site.
+
+        Raises
+        ------
+        TypeError
+            If images are not real numbers.
+        ValueError
+            If their shape or values do not fit the stages, or an intensity is negative or not finite.
+        """
+        batch = _as_images(images)
+        grids = self._grids(batch.shape[1:])
+        parts = _over_blocks(lambda start, stop: self._encode_block(batch, start, stop), len(batch), grids)
+        columns, offsets = _join(parts, len(batch))
+        duration = self.latency.duration(grids[-1])
+        events = Events.unchecked(**columns, offsets=offsets, shape=grids[-1], duration=duration)
+        return events if labels is None else events.with_labels(np.asarray(labels))
+
+    def intensities(self, images: Any, stages: int | None = None) -> np.ndarray:
+        """Return what the first ``stages`` stages (default: all) make of images.
+
+        Parameters
+        ----------
+        images : array_like
+            As :meth:`encode` takes.
+        stages : int, optional
+            From 0, the images themselves, to ``len(self.stages)``.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_images, C, H', W')
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the images do not fit, as :meth:`encode`.
+        """
+        most = len(self.stages)
+        if stages is not None and not 0 <= stages <= most:
+            raise ValueError(f"intensities expects stages from 0 to {most}, got {stages!r}")
+        batch = _as_images(images)
+        first = ImageEncoder(self.stages[:stages], self.latency)
+        grids = first._grids(batch.shape[1:])
+        out = np.empty((len(batch), *grids[-1]), np.float32)
+
+        def work(start: int, stop: int) -> None:
+            out[start:stop] = first._block(batch, start, stop).transpose(3, 0, 1, 2)
+
+        for _ in _over_blocks(work, len(batch), grids):
+            pass
+        return out
+
+    def output_shape(self, height: int, width: int, channels: int = 1) -> Shape:
+        """Return the grid (C, H, W) of the spikes of images of ``height`` by ``width`` pixels.
+
+        Raises
+        ------
+        ValueError
+            If a stage does not take images of this size.
+        """
+        return self._grids((channels, height, width))[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the encoder as a dict of plain values, fit for JSON, from which :meth:`from_dict` restores it."""
+        return _values.to_plain(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ImageEncoder:
+        """Return the encoder that :meth:`to_dict` wrote.
+
+        Raises
+        ------
+        ValueError
+            If a stage, kernel, latency or parameter is unknown, missing or has a bad value; the message names
+            the nearest known one.
+        """
+        parts = {"stages": ("stage", STAGES), "latency": ("latency", LATENCIES), "kernels": ("kernel", KERNELS)}
+        return _values.from_plain(data, "encoder", (cls,), parts)
+
+    def _grids(self, shape: Any) -> list[Shape]:
+        """Return the grid of the images and of each stage's output."""
+        grids = [check_shape(shape)]
+        for stage in self.stages:
+            grids.append(check_shape(stage.output_shape(grids[-1])))
+        return grids
+
+    def _block(self, batch: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """Return the intensities of some images, float32 of shape (C, H, W, n_images)."""
+        block = np.ascontiguousarray(batch[start:stop].transpose(1, 2, 3, 0), np.float32)
+        for stage in self.stages:
+            block = stage.apply(block)
+        return block
+
+    def _encode_block(self, batch: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, ...]:
+        from eventsnn.encode._kernels import emit, rank
+
+        block = self._block(batch, start, stop)
+        _check_intensities(block, start)
+        # Adding 0 turns -0, whose bits are not 0, into 0.
+        bits = (block + np.float32(0)).reshape(-1, stop - start).view(np.uint32)
+        sites, ranked, ranked_bits, offsets = rank(bits)
+        times = self.latency.times(ranked_bits.view(np.float32), offsets)
+        time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, block.shape[:3])
+        return time, *columns, np.diff(kept)
+
+
+def _ranks(offsets: np.ndarray) -> np.ndarray:
+    """Return 0, 1, 2, ... within each image."""
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
+
+
+def _as_images(images: Any) -> np.ndarray:
+    batch = np.asarray(images)
+    if not (np.issubdtype(batch.dtype, np.integer) or np.issubdtype(batch.dtype, np.floating)):
+        raise TypeError(f"images expects integers or floats, got {batch.dtype}")
+    shape = batch.shape
+    if batch.ndim == 2:
+        batch = batch[None]
+    if batch.ndim == 3:
+        batch = batch[:, None]
+    if batch.ndim != 4 or 0 in batch.shape[1:]:
+        raise ValueError(f"images expects shape (n_images, H, W), (H, W) or (n_images, C, H, W), got {shape}")
+    limit = np.finfo(np.float32).max
+    if batch.size and not (batch.min() >= -limit and batch.max() <= limit):
+        bad = int(np.flatnonzero(~(np.abs(batch) <= limit).all(axis=(1, 2, 3)))[0])
+        raise ValueError(f"images expects finite values in the range of float32; image {bad} holds others")
+    return batch
+
+
+def _check_intensities(block: np.ndarray, start: int) -> None:
+    if block.min() >= 0 and block.max() < np.inf:
+        return
+    flat = block.reshape(-1, block.shape[3])
+    bad = ~((flat >= 0) & (flat < np.inf))
+    image = int(np.flatnonzero(bad.any(axis=0))[0])
+    value = flat[bad[:, image], image][0]
+    raise ValueError(f"encoding expects finite intensities of at least 0, image {start + image} has {value:g}")
+
+
+def _over_blocks(work: Callable[[int, int], _T], n_images: int, grids: list[Shape]) -> Iterator[_T]:
+    """Yield ``work(start, stop)`` for blocks of images that fit the cache, in order, spread over threads."""
+    largest = max(int(np.prod(grid, dtype=np.int64)) for grid in grids)
+    length = min(_MOST_IMAGES, max(1, _BLOCK // largest))
+    starts = range(0, n_images, length)
+    stops = [min(start + length, n_images) for start in starts]
+    threads = min(_threads(), len(starts))
+    if threads <= 1:
+        yield from map(work, starts, stops)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, starts, stops)
+
+
+def _threads() -> int:
+    value = os.environ.get("EVENTSNN_THREADS", "").strip()
+    if not value:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError(f"EVENTSNN_THREADS expects a number of threads of at least 1, got {value!r}")
+    return int(value)
+
+
+def _join(parts: Iterable[tuple[np.ndarray, ...]], n_images: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the columns and offsets of all parts, which are copied and let go one after another."""
+    columns = {"time": np.empty(0, np.int64)} | {name: np.empty(0, np.uint16) for name in ("channel", "y", "x")}
+    offsets = np.zeros(n_images + 1, np.int64)
+    n_events = image = 0
+    for *values, counts in parts:
+        end = n_events + len(values[0])
+        if end > len(columns["time"]):
+            _resize(columns, end + end // 8)
+        for column, value in zip(columns.values(), values, strict=True):
+            column[n_events:end] = value
+        offsets[image + 1 : image + 1 + len(counts)] = n_events + np.cumsum(counts)
+        n_events, image = end, image + len(counts)
+    _resize(columns, n_events)
+    return columns, offsets
+
+
+def _resize(columns: dict[str, np.ndarray], length: int) -> None:
+    # In place, and growing by little: millions of events must not be held twice.
+    for column in columns.values():
+        column.resize(length, refcheck=False)

@@ -1,0 +1,265 @@
+"""Stages of the image encoders as values: what makes intensities of images."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from eventsnn.encode import _values
+from eventsnn.encode.filters import Kernel
+from eventsnn.events import Shape
+
+
+class Stage(Protocol):
+    """One step from intensities to intensities; any frozen dataclass with these methods may be one."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return what grid (C, H, W) comes out for the grid that goes in; raise ValueError if none does."""
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the stage's output of a block, float32 of shape (C, H, W, n_images), each image on its own."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Multiply by a constant, as ``Scale(1 / 255)`` takes uint8 images to grey in [0, 1].
+
+    Parameters
+    ----------
+    factor : float
+        Above 0.
+    """
+
+    factor: float
+
+    def __post_init__(self) -> None:
+        _values.number(self, "factor", above=0)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the scaled block."""
+        # In float64, so that Scale(1 / 255) of a whole number is the float32 next to the true quotient.
+        return np.multiply(block, self.factor, dtype=np.float64).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class DivideByMax:
+    """Divide each image by its largest intensity over all maps, so that it spans [0, 1]; zeros stay zeros."""
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the divided block."""
+        largest = block.max(axis=(0, 1, 2))
+        return block / np.where(largest > 0, largest, np.float32(1))
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Cross-correlate grey images with a bank of kernels, one map each, and rectify.
+
+    Smaller kernels are centred in the largest one's window. Beyond the border the image is 0.
+
+    Parameters
+    ----------
+    kernels : sequence of DoG or Gabor
+        At least one.
+    padding : int
+        Zeros added on every side, in pixels.
+    absolute : bool
+        Take absolute values.
+    threshold : float
+        Then outputs below this become 0; at least 0, so that intensities are never negative.
+
+    Notes
+    -----
+    On a patch of uniform grey the kernels, whose mean is 0, leave rounding errors of about 1e-7 of the grey value
+    rather than 0, here as in SpykeTorch. Where images have uniform backgrounds, a small threshold removes them.
+    """
+
+    kernels: Sequence[Kernel]
+    padding: int = 0
+    absolute: bool = False
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        _values.members(self, "kernels", "array")
+        _values.integer(self, "padding", 0)
+        _values.flag(self, "absolute")
+        _values.number(self, "threshold", least=0)
+
+    @property
+    def window(self) -> int:
+        """Side length of the largest kernel, in pixels."""
+        return max(kernel.window for kernel in self.kernels)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return one map per kernel, smaller by the window less one and larger by twice the padding."""
+        channels, height, width = shape
+        if channels != 1:
+            raise ValueError(f"Filter expects grey images of 1 channel, got {channels} channels")
+        grow = 2 * self.padding - self.window + 1
+        if min(height, width) + grow < 1:
+            raise ValueError(
+                f"Filter expects images of at least {1 - grow} pixels a side (window {self.window}, "
+                f"padding {self.padding}), got {height} x {width}"
+            )
+        return len(self.kernels), height + grow, width + grow
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the rectified filter outputs."""
+        from eventsnn.encode._kernels import correlate
+
+        n_images = block.shape[3]
+        channels, height, width = self.output_shape(block.shape[:3])
+        out = np.empty((channels, height, width, n_images), np.float32)
+        padded = _pad(block, self.padding)[0]
+        threshold = np.float32(self.threshold)
+        correlate(padded, *_taps(tuple(self.kernels)), n_images, self.absolute, threshold, _rows(out))
+        return out
+
+
+@dataclass(frozen=True)
+class LocalNormalization:
+    """Divide each intensity by the mean over the ``(2 radius + 1)^2`` pixels around it, in its own map.
+
+    Beyond the border intensities count as 0; 1e-12 is added to the mean.
+
+    Parameters
+    ----------
+    radius : int
+        In pixels, at least 1.
+    """
+
+    radius: int
+
+    def __post_init__(self) -> None:
+        _values.integer(self, "radius", 1)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the normalized block."""
+        from eventsnn.encode._kernels import normalize
+
+        out = np.empty_like(block)
+        normalize(_rows(block), self.radius, block.shape[3], _rows(out))
+        return out
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Take the maximum over windows, without ceil mode; what lies beyond the border never wins.
+
+    Parameters
+    ----------
+    kernel : int
+        Side length of the window.
+    stride : int, optional
+        Distance between windows. Default: ``kernel``.
+    padding : int
+        Border on every side, at most half the window.
+    """
+
+    kernel: int
+    stride: int | None = None
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        _values.integer(self, "kernel", 1)
+        if self.stride is None:
+            object.__setattr__(self, "stride", self.kernel)
+        _values.integer(self, "stride", 1)
+        _values.integer(self, "padding", 0)
+        if self.padding > self.kernel // 2:
+            raise ValueError(f"MaxPool: padding expects at most half of kernel {self.kernel}, got {self.padding}")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return the number of whole windows."""
+        channels, height, width = shape
+        if min(height, width) + 2 * self.padding < self.kernel:
+            raise ValueError(f"{self} expects maps that hold one window, got {height} x {width}")
+        stride = self.stride or self.kernel
+        rows, columns = ((n + 2 * self.padding - self.kernel) // stride + 1 for n in (height, width))
+        return channels, rows, columns
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the pooled block."""
+        from eventsnn.encode._kernels import max_pool
+
+        n_images = block.shape[3]
+        out = np.empty((*self.output_shape(block.shape[:3]), n_images), np.float32)
+        max_pool(_rows(block), self.kernel, self.stride, self.padding, n_images, _rows(out))
+        return out
+
+
+@dataclass(frozen=True)
+class LateralInhibition:
+    """Let strong cells push weaker neighbours of their map back, relative to themselves (Mozafari 2018).
+
+    Each cell is multiplied by ``1 + sum of factors[d - 1]`` over the neighbours of Chebyshev distance ``d`` that
+    are weaker than it; beyond the border they are 0.
+
+    Parameters
+    ----------
+    factors : sequence of float
+        For distance 1, 2, ...; each at least 0.
+    """
+
+    factors: Sequence[float]
+
+    def __post_init__(self) -> None:
+        _values.numbers(self, "factors", least=0)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the inhibited block."""
+        from eventsnn.encode._kernels import lateral_inhibition
+
+        out = np.empty_like(block)
+        factors = np.array(self.factors, np.float32)
+        lateral_inhibition(_pad(block, len(factors)), factors, block.shape[3], _rows(out))
+        return out
+
+
+STAGES = (Scale, DivideByMax, Filter, LocalNormalization, MaxPool, LateralInhibition)
+
+
+def _rows(block: np.ndarray) -> np.ndarray:
+    channels, height, width, n_images = block.shape
+    return block.reshape(channels, height, width * n_images)
+
+
+def _pad(block: np.ndarray, border: int) -> np.ndarray:
+    """Return the rows of a block with ``border`` zero pixels on every side."""
+    channels, height, width, n_images = block.shape
+    padded = np.zeros((channels, height + 2 * border, width + 2 * border, n_images), np.float32)
+    padded[:, border : border + height, border : border + width] = block
+    return _rows(padded)
+
+
+@functools.lru_cache(maxsize=32)
+def _taps(kernels: tuple[Kernel, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the weights of all kernels, their rows and columns in the largest window, and where each starts."""
+    largest = max(kernel.window for kernel in kernels)
+    weights, taps = [], []
+    for kernel in kernels:
+        first = (largest - kernel.window) // 2
+        weights.append(kernel.array().ravel())
+        taps.append(np.argwhere(np.ones((kernel.window, kernel.window), bool)) + first)
+    starts = np.cumsum([0] + [len(part) for part in weights], dtype=np.int64)
+    return np.concatenate(weights), np.concatenate(taps).astype(np.int64), starts

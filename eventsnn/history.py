@@ -1,0 +1,84 @@
+"""What training did, epoch by epoch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Epoch:
+    """What happened in one pass over the data.
+
+    Attributes
+    ----------
+    presented : int
+        Samples presented.
+    silent : int
+        Samples without a winner.
+    hits, misses : int or None
+        Samples decided rightly and wrongly, with reward-modulated learning; while learning, before the update.
+    winners : ndarray of int64, shape (maps,)
+        How often each map won.
+    convergence : float
+        Mean of ``u (1 - u)`` over the layer's weights after the epoch, where ``u`` runs from 0 to 1 between the
+        bounds: 0 once all weights have reached a bound (Kheradpisheh et al. 2018, equation 3).
+    seconds : float
+        Time that the epoch took.
+    """
+
+    presented: int
+    silent: int
+    hits: int | None
+    misses: int | None
+    winners: np.ndarray
+    convergence: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float | None:
+        """Ratio of right decisions among all samples, silent ones included."""
+        return None if self.hits is None else self.hits / max(self.presented, 1)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Samples presented in a second."""
+        return self.presented / max(self.seconds, 1e-9)
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """Record of one :func:`fit`.
+
+    Attributes
+    ----------
+    layer : int
+        Index of the layer that learnt.
+    epochs : tuple of Epoch
+    curve : ndarray of float64, shape (n_points, 2)
+        Number of presentations and convergence, before the first and about every 1,000.
+    preparation_seconds : float
+        Time for running the frozen layers once, or for loading the data.
+    cached : bool
+        Whether the layer's input was held in memory, or made anew in every epoch for want of it.
+    """
+
+    layer: int
+    epochs: tuple[Epoch, ...]
+    curve: np.ndarray
+    preparation_seconds: float
+    cached: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        extra = ("accuracy", "samples_per_second")
+        rows = [asdict(e) | {"winners": e.winners.tolist()} | {n: getattr(e, n) for n in extra} for e in self.epochs]
+        return {
+            "layer": self.layer,
+            "epochs": rows,
+            "curve": self.curve.tolist(),
+            "preparation_seconds": self.preparation_seconds,
+            "cached": self.cached,
+        }

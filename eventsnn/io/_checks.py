@@ -1,0 +1,245 @@
+"""The names of the file format (``data/FORMAT.md``), and what is checked before any event is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eventsnn.events import Shape, TimeUnit, check_shape
+
+if TYPE_CHECKING:
+    import h5py
+
+FORMAT = "eventsnn-events"
+VERSION = 1
+UNITS: tuple[TimeUnit, ...] = ("bin", "us")
+
+# Column in the file, field of Events, types it may have.
+COLUMNS = (
+    ("t", "time", ("<u1", "<u2", "<u4", "<i8")),
+    ("c", "channel", ("<u1", "<u2")),
+    ("y", "y", ("<u1", "<u2")),
+    ("x", "x", ("<u1", "<u2")),
+)
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+_FLETCHER32 = 3
+_MAX_CHUNK = 1 << 20
+_MAX_INFLATION = 1100  # deflate's limit is 1032
+
+
+class DatasetError(ValueError):
+    """An event file that cannot be trusted: damaged, inconsistent, of another format or a newer version."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the attributes of an event file say."""
+
+    shape: Shape
+    unit: TimeUnit
+    duration: int
+    n_samples: int
+    n_events: int
+    provenance: dict[str, Any]
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while reading ``path`` into one :class:`DatasetError` that names it."""
+    try:
+        yield
+    except DatasetError as error:
+        raise DatasetError(f"{path}: {error}") from None
+    # h5py reports damage as any of these, depending on which structure is hit.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise DatasetError(f"{path}: damaged or unreadable: {error}") from error
+
+
+def open_file(path: Path, cache_bytes: int) -> h5py.File:
+    """Open an HDF5 file for reading, after the checks that need no HDF5 library."""
+    if not path.exists():
+        raise DatasetError("no such file")
+    if not path.is_file():
+        raise DatasetError("expected an event file, found a directory or device")
+    with path.open("rb") as stream:
+        start = stream.read(len(_SIGNATURE))
+    if start != _SIGNATURE:
+        raise DatasetError(f"expected an HDF5 file, found one that starts with {start!r}")
+    import h5py
+
+    # Locks only where the file system has them; read-only and network mounts often do not.
+    return h5py.File(path, "r", rdcc_nbytes=cache_bytes, rdcc_nslots=10007, locking="best-effort")
+
+
+def read_header(file: h5py.File) -> Header:
+    """Read and check the attributes."""
+    if "format" not in file.attrs:
+        raise DatasetError(f"expected an event file, found HDF5 without the attribute 'format' = {FORMAT!r}")
+    if (name := _text(file, "format")) != FORMAT:
+        raise DatasetError(f"attribute 'format' expects {FORMAT!r}, found {name!r}")
+    version = _integer(file, "format_version", low=1)
+    if version > VERSION:
+        raise DatasetError(f"format version {version} is newer than {VERSION}, the newest known here; upgrade eventsnn")
+    unit = _text(file, "time_unit")
+    if unit not in UNITS:
+        raise DatasetError(f"attribute 'time_unit' expects one of {UNITS}, found {unit!r}")
+    if (is_sorted := _integer(file, "sorted", low=0)) != 1:
+        raise DatasetError(f"attribute 'sorted' expects 1, found {is_sorted}")
+    return Header(
+        shape=_grid(file),
+        unit="bin" if unit == "bin" else "us",
+        duration=_integer(file, "duration", low=1),
+        n_samples=_integer(file, "n_samples", low=0),
+        n_events=_integer(file, "n_events", low=0),
+        provenance=_provenance(file),
+    )
+
+
+def checked_group(parent: h5py.Group, name: str) -> h5py.Group:
+    """Return a group that is really in this file."""
+    import h5py
+
+    item = _own(parent, name)
+    if not isinstance(item, h5py.Group):
+        raise DatasetError(f"{name!r} expects a group, found a dataset")
+    return item
+
+
+def checked_dataset(parent: h5py.Group, name: str, dtypes: tuple[str, ...], length: int) -> h5py.Dataset:
+    """Return a column whose type, length, storage and filters are as the format demands; reads none of it."""
+    import h5py
+
+    item, where = _own(parent, name), _where(parent, name)
+    if not isinstance(item, h5py.Dataset):
+        raise DatasetError(f"{where} expects a dataset, found a group")
+    if item.is_virtual or item.id.get_create_plist().get_external_count():
+        raise DatasetError(f"{where} keeps its data in another file, which is refused")
+    if item.dtype not in [np.dtype(d) for d in dtypes]:
+        raise DatasetError(f"{where} expects one of the types {', '.join(dtypes)}, found {item.dtype.str}")
+    if item.shape != (length,):
+        raise DatasetError(f"{where} expects {length} entries, found shape {item.shape}")
+    _check_filters(item, where)
+    _check_storage(item, where)
+    return item
+
+
+def check_polarity_link(events: h5py.Group) -> None:
+    """Refuse an ``events/p`` that is not another name of ``events/c``."""
+    if events.id.links.exists(b"p") and _own(events, "p") != events["c"]:
+        raise DatasetError("events/p expects a hard link to events/c, found other data")
+
+
+def check_offsets(offsets: np.ndarray, n_events: int) -> None:
+    """Refuse offsets that do not run from 0 to ``n_events`` without falling."""
+    if offsets[0] != 0 or offsets[-1] != n_events:
+        raise DatasetError(
+            f"offsets expects to start at 0 and end at the {n_events} events, found {offsets[0]} and {offsets[-1]}"
+        )
+    falls = np.flatnonzero(offsets[1:] < offsets[:-1])
+    if len(falls):
+        i = int(falls[0])
+        raise DatasetError(f"offsets must not fall, but entry {i + 1} is {offsets[i + 1]} after {offsets[i]}")
+
+
+def _where(parent: h5py.Group, name: str) -> str:
+    return f"{parent.name}/{name}".lstrip("/")
+
+
+def _own(parent: h5py.Group, name: str) -> Any:
+    """Look up a name without following soft or external links, which could lead to other files."""
+    import h5py
+
+    links = parent.id.links
+    if not links.exists(name.encode()):
+        raise DatasetError(f"{_where(parent, name)} is missing")
+    if links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        raise DatasetError(f"{_where(parent, name)} is a soft or external link, which is refused")
+    return parent[name]
+
+
+def _check_filters(item: h5py.Dataset, where: str) -> None:
+    if item.chunks is None or not 1 <= item.chunks[0] <= _MAX_CHUNK:
+        raise DatasetError(f"{where} expects chunks of 1 to {_MAX_CHUNK} entries, found {item.chunks}")
+    plist = item.id.get_create_plist()
+    found = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if unknown := [f for f in found if f not in _FILTERS]:
+        raise DatasetError(f"{where} expects only the filters {_FILTERS}, found the filter ids {unknown}")
+    if len(set(found)) != len(found):
+        raise DatasetError(f"{where} expects each filter at most once, found the filter ids {found}")
+    if _FLETCHER32 not in found:
+        raise DatasetError(f"{where} expects the fletcher32 checksum, found the filter ids {found}")
+
+
+def _check_storage(item: h5py.Dataset, where: str) -> None:
+    """Refuse holes, which would read as zeros, and sizes that the stored bytes cannot back."""
+    wanted = -(-item.shape[0] // item.chunks[0])
+    if (chunks := item.id.get_num_chunks()) != wanted:
+        raise DatasetError(f"{where} expects {wanted} stored chunks, found {chunks}")
+    stored, file_size = item.id.get_storage_size(), item.file.id.get_filesize()
+    if stored > file_size or item.nbytes > _MAX_INFLATION * stored:
+        raise DatasetError(f"{where} declares {item.nbytes} bytes in {stored} stored, in a file of {file_size}")
+
+
+def _text(file: h5py.File, name: str) -> str:
+    value = _attribute(file, name, ())
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if not isinstance(value, str):
+        raise DatasetError(f"attribute {name!r} expects text, found {value!r}")
+    return value
+
+
+def _integer(file: h5py.File, name: str, low: int) -> int:
+    value = _attribute(file, name, ())
+    if not isinstance(value, np.integer) or value < low:
+        raise DatasetError(f"attribute {name!r} expects an integer from {low}, found {value!r}")
+    return int(value)
+
+
+def _attribute(file: h5py.File, name: str, shape: tuple[int, ...]) -> Any:
+    if name not in file.attrs:
+        raise DatasetError(f"attribute {name!r} is missing")
+    if (found := file.attrs.get_id(name).shape) != shape:
+        raise DatasetError(f"attribute {name!r} expects shape {shape}, found {found}")
+    return file.attrs[name]
+
+
+def _grid(file: h5py.File) -> Shape:
+    size = _attribute(file, "sensor_size", (3,))
+    if size.dtype.kind not in "iu":
+        raise DatasetError(f"attribute 'sensor_size' expects integers, found {size.dtype}")
+    width, height, channels = (int(n) for n in size)
+    for name, value in (("width", width), ("height", height)):
+        if name in file.attrs and (found := _integer(file, name, low=1)) != value:
+            raise DatasetError(f"attribute {name!r} is {found}, but 'sensor_size' says {value}")
+    try:
+        return check_shape((channels, height, width))
+    except ValueError as error:
+        raise DatasetError(f"attribute 'sensor_size' [width, height, channels]: {error}") from None
+
+
+def _provenance(file: h5py.File) -> dict[str, Any]:
+    texts = {n: _text(file, n) for n in ("created_by", "source", "source_sha256") if n in file.attrs}
+    return texts | {n: _json(file, n) for n in ("encoder", "extra") if n in file.attrs}
+
+
+def _json(file: h5py.File, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(_text(file, name), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"attribute {name!r} expects a JSON object, found text that is not: {error}") from None
+    if not isinstance(value, dict):
+        raise DatasetError(f"attribute {name!r} expects a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

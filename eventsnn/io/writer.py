@@ -1,0 +1,329 @@
+"""Write events to HDF5 (``data/FORMAT.md``): append, then commit by rename."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+import eventsnn
+from eventsnn.events import Events, Shape, TimeUnit, check_shape
+from eventsnn.io._checks import COLUMNS, FORMAT, UNITS, VERSION
+
+if TYPE_CHECKING:
+    import h5py
+
+Compression = Literal["none", "gzip", "lzf"]
+
+_FILTERS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},
+    "lzf": {"compression": "lzf", "shuffle": True},
+}
+_CHUNK_SAMPLES, _CHUNK_RECORDING = 16384, 65536
+_FLUSH = 1 << 18  # events gathered before they are written
+_MAX_TEXT = 60_000  # HDF5 keeps longer attributes outside of its checksummed structures
+
+
+class EventWriter:
+    """Write an event file by appending batches; it appears under its name when the ``with`` block ends well.
+
+    Until then everything goes to a temporary file in the same folder, removed when the block raises: an existing
+    file stays as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to make or replace.
+    shape : tuple of int
+        Grid ``(channels, height, width)`` of every batch.
+    duration : int
+        Length of every stimulus in time units; decides the stored type of the times.
+    unit : {"bin", "us"}
+        What times count.
+    compression : {"gzip", "lzf", "none"}
+        Always with a checksum. Any HDF5 program reads ``"gzip"`` and ``"none"``; ``"lzf"`` needs h5py.
+    chunk : int, optional
+        Events per chunk. Default: 65536 for one recording, 16384 for a set of samples.
+    source, source_sha256 : str, optional
+        Where the stimuli came from and the SHA-256 of their content, 64 hexadecimal digits.
+    encoder, extra : mapping or dataclass, optional
+        The encoder with its parameters, and anything else worth keeping; stored as JSON. NumPy values become
+        numbers and lists, a dataclass becomes its fields and ``"name"``, its class.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as above; nothing has been written then.
+
+    Examples
+    --------
+    >>> with EventWriter("train.h5", (6, 28, 28), 15, source="mnist") as writer:    # doctest: +SKIP
+    ...     for batch in encoded:
+    ...         writer.append(batch)
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        shape: Shape,
+        duration: int,
+        unit: TimeUnit = "bin",
+        *,
+        compression: Compression = "gzip",
+        chunk: int | None = None,
+        source: str | Path | None = None,
+        source_sha256: str | None = None,
+        encoder: Any = None,
+        extra: Any = None,
+    ) -> None:
+        self._path = Path(os.path.realpath(path))
+        self._shape, self._unit = check_shape(shape), unit
+        self._duration = operator.index(duration)
+        self._compression, self._chunk = compression, chunk
+        _check_options(self._path, self._duration, unit, compression, chunk)
+        self._texts = _provenance(source, source_sha256, encoder, extra)
+        self._dtypes = _dtypes(self._shape, self._duration)
+        self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
+        self._file: h5py.File | None = None
+        self._start()
+
+    def _start(self) -> None:
+        self._pending: dict[str, list[np.ndarray]] = {name: [] for name, _, _ in COLUMNS}
+        self._n_pending = 0
+        self._counts: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
+
+    def __enter__(self) -> EventWriter:
+        import h5py
+
+        self._start()
+        # Version 1.10 files checksum their metadata and are read by every HDF5 since; "latest" is not.
+        self._file = h5py.File(self._temporary, "x", libver=("v110", "v110"))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        if self._file is None:
+            raise RuntimeError(f"{self._path}: writing failed earlier, nothing was committed")
+        try:
+            self._finish(self._file)
+            _commit(self._temporary, self._path)
+        except BaseException:
+            self._discard()
+            raise
+
+    def append(self, events: Events) -> None:
+        """Add the samples of a batch.
+
+        Raises
+        ------
+        ValueError
+            If shape, unit or duration are not the file's, only some batches have labels, the batch carries
+            potentials (the format has no place for them), or its events are not valid; nothing was added then.
+        RuntimeError
+            If the writer is not open.
+        """
+        file = self._file
+        if file is None:
+            raise RuntimeError(f"{self._path}: append works only inside the writer's with block")
+        self._check_batch(events)
+        dataclasses.replace(events)  # validates again: a batch may have been built unchecked
+        for name, field, _ in COLUMNS:
+            self._pending[name].append(getattr(events, field).astype(self._dtypes[name]))
+        self._counts.append(np.diff(events.offsets))
+        if events.labels is not None:
+            self._labels.append(events.labels.copy())
+        self._n_pending += events.n_events
+        if self._n_pending >= _FLUSH:
+            self._flush_or_discard(file)
+
+    def _check_batch(self, events: Events) -> None:
+        for name, wanted in (("shape", self._shape), ("unit", self._unit), ("duration", self._duration)):
+            if (found := getattr(events, name)) != wanted:
+                raise ValueError(f"{self._path}: batches expect {name} {wanted!r}, got {found!r}")
+        if events.potential is not None:
+            raise ValueError(
+                f"{self._path}: event files hold no potentials, but the batch has them; "
+                "drop them with replace_fields(events, potential=None)"
+            )
+        if self._counts and (events.labels is None) != (not self._labels):
+            has, had = ("no labels", "labels") if events.labels is None else ("labels", "no labels")
+            raise ValueError(f"{self._path}: this batch has {has}, the batches before it had {had}")
+
+    def _flush_or_discard(self, file: h5py.File) -> None:
+        try:
+            self._flush(file, whole_chunks=True)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _flush(self, file: h5py.File, *, whole_chunks: bool) -> None:
+        """Write what is pending; in whole chunks, so that none is compressed twice."""
+        if "events" not in file:
+            self._create_columns(file)
+        count = self._n_pending
+        for name, _, _ in COLUMNS:
+            column = file["events"][name]
+            if whole_chunks:
+                count = self._n_pending // column.chunks[0] * column.chunks[0]
+            values = np.concatenate([*self._pending[name], np.empty(0, column.dtype)])
+            stored = column.shape[0]
+            column.resize((stored + count,))
+            column[stored:] = values[:count]
+            self._pending[name] = [values[count:].copy()]
+        self._n_pending -= count
+
+    def _create_columns(self, file: h5py.File) -> None:
+        recording = sum(len(c) for c in self._counts) == 1
+        chunk = self._chunk or (_CHUNK_RECORDING if recording else _CHUNK_SAMPLES)
+        group = file.create_group("events")
+        for name, _, _ in COLUMNS:
+            self._create(group, name, np.empty(0, self._dtypes[name]), chunk)
+        if self._shape[0] <= 2:
+            group["p"] = group["c"]  # a hard link: readers of camera files look for the polarity here
+
+    def _create(self, group: h5py.Group, name: str, values: np.ndarray, chunk: int) -> None:
+        filters = _FILTERS[self._compression] | {"fletcher32": True, "chunks": (chunk,), "maxshape": (None,)}
+        group.create_dataset(name, data=values, **filters)
+
+    def _finish(self, file: h5py.File) -> None:
+        self._flush(file, whole_chunks=False)
+        counts = np.concatenate([np.zeros(1, np.int64), *self._counts])
+        offsets = np.cumsum(counts, dtype=np.int64)
+        self._create(file, "offsets", offsets, _CHUNK_SAMPLES)
+        if self._labels:
+            self._create(file, "labels", np.concatenate(self._labels).astype(np.int64), _CHUNK_SAMPLES)
+        self._write_attributes(file, n_samples=len(offsets) - 1, n_events=int(offsets[-1]))
+        file.flush()  # a full disk shows here; close() alone may hide it
+        file.close()
+        self._file = None
+
+    def _write_attributes(self, file: h5py.File, **counts: int) -> None:
+        channels, height, width = self._shape
+        numbers = {"width": width, "height": height, "duration": self._duration, "sorted": 1, **counts}
+        texts = {"format": FORMAT, "time_unit": self._unit, "created_by": f"eventsnn {eventsnn.__version__}"}
+        attrs = file.attrs
+        attrs["format_version"] = np.int64(VERSION)
+        attrs["sensor_size"] = np.array([width, height, channels], np.int64)
+        for name, number in numbers.items():
+            attrs[name] = np.int64(number)
+        for name, text in (texts | self._texts).items():
+            # Fixed length: variable-length text lies in a heap without checksum.
+            encoded = text.encode()
+            attrs.create(name, np.bytes_(encoded), dtype=_text_type(len(encoded)))
+
+    def _discard(self) -> None:
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+def write(path: str | Path, events: Events, **options: Any) -> None:
+    """Write one batch to a new event file, in place of an existing one.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to make or replace.
+    events : Events
+        Its shape, duration and unit become the file's.
+    **options
+        ``compression``, ``chunk``, ``source``, ``source_sha256``, ``encoder`` and ``extra`` of
+        :class:`EventWriter`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :class:`EventWriter` and its ``append``; an existing file is left as it was.
+    """
+    with EventWriter(path, events.shape, events.duration, events.unit, **options) as writer:
+        writer.append(events)
+
+
+def _check_options(path: Path, duration: int, unit: str, compression: str, chunk: int | None) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
+        raise ValueError(f"the file to write expects a name in an existing folder, but {path} {problem}")
+    if not 1 <= duration < 2**63:
+        raise ValueError(f"duration expects 1 to 2**63 - 1, got {duration}")
+    if unit not in UNITS:
+        raise ValueError(f"unit expects one of {UNITS}, got {unit!r}")
+    if compression not in _FILTERS:
+        raise ValueError(f"compression expects one of {tuple(_FILTERS)}, got {compression!r}")
+    if chunk is not None and not 1 <= operator.index(chunk) <= 1 << 20:
+        raise ValueError(f"chunk expects 1 to {1 << 20} events, got {chunk}")
+
+
+def _dtypes(shape: Shape, duration: int) -> dict[str, str]:
+    """Return the smallest stored type of each column."""
+    limits = dict(zip(("t", "c", "y", "x"), (duration, *shape), strict=True))
+    sizes = (("<u1", 1 << 8), ("<u2", 1 << 16), ("<u4", 1 << 32), ("<i8", 1 << 63))
+    return {name: next(dtype for dtype, size in sizes if limit <= size) for name, limit in limits.items()}
+
+
+def _provenance(source: str | Path | None, sha256: str | None, encoder: Any, extra: Any) -> dict[str, str]:
+    if sha256 is not None and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
+        raise ValueError(f"source_sha256 expects 64 lower-case hexadecimal digits, got {sha256!r}")
+    texts = {"source": None if source is None else str(source), "source_sha256": sha256}
+    for name, value in (("encoder", encoder), ("extra", extra)):
+        texts[name] = None if value is None else _as_json(name, value)
+    for name, text in texts.items():
+        if text is not None and ("\0" in text or len(text.encode()) > _MAX_TEXT):
+            found = f"{len(text.encode())} bytes" + (" with NUL" if "\0" in text else "")
+            raise ValueError(f"{name} expects text of at most {_MAX_TEXT} bytes without NUL, got {found}")
+    return {name: text for name, text in texts.items() if text}
+
+
+def _as_json(name: str, value: Any) -> str:
+    if not isinstance(value, Mapping) and not dataclasses.is_dataclass(value):
+        raise TypeError(f"{name} expects a mapping or a dataclass, got {type(value).__name__}")
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} expects values that JSON can hold: {error}") from None
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return {"name": type(value).__name__} | fields
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} is not one of them")
+
+
+def _text_type(length: int) -> Any:
+    import h5py
+
+    return h5py.string_dtype("utf-8", length)
+
+
+def _commit(temporary: Path, path: Path) -> None:
+    """Make the file durable, then visible under its name."""
+    _fsync(temporary)
+    os.replace(temporary, path)
+    if os.name == "posix":  # elsewhere folders cannot be opened
+        _fsync(path.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,362 @@
+"""Network: layers, their weights on a backend, and running them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from eventsnn import store
+from eventsnn.backends import Backend, Neurons, get
+from eventsnn.batches import BATCH, Collector, Data, batches, fetch, put
+from eventsnn.events import Events, Shape, check_shape
+from eventsnn.layers import Conv, Dense, Layer, layer_from_dict, layer_to_dict
+
+_KIND = ("eventsnn-network", 1)
+
+
+class PerLayer(Mapping[int, np.ndarray]):
+    """One array for each layer that has weights, by the index of the layer; made when asked for."""
+
+    def __init__(self, indices: Sequence[int], make: Callable[[int], np.ndarray]) -> None:
+        self._indices, self._make = tuple(indices), make
+
+    def __getitem__(self, layer: int) -> np.ndarray:
+        """Return the array of a layer."""
+        if layer not in self._indices:
+            raise KeyError(f"layer {layer} has no weights; layers with weights are {list(self._indices)}")
+        return self._make(layer)
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the indices of the layers."""
+        return iter(self._indices)
+
+    def __len__(self) -> int:
+        """Return the number of layers with weights."""
+        return len(self._indices)
+
+
+class Network:
+    """Layers one after another on a grid, with their weights.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From the input on.
+    shape : tuple of int
+        Input grid (channels, height, width).
+    seed : int
+        Initial weights are drawn from it, a stream of its own for each layer with weights: layers added behind
+        do not change those before.
+    backend : Backend or str, optional
+        Where to compute; default as :func:`eventsnn.backends.get`. Results do not depend on it.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    shapes : tuple of tuple of int
+        Grid before the first layer, after the first, and so on.
+    trainable : tuple of int
+        Indices of the layers that have weights.
+    weights, thresholds : mapping of int to ndarray
+        Copies of the float32 weights (maps, channels, kernel height, kernel width) and thresholds (maps,), by layer.
+    classes : ndarray of int64, shape (maps,), or None
+        Class that each map of the last layer decides for; reward-modulated learning sets it.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not fit the grid that comes to it.
+    """
+
+    def __init__(
+        self, layers: Iterable[Layer], shape: Shape, seed: int = 0, backend: Backend | str | None = None
+    ) -> None:
+        self.layers: tuple[Layer, ...] = tuple(layers)
+        self.shapes = _shapes(self.layers, check_shape(shape))
+        self.seed = int(seed)
+        self.backend = backend if isinstance(backend, Backend) else get(backend)
+        self.classes: np.ndarray | None = None
+        self._neurons = _neurons(self.layers, self.shapes)
+        self.trainable = tuple(self._neurons)
+        self._packed = {i: self.backend.pack(w) for i, w in _initial_weights(self).items()}
+
+    @property
+    def shape(self) -> Shape:
+        """Input grid (channels, height, width)."""
+        return self.shapes[0]
+
+    @property
+    def weights(self) -> PerLayer:
+        """Copies of the weights, float32 of shape (maps, channels, kernel height, kernel width), by layer index."""
+        return PerLayer(self.trainable, lambda i: self.backend.unpack(self._packed[i]))
+
+    @property
+    def thresholds(self) -> PerLayer:
+        """Copies of the thresholds, float32 of shape (maps,), by layer index."""
+        return PerLayer(self.trainable, lambda i: self._neurons[i].threshold.copy())
+
+    def neurons(self, layer: int) -> Neurons:
+        """Return geometry, present thresholds and leak of a layer with weights."""
+        self.check_trainable(layer)
+        return self._neurons[layer]
+
+    def packed(self, layer: int) -> Any:
+        """Return the weights of a layer as the backend holds them, for its kernels."""
+        self.check_trainable(layer)
+        return self._packed[layer]
+
+    def set_weights(self, layer: int, weights: Any) -> None:
+        """Replace the weights of a layer.
+
+        Parameters
+        ----------
+        layer : int
+            Index of a layer that has weights.
+        weights : array_like of float, shape (maps, channels, kernel height, kernel width)
+            Converted to float32.
+
+        Raises
+        ------
+        ValueError
+            If the layer has no weights, or shape or values do not fit.
+        """
+        self.check_trainable(layer)
+        array = np.asarray(weights)
+        expected = self.weights_shape(layer)
+        if array.ndim == 4 and array.shape[1] != expected[1]:
+            raise ValueError(f"{self.describe(layer)} expects {expected[1]} input channels, got {array.shape[1]}")
+        if array.shape != expected:
+            raise ValueError(f"{self.describe(layer)} expects weights of shape {expected}, got {array.shape}")
+        self._packed[layer] = self.backend.pack(np.ascontiguousarray(_finite(self.describe(layer), array)))
+
+    def set_thresholds(self, layer: int, thresholds: Any) -> None:
+        """Replace the thresholds of a layer.
+
+        Parameters
+        ----------
+        layer : int
+            Index of a layer that has weights.
+        thresholds : float or array_like of float, shape (maps,)
+            At least 0; all finite or all infinite.
+
+        Raises
+        ------
+        ValueError
+            If the layer has no weights, or number or values do not fit.
+        """
+        neurons = self.neurons(layer)
+        array = np.asarray(thresholds, np.float32)
+        if array.ndim and array.shape != neurons.threshold.shape:
+            raise ValueError(f"{self.describe(layer)} expects {len(neurons.threshold)} thresholds, got {array.shape}")
+        whole = np.broadcast_to(array, neurons.threshold.shape).copy()
+        self._neurons[layer] = replace(neurons, threshold=whole)
+
+    def weights_shape(self, layer: int) -> tuple[int, int, int, int]:
+        """Return (maps, channels, kernel height, kernel width) of a layer."""
+        neurons = self.neurons(layer)
+        return len(neurons.threshold), self.shapes[layer][0], *neurons.geometry.kernel
+
+    def describe(self, layer: int) -> str:
+        """Return a layer as error messages name it: ``layer 2 (Conv(250, kernel=3))``."""
+        return f"layer {layer} ({self.layers[layer]})"
+
+    def check_trainable(self, layer: int) -> None:
+        """Raise ``ValueError`` unless ``layer`` is the index of a layer that has weights."""
+        if layer not in self._neurons:
+            raise ValueError(f"layer expects one that has weights, {list(self._neurons)}, got {layer!r}")
+
+    def check_input(self, shape: Shape, layer: int = 0) -> None:
+        """Raise ``ValueError`` unless events on the grid ``shape`` can go into ``layer``."""
+        expected = self.shapes[layer]
+        if tuple(shape) == expected:
+            return
+        who = self.describe(layer) if layer < len(self.layers) else "the output"
+        if shape[0] != expected[0]:
+            raise ValueError(f"{who} expects {expected[0]} input channels, got {shape[0]}")
+        raise ValueError(f"{who} expects a grid of {expected[1]}x{expected[2]}, got {shape[1]}x{shape[2]}")
+
+    @overload
+    def run(
+        self,
+        events: Data,
+        *,
+        start: int = ...,
+        stop: int | None = ...,
+        record: Literal[False] = ...,
+        batch_size: int = ...,
+    ) -> Events: ...
+
+    @overload
+    def run(
+        self, events: Data, *, start: int = ..., stop: int | None = ..., record: Literal[True], batch_size: int = ...
+    ) -> list[Events]: ...
+
+    def run(
+        self,
+        events: Data,
+        *,
+        start: int = 0,
+        stop: int | None = None,
+        record: bool = False,
+        batch_size: int = BATCH,
+    ) -> Events | list[Events]:
+        """Send a batch of stimuli through the layers.
+
+        Parameters
+        ----------
+        events : Events or EventDataset
+            On the grid ``shapes[start]``.
+        start, stop : int
+            Run ``layers[start:stop]``; default all.
+        record : bool
+            Return the spikes of every layer run instead of the last one's.
+        batch_size : int
+            Samples at a time; bounds the memory of what lies between, and does not change the result.
+
+        Returns
+        -------
+        Events or list of Events
+            Spikes of the last layer run (the input where none is), or of each.
+
+        Raises
+        ------
+        ValueError
+            If the range of layers is empty backwards or outside the network, or the events do not fit.
+        """
+        first, last = self._range(start, stop)
+        self.check_input(events.shape, first)
+        collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
+        for batch in batches(events, batch_size):
+            outputs = self.run_recorded(batch, first, last) if record else [self._through(batch, first, last)]
+            for collector, output in zip(collectors, outputs, strict=True):
+                collector.add(output)
+        results = [collector.result() for collector in collectors]
+        return results if record else results[0]
+
+    def run_recorded(self, batch: Events, start: int, stop: int) -> list[Events]:
+        """Return the spikes of each of ``layers[start:stop]`` over one batch, all of it at once."""
+        outputs, spikes = [], put(batch, self.backend)
+        for layer in range(start, stop):
+            spikes = self._run_layer(layer, spikes)
+            outputs.append(fetch(spikes, self.backend))
+        return outputs
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write layers, weights, thresholds and classes to an HDF5 file, by rename.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        meta = {"shape": self.shape, "seed": self.seed, "layers": [layer_to_dict(layer) for layer in self.layers]}
+        arrays = {f"weights/{i}": w for i, w in self.weights.items()}
+        arrays |= {f"thresholds/{i}": t for i, t in self.thresholds.items()}
+        if self.classes is not None:
+            arrays["classes"] = self.classes
+        store.write(path, _KIND, meta, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], backend: Backend | str | None = None) -> Network:
+        """Read a network that :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is not a network, newer than this program, corrupt or inconsistent.
+        """
+        meta, arrays = store.read(path, _KIND)
+        try:
+            return _restore(meta, arrays, backend)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: inconsistent network: {error}") from error
+
+    def __repr__(self) -> str:
+        """Return the layers with their grids, line by line."""
+        lines = [f"  {i}: {layer} -> {self.shapes[i + 1]}" for i, layer in enumerate(self.layers)]
+        return "\n".join([f"Network(shape={self.shape}, backend={self.backend.name!r})", *lines])
+
+    def _range(self, start: int, stop: int | None) -> tuple[int, int]:
+        last = len(self.layers) if stop is None else stop
+        if not 0 <= start <= last <= len(self.layers):
+            raise ValueError(f"layers expects 0 <= start <= stop <= {len(self.layers)}, got {start} and {stop}")
+        return start, last
+
+    def _through(self, batch: Events, start: int, stop: int) -> Events:
+        spikes = put(batch, self.backend)
+        for layer in range(start, stop):
+            spikes = self._run_layer(layer, spikes)
+        return fetch(spikes, self.backend)
+
+    def _run_layer(self, i: int, spikes: Events) -> Events:
+        layer = self.layers[i]
+        if isinstance(layer, Conv | Dense):
+            return self.backend.conv(spikes, self._packed[i], self._neurons[i])
+        return layer.run(spikes, self.backend)
+
+
+def _shapes(layers: Sequence[Layer], shape: Shape) -> tuple[Shape, ...]:
+    shapes = [shape]
+    for i, layer in enumerate(layers):
+        try:
+            shapes.append(check_shape(layer.output_shape(shapes[-1])))
+        except ValueError as error:
+            raise ValueError(f"layer {i} ({layer}) does not fit its input {shapes[-1]}: {error}") from None
+    return tuple(shapes)
+
+
+def _neurons(layers: Sequence[Layer], shapes: Sequence[Shape]) -> dict[int, Neurons]:
+    pairs = enumerate(zip(layers, shapes, strict=False))
+    return {i: layer.neurons(shape) for i, (layer, shape) in pairs if isinstance(layer, Conv | Dense)}
+
+
+def _initial_weights(net: Network) -> dict[int, np.ndarray]:
+    weights = {}
+    for ordinal, i in enumerate(net.trainable):
+        layer = net.layers[i]
+        rng = np.random.default_rng(np.random.SeedSequence(net.seed, spawn_key=(ordinal,)))
+        if isinstance(layer, Conv | Dense):
+            weights[i] = layer.init.draw(rng, net.weights_shape(i))
+    return weights
+
+
+def _finite(who: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{who} expects weights that are numbers, got {array.dtype}")
+    weights = array.astype(np.float32)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{who} expects finite weights, got {weights[~np.isfinite(weights)][0]}")
+    return weights
+
+
+def _restore(meta: Mapping[str, Any], arrays: dict[str, np.ndarray], backend: Backend | str | None) -> Network:
+    layers = [layer_from_dict(fields) for fields in meta["layers"]]
+    shapes = _shapes(layers, check_shape(meta["shape"]))
+    neurons = _neurons(layers, shapes)
+    wanted = {f"{kind}/{i}" for i in neurons for kind in ("weights", "thresholds")}
+    if set(arrays) - {"classes"} != wanted:
+        raise ValueError(f"expected the arrays {sorted(wanted)}, found {sorted(arrays)}")
+    for i, n in neurons.items():  # before anything of the size that the file claims is drawn
+        if arrays[f"weights/{i}"].shape != (len(n.threshold), shapes[i][0], *n.geometry.kernel):
+            raise ValueError(f"weights of layer {i} ({layers[i]}) have shape {arrays[f'weights/{i}'].shape}")
+    net = Network(layers, shapes[0], meta["seed"], backend)
+    for i in neurons:
+        net.set_weights(i, arrays[f"weights/{i}"])
+        net.set_thresholds(i, arrays[f"thresholds/{i}"])
+    if "classes" in arrays:
+        net.classes = check_classes(arrays["classes"], net.shapes[-1][0])
+    return net
+
+
+def check_classes(classes: Any, maps: int) -> np.ndarray:
+    """Return the class of each map as int64 of shape (maps,), or say what is wrong with it."""
+    array = np.asarray(classes)
+    if array.shape != (maps,) or array.dtype.kind not in "iu" or (array < 0).any():
+        raise ValueError(f"classes expects {maps} class numbers of 0 or more, one per map, got {classes!r}")
+    return array.astype(np.int64)

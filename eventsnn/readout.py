@@ -1,0 +1,236 @@
+"""Classifiers on what a network's last layer says: feature matrices and a linear readout."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from eventsnn import store
+from eventsnn.batches import BATCH, Data, batches
+from eventsnn.events import Events
+from eventsnn.network import Network
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+Kind = Literal["fired", "latency", "potential"]
+_KIND = ("eventsnn-readout", 1)
+
+
+def features(
+    net: Network, data: Data, kind: Kind = "fired", *, stop: int | None = None, batch_size: int = BATCH
+) -> csr_array:
+    """Return one feature per neuron of a layer's output, sparse as the spikes are.
+
+    Parameters
+    ----------
+    net : Network
+        What the data are run through, batch by batch.
+    data : Events or EventDataset
+        Stimuli on the grid ``net.shape``.
+    kind : {"fired", "latency", "potential"}
+        1 where the neuron fired; or ``duration - time`` of its spike, which is larger the earlier; or its potential
+        when it fired. 0 for a silent neuron.
+    stop : int, optional
+        Take the output of ``net.layers[stop - 1]``; default the last layer's.
+    batch_size : int
+        Samples at a time.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of float64, shape (n_samples, n_neurons)
+        Neurons in the order of their flat index ``(f * H + y) * W + x``; ``.toarray()`` makes it dense. Float64,
+        because scikit-learn's linear models would otherwise copy it.
+
+    Raises
+    ------
+    ValueError
+        If the data do not fit the network, no such kind is known, or the layer has no potentials.
+    """
+    from scipy.sparse import csr_array
+
+    check_kind(kind)
+    last = len(net.layers) if stop is None else stop
+    if not 1 <= last <= len(net.layers):
+        raise ValueError(f"stop expects 1 to {len(net.layers)}, got {last}")
+    net.check_input(data.shape)
+    parts: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
+    for batch in batches(data, batch_size):
+        matrix = spike_features(net.run(batch, stop=last, batch_size=batch_size), kind)
+        for part, array in zip(parts, (matrix.data, matrix.indices, np.diff(matrix.indptr)), strict=True):
+            part.append(array)
+    indices, counts = (np.concatenate(part) for part in parts[1:])
+    parts[1].clear()  # before the largest array is made
+    values = np.concatenate(parts[0], dtype=np.float64)
+    bounds = np.append(0, np.cumsum(counts, dtype=np.int64)).astype(_index_type(len(values)))
+    return csr_array((values, indices, bounds), shape=(len(counts), int(np.prod(net.shapes[last]))))
+
+
+def spike_features(spikes: Events, kind: Kind = "fired") -> csr_array:
+    """Return the features of a layer's output spikes; see :func:`features`."""
+    from scipy.sparse import csr_array
+
+    channels, height, width = spikes.shape
+    size = channels * height * width
+    flat = (spikes.channel.astype(np.int64) * height + spikes.y) * width + spikes.x
+    index_type = _index_type(max(size, spikes.n_events))
+    columns, bounds = (array.astype(index_type) for array in (flat, spikes.offsets))
+    matrix = csr_array((_values(spikes, check_kind(kind)), columns, bounds), shape=(len(spikes), size))
+    matrix.sort_indices()
+    return matrix
+
+
+def check_kind(kind: Any) -> Kind:
+    """Return ``kind``, or raise ``ValueError`` if no such features are known."""
+    if kind not in get_args(Kind):
+        raise ValueError(f"kind expects one of {', '.join(get_args(Kind))}, got {kind!r}")
+    return kind
+
+
+@dataclass(frozen=True)
+class LinearReadout:
+    """A linear support vector machine, one class against the rest (scikit-learn's ``LinearSVC``).
+
+    Parameters
+    ----------
+    C : float
+        Inverse strength of the regularization.
+    kind : {"fired", "latency", "potential"}
+        Features that it is meant for; see :func:`features`.
+    """
+
+    C: float = 2.4
+    kind: Kind = "fired"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+        if not self.C > 0:
+            raise ValueError(f"LinearReadout expects C > 0, got {self.C}")
+
+    def fit(self, features: Any, labels: Any) -> FittedReadout:
+        """Learn to tell the labels from the features.
+
+        Parameters
+        ----------
+        features : csr_array or array_like, shape (n_samples, n_features)
+            From :func:`features`.
+        labels : array_like of int, shape (n_samples,)
+            At least two classes.
+
+        Raises
+        ------
+        ValueError
+            If the lengths differ or there is only one class.
+        """
+        from sklearn.svm import LinearSVC
+
+        # The primal solver draws nothing at random and converges in a few Newton steps.
+        model = LinearSVC(C=self.C, dual=False).fit(features, labels)
+        return FittedReadout(
+            coefficients=np.asarray(model.coef_, np.float64),
+            intercept=np.asarray(model.intercept_, np.float64),
+            classes=np.asarray(model.classes_, np.int64),
+            kind=self.kind,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class FittedReadout:
+    """A linear readout that has learnt.
+
+    Parameters
+    ----------
+    coefficients : ndarray of float64, shape (n_classes, n_features), or (1, n_features) for two classes
+        Weight of each feature.
+    intercept : ndarray of float64, shape (n_classes,) or (1,)
+        What is added.
+    classes : ndarray of int64, shape (n_classes,)
+        Labels, ascending.
+    kind : {"fired", "latency", "potential"}
+        Features that it was fitted on.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit each other.
+    """
+
+    coefficients: np.ndarray
+    intercept: np.ndarray
+    classes: np.ndarray
+    kind: Kind = "fired"
+
+    def __post_init__(self) -> None:
+        check_kind(self.kind)
+        rows = 1 if len(self.classes) == 2 else len(self.classes)
+        if self.coefficients.ndim != 2 or len(self.coefficients) != rows or self.intercept.shape != (rows,):
+            shapes = (self.coefficients.shape, self.intercept.shape, self.classes.shape)
+            raise ValueError(f"a readout expects one row per class (one for two), got shapes {shapes}")
+
+    def predict(self, features: Any) -> np.ndarray:
+        """Return the class of each sample, int64 of shape (n_samples,).
+
+        Parameters
+        ----------
+        features : csr_array or ndarray, shape (n_samples, n_features)
+            Of the kind that it was fitted on.
+
+        Raises
+        ------
+        ValueError
+            If the number of features differs.
+        """
+        expected = self.coefficients.shape[1]
+        if features.ndim != 2 or features.shape[1] != expected:
+            raise ValueError(f"the readout expects {expected} features, got shape {features.shape}")
+        scores = features @ self.coefficients.T + self.intercept
+        best = (scores[:, 0] > 0).astype(np.int64) if len(self.classes) == 2 else scores.argmax(axis=1)
+        return self.classes[best]
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return coefficients, intercept and classes by name."""
+        return {name: getattr(self, name) for name in ("coefficients", "intercept", "classes")}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], kind: Kind = "fired") -> FittedReadout:
+        """Build a readout from what :meth:`to_arrays` returned."""
+        return cls(arrays["coefficients"], arrays["intercept"], arrays["classes"], kind)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write to an HDF5 file, by rename."""
+        store.write(path, _KIND, {"kind": self.kind}, self.to_arrays())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FittedReadout:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is not a readout, newer than this program, corrupt or inconsistent.
+        """
+        meta, arrays = store.read(path, _KIND)
+        try:
+            return cls.from_arrays(arrays, meta["kind"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: inconsistent readout: {error}") from error
+
+
+def _index_type(largest: int) -> type[np.signedinteger[Any]]:
+    return np.int32 if largest < 2**31 else np.int64
+
+
+def _values(spikes: Events, kind: Kind) -> np.ndarray:
+    if kind == "fired":
+        return np.ones(spikes.n_events, np.uint8)
+    if kind == "latency":
+        return (spikes.duration - spikes.time).astype(np.float64)
+    if spikes.potential is None:
+        raise ValueError("kind 'potential' expects the output of a convolution; these spikes have no potentials")
+    return spikes.potential.astype(np.float64)

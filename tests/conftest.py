@@ -1,0 +1,40 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from eventsnn.backends import NAMES, get
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+DATA = Path(os.environ.get("EVENTSNN_DATA") or SHARED / "data")
+GOLDEN = Path(os.environ.get("EVENTSNN_GOLDEN") or SHARED / "golden" / "spyketorch.h5")
+
+# A first example may wait for compilation, so no deadline; "ci" repeats the same examples in every run.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def _present(path, variable):
+    if not path.exists():
+        pytest.skip(f"{path} is absent; {variable} may name another place")
+    return path
+
+
+@pytest.fixture(scope="session")
+def data_path():
+    """Return the folder of data sets; a test that asks for it is skipped where there is none."""
+    return _present(DATA, "EVENTSNN_DATA")
+
+
+@pytest.fixture(scope="session")
+def golden_path():
+    """Return the file of SpykeTorch's outputs; a test that asks for it is skipped where there is none."""
+    return _present(GOLDEN, "EVENTSNN_GOLDEN")
+
+
+@pytest.fixture(scope="session", params=sorted(NAMES))
+def backend(request):
+    """Return every backend in turn."""
+    return get(request.param)

@@ -1,0 +1,141 @@
+"""The direction of imports, read from the source, and what ``import eventsnn`` leaves out."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eventsnn
+
+PACKAGE = Path(eventsnn.__file__).parent
+
+# Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
+# outside of all: nothing listed may import it.
+ORDER = [
+    ("events", "store"),
+    ("backends",),
+    ("layers", "batches"),
+    ("network",),
+    ("plasticity", "readout", "history"),
+    ("train",),
+    ("evaluation",),
+    ("models",),
+]
+RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
+OUTSIDE = len(ORDER)
+BESIDE = {"encode": {"events"}, "io": {"events"}}  # rooms that know only these
+GPU_ROOMS = ("backends", "parallel")
+
+
+def sources():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_rooms(path):
+    """Yield the rooms of the package that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "eventsnn" and parts[1:] not in ([], ["__version__"]):
+                yield parts[1]
+
+
+def edges():
+    found = set()
+    for path in sources():
+        if path != PACKAGE / "__init__.py":  # it gathers the names of all
+            found |= {(room_of(path), room) for room in imported_rooms(path) if room != room_of(path)}
+    return found
+
+
+def allowed(room, target):
+    if room in BESIDE:
+        return target in BESIDE[room]
+    if target in BESIDE:
+        return room not in RANK or room == "models"
+    return RANK.get(target, OUTSIDE) < RANK.get(room, OUTSIDE) or (room not in RANK and target not in RANK)
+
+
+def test_imports_go_one_way():
+    wrong = sorted(f"{room} imports {target}" for room, target in edges() if not allowed(room, target))
+    assert wrong == []
+
+
+def test_the_walk_sees_imports():
+    assert {("network", "layers"), ("train", "network"), ("layers", "backends"), ("backends", "events")} <= edges()
+
+
+def test_the_rule_refuses_the_wrong_way():
+    assert not allowed("events", "network")
+    assert not allowed("layers", "cli")
+    assert not allowed("io", "network")
+    assert not allowed("train", "encode")
+    assert not allowed("plasticity", "readout")
+    assert allowed("cli", "encode")
+    assert allowed("models", "encode")
+
+
+def test_no_circles():
+    graph = {}
+    for room, target in edges():
+        graph.setdefault(room, set()).add(target)
+    done, path = set(), []
+
+    def visit(room):
+        assert room not in path, " -> ".join([*path, room])
+        if room not in done:
+            path.append(room)
+            for target in sorted(graph.get(room, ())):
+                visit(target)
+            path.pop()
+            done.add(room)
+
+    for room in sorted(graph):
+        visit(room)
+
+
+def test_gpu_words_occur_in_backends_only():
+    places = [path for path in sources() if room_of(path) not in GPU_ROOMS]
+    naming = [path.name for path in places if re.search("cupy|cuda", path.read_text(encoding="utf-8"), re.IGNORECASE)]
+    assert naming == []
+
+
+@pytest.mark.parametrize("library", ["numba", "sklearn", "matplotlib", "scipy", "h5py", "PIL", "pooch"])
+def test_import_leaves_heavy_libraries_out(library, loaded):
+    assert library not in loaded
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Return the names of the modules that ``import eventsnn`` brings into a fresh interpreter."""
+    program = "import sys, json, eventsnn; print(json.dumps(sorted(sys.modules)))"
+    root = str(PACKAGE.parent)
+    run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
+    names = json.loads(run.stdout)
+    assert "eventsnn.train" in names
+    return set(names)
+
+
+def test_public_names_are_there():
+    for name in eventsnn.__all__:
+        assert getattr(eventsnn, name) is not None
+    assert set(eventsnn.__all__) <= set(dir(eventsnn))
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = eventsnn.nothing
