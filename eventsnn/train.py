@@ -179,7 +179,6 @@ class _Learner:
         n_classes = max(len(np.unique(self.classes)), 1)
         self._hit, self._miss = 1 / n_classes, 1 - 1 / n_classes  # of guessing, as in the published programs
         self._window = np.zeros(3, np.int64)  # hits, misses and silent samples since the rates last changed
-        self._outside = self._weights_outside()
         self._kernel_arguments(None)  # so that what does not fit is refused before the frozen layers run
         self.curve = [(0, self._convergence())]
 
@@ -214,9 +213,7 @@ class _Learner:
         )
 
     def _chunk(self, before: int) -> int:
-        """Return for how many presentations nothing changes but the winners' weights."""
-        if self._outside:
-            return 1
+        """Return for how many presentations nothing changes but the weights."""
         steps = _CHUNK - (self._presented - before) % _CHUNK
         if self._schedule is not None:
             steps = min(steps, self._schedule.steps(self._presented))
@@ -232,20 +229,8 @@ class _Learner:
         self._presented += len(winners)
         decisions = self._decisions(winners[:, 0, 0], block)
         self._adapt(decisions)
-        if self._outside and decisions[2] < len(winners):
-            self._bring_inside()
         chosen = winners[:, :, 0]
         return decisions, np.bincount(chosen[chosen >= 0], minlength=self.maps)
-
-    def _weights_outside(self) -> bool:
-        weights, (lower, upper) = self._net.weights[self._layer], self._rule.bounds
-        return bool((weights < np.float32(lower)).any() or (weights > np.float32(upper)).any())
-
-    def _bring_inside(self) -> None:
-        """Clip all maps to the bounds; the kernels do so with a winner's map only."""
-        lower, upper = (np.float32(bound) for bound in self._rule.bounds)
-        self._net.set_weights(self._layer, self._net.weights[self._layer].clip(lower, upper))
-        self._outside = False
 
     def _kernel_arguments(self, active: np.ndarray | None) -> tuple[Update, Reward | None]:
         rule = self._rule

@@ -52,7 +52,7 @@ class DeviceBackend(Backend):
         arrays = {n: getattr(events, n) for n in names}
         return replace_fields(events, **{n: None if a is None else convert(a) for n, a in arrays.items()})
 
-    def pack(self, weights):
+    def _pack(self, weights):
         return self.xp.asarray(weights)
 
     def unpack(self, packed):

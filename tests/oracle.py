@@ -194,5 +194,7 @@ def learn(samples, weights, simulate, competition, rates, stride, padding, decid
         for winner in chosen:
             used = rates if decide is None else decide(i, chosen[0][0])
             weights = stdp(weights, spikes, winner, stride, padding, used)
+        if chosen:  # as in SpykeTorch also the maps that did not win
+            weights = np.clip(weights, np.float32(used[2]), np.float32(used[3]))
         history.append(chosen)
     return weights, history

@@ -33,9 +33,21 @@ class Backend(ABC):
     name: str
     xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
 
-    @abstractmethod
     def pack(self, weights: np.ndarray) -> Any:
-        """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout."""
+        """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.
+
+        Raises
+        ------
+        TypeError
+            If dtype or number of axes differ.
+        """
+        if not isinstance(weights, np.ndarray) or weights.dtype != np.float32 or weights.ndim != 4:
+            found = f"{weights.dtype} of shape {weights.shape}" if isinstance(weights, np.ndarray) else type(weights)
+            raise TypeError(f"weights expects a 4-D array of float32, got {found}")
+        return self._pack(weights)
+
+    @abstractmethod
+    def _pack(self, weights: np.ndarray) -> Any: ...
 
     @abstractmethod
     def unpack(self, packed: Any) -> np.ndarray:
@@ -124,9 +136,9 @@ class Backend(ABC):
 
             a = plus[f] if its input has a spike at a time <= t else minus[f]
             w = w + a * ((w - lower) * (upper - w))    with the stabilizer, else   w = w + a
-            w = min(max(w, lower), upper)
 
-        A synapse whose input lies in the padding has no spike. Nothing after the last winner is looked at.
+        and then all weights of the layer, those of the other maps too, are clipped to ``[lower, upper]``, as
+        SpykeTorch does. A synapse whose input lies in the padding has no spike. Nothing after the last winner is looked at.
 
         Parameters
         ----------

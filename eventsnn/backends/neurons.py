@@ -16,6 +16,10 @@ class Geometry:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
 
+    def __post_init__(self) -> None:
+        if min(self.kernel) < 1 or min(self.stride) < 1 or min(self.padding) < 0:
+            raise ValueError(f"geometry expects kernel and stride of 1 or more, padding of 0 or more, got {self}")
+
     def output(self, height: int, width: int) -> tuple[int, int]:
         """Return the output grid ``(OH, OW)``, floor division as in a usual cross-correlation.
 
@@ -51,6 +55,8 @@ class LeakTable:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.tau) and self.tau > 0):
             raise ValueError(f"leak expects a positive time constant, got {self.tau}")
+        if self.tau > 1e12:
+            raise ValueError(f"leak expects a time constant up to 1e12 time units, got {self.tau}; None is no leak")
         vanishes = math.ceil(104 * self.tau)  # exp(-104) is below half of the smallest float32
         m = math.isqrt(vanishes) + 1
         coarse = np.exp(-np.arange(vanishes // m + 1) * m / self.tau).astype(np.float32)
@@ -85,6 +91,8 @@ class Neurons:
         threshold = self.threshold
         if not isinstance(threshold, np.ndarray) or threshold.dtype != np.float32 or threshold.ndim != 1:
             raise TypeError(f"threshold expects a 1-D float32 array, got {threshold!r}")
+        if len(threshold) == 0:
+            raise ValueError("threshold expects at least one map, got none")
         if np.isnan(threshold).any() or (threshold < 0).any():
             raise ValueError(f"threshold expects values of 0 or more, got {threshold.min()}")
         if np.isinf(threshold).any() and not np.isinf(threshold).all():
@@ -105,7 +113,7 @@ class Update:
     plus, minus : ndarray of float32, shape (maps,)
         Change of causal and of the other synapses.
     lower, upper : float
-        Bounds of the weights.
+        Bounds of the weights, rounded to float32.
     stabilizer : bool
         Scale changes by ``(w - lower) * (upper - w)``.
     k, radius : int
@@ -131,6 +139,8 @@ class Update:
             rates = getattr(self, name)
             if not isinstance(rates, np.ndarray) or rates.dtype != np.float32 or rates.ndim != 1:
                 raise TypeError(f"{name} expects a 1-D float32 array, got {rates!r}")
+            if not np.isfinite(rates).all():
+                raise ValueError(f"{name} expects finite rates, got {rates}")
         if len(self.plus) != len(self.minus):
             raise ValueError(f"plus has {len(self.plus)} rates, minus has {len(self.minus)}")
         if not self.lower < self.upper:

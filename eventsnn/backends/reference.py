@@ -25,7 +25,7 @@ class ReferenceBackend(Backend):
     name = "reference"
     xp = np
 
-    def pack(self, weights: np.ndarray) -> np.ndarray:
+    def _pack(self, weights: np.ndarray) -> np.ndarray:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width).
 
         Raises
@@ -103,9 +103,12 @@ class ReferenceBackend(Backend):
             if update.pointwise:
                 spikes = self.pointwise(spikes)
             row[:] = self.winners(spikes, update.k, update.radius)[0]
-            for f, y, x, t in row[row[:, 0] >= 0]:
-                causal = _first_inputs(sample, neurons.geometry, y, x) <= t
-                _change(packed, f, causal, _plasticity(sample, row[0, 0], update, reward))
+            won = row[row[:, 0] >= 0]
+            if len(won):
+                rates = _plasticity(sample, won[0, 0], update, reward)
+                for f, y, x, t in won:
+                    _change(packed, f, _first_inputs(sample, neurons.geometry, y, x) <= t, rates)
+                np.clip(packed, np.float32(rates.lower), np.float32(rates.upper), out=packed)
         return chosen
 
 
@@ -224,9 +227,8 @@ def _plasticity(sample: Events, first_winner: int, update: Update, reward: Rewar
 
 
 def _change(weights: np.ndarray, f: int, causal: np.ndarray, update: Update) -> None:
-    """Change every weight of map ``f`` once, in place, all in float32."""
+    """Change every weight of map ``f`` once, in place, all in float32; clipping comes after the last winner."""
     w = weights[f]
     lower, upper = np.float32(update.lower), np.float32(update.upper)
     a = np.where(causal, update.plus[f], update.minus[f])
-    w = w + a * ((w - lower) * (upper - w)) if update.stabilizer else w + a
-    weights[f] = np.minimum(np.maximum(w, lower), upper)
+    weights[f] = w + a * ((w - lower) * (upper - w)) if update.stabilizer else w + a

@@ -48,8 +48,7 @@ class CpuBackend(Backend):
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
 
-    def pack(self, weights: np.ndarray) -> Packed:
-        """See :meth:`Backend.pack`."""
+    def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
         rows = weights.reshape(maps, -1).T
         n_blocks = -(-maps // LANES)

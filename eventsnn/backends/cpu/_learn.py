@@ -270,6 +270,12 @@ def _present(columns, begin, end, weights, quiet, bound, sizes, windows, cells, 
     return found
 
 
+@inner
+def _clip(weights, lower, upper):
+    for i in range(len(weights)):
+        weights[i] = min(max(weights[i], lower), upper)
+
+
 @kernel
 def learn_samples(
     columns, offsets, order, labels, classes, weights, quiet, bound, sizes, windows, cells, contest, rates, scratch,
@@ -278,6 +284,7 @@ def learn_samples(
     """Present the samples of ``order`` and fill in their ``winners``. Without ``classes`` rewards play no part."""
     run, mark, causal = scratch
     fields = run[0]
+    lower, upper = np.float32(np.inf), np.float32(-np.inf)  # all weights lie within these
     for i in range(len(order)):
         s = order[i]
         begin, end = offsets[s], offsets[s + 1]
@@ -291,3 +298,6 @@ def learn_samples(
             p = winners[i, j, 1] * sizes.ow + winners[i, j, 2]
             stamp = i * contest.k + j
             _change(weights, sizes, winners[i, j, 0], fields, fields.start[p], causal[j], mark, stamp, rates, pair)
+        if found > 0 and (lower != rates.lower[pair] or upper != rates.upper[pair]):
+            lower, upper = rates.lower[pair], rates.upper[pair]
+            _clip(weights, lower, upper)
