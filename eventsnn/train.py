@@ -39,6 +39,7 @@ def fit(
     memory: int = 2 << 30,
     batch_size: int = BATCH,
     progress: Progress | None = None,
+    on_epoch: Callable[[Epoch], object] | None = None,
 ) -> History:
     """Train one layer of a network, online: one stimulus after another; the layers below stay as they are.
 
@@ -80,6 +81,8 @@ def fit(
         Samples at a time in the frozen layers.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    on_epoch : callable, optional
+        Called with the :class:`Epoch` after each one; ``net`` holds the weights of that moment.
 
     Returns
     -------
@@ -110,6 +113,8 @@ def fit(
         order = _rng(seed, number, 1).permutation(len(data)) if shuffle else np.arange(len(data))
         blocks = source.stream() if cached is None else iter([_Block(cached, data.labels, order)])
         records.append(learner.epoch(blocks, active, partial(_advance, report, len(data), number, epochs)))
+        if on_epoch is not None:
+            on_epoch(records[-1])
     return History(layer, tuple(records), np.array(learner.curve), prepared, cached is not None)
 
 

@@ -1,0 +1,370 @@
+"""Published networks, ready made: encoder, layers, how each layer learns, and what decides in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eventsnn.backends import Backend
+from eventsnn.batches import Data
+from eventsnn.encode import EqualBins, ImageEncoder
+from eventsnn.encode import kheradpisheh2018_mnist as kheradpisheh2018_front_end
+from eventsnn.encode import mozafari2019_mnist as mozafari2019_front_end
+from eventsnn.encode.filters import DoG
+from eventsnn.encode.stages import Filter, LocalNormalization
+from eventsnn.evaluation import Evaluation, evaluate
+from eventsnn.events import Events
+from eventsnn.history import Epoch, History
+from eventsnn.layers import Conv, Layer, Pool, inf
+from eventsnn.network import Network
+from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling
+from eventsnn.readout import FittedReadout, LinearReadout, features
+from eventsnn.train import Progress, fit
+
+
+@dataclass(frozen=True)
+class Step:
+    """How one layer learns; the fields are arguments of :func:`eventsnn.fit`."""
+
+    layer: int
+    rule: STDP | RSTDP
+    competition: WTA = WTA()
+    epochs: int = 1
+    schedule: Doubling | None = None
+    dropout: float = 0.0
+    inhibit_input: bool = False
+
+
+@dataclass(frozen=True)
+class Model:
+    """A recipe: everything but the data.
+
+    Parameters
+    ----------
+    name : str
+        Name of the function that made it.
+    encoder : ImageEncoder
+        Images to events.
+    size : (int, int)
+        Height and width of the images in pixels.
+    layers : tuple of Layer
+        From the input on.
+    steps : tuple of Step
+        In the order in which the layers learn.
+    readout : LinearReadout, optional
+        Classifier on the last layer's spikes. Default: the first winner of the last layer decides.
+    """
+
+    name: str
+    encoder: ImageEncoder
+    size: tuple[int, int]
+    layers: tuple[Layer, ...]
+    steps: tuple[Step, ...]
+    readout: LinearReadout | None = None
+
+    def with_epochs(self, epochs: Sequence[int]) -> Model:
+        """Return the recipe with other numbers of epochs, one for each step.
+
+        Raises
+        ------
+        ValueError
+            If there is not one positive number for each step.
+        """
+        if len(epochs) != len(self.steps) or min(epochs, default=0) < 1:
+            raise ValueError(f"epochs expects {len(self.steps)} positive numbers for {self.name}, got {list(epochs)}")
+        steps = tuple(replace(step, epochs=int(n)) for step, n in zip(self.steps, epochs, strict=True))
+        return replace(self, steps=steps)
+
+    def train(
+        self,
+        data: Data,
+        *,
+        validation: Data | None = None,
+        seed: int = 0,
+        backend: Backend | str | None = None,
+        progress: Progress | None = None,
+    ) -> Trained:
+        """Train the whole network, layer by layer.
+
+        Parameters
+        ----------
+        data : Events or EventDataset
+            Labelled stimuli, as :attr:`encoder` makes them.
+        validation : Events or EventDataset, optional
+            Labelled stimuli held out from ``data``. If given, reward-modulated steps keep the weights of the epoch
+            that decides best on them.
+        seed : int
+            Of the initial weights, and of dropout.
+        backend : Backend or str, optional
+            Where to compute.
+        progress : callable, optional
+            Called as ``progress(done, total, phase)``.
+
+        Returns
+        -------
+        Trained
+
+        Raises
+        ------
+        ValueError
+            If the data do not fit the network or have no labels.
+        """
+        if data.labels is None:
+            raise ValueError(f"{self.name} expects data with labels, got none")
+        net = Network(self.layers, data.shape, seed=seed, backend=backend)
+        records = [self._learn(net, step, data, validation, seed, progress) for step in self.steps]
+        readout = None
+        if self.readout is not None:
+            if progress is not None:
+                progress(0, 1, "linear readout")
+            readout = self.readout.fit(features(net, data, self.readout.kind), data.labels)
+        return Trained(self.name, self.encoder, self.size, net, readout, tuple(records))
+
+    def _learn(
+        self, net: Network, step: Step, data: Data, validation: Data | None, seed: int, progress: Progress | None
+    ) -> Record:
+        selection = _Selection(net, step, validation) if isinstance(step.rule, RSTDP) else None
+        history = fit(
+            net,
+            data,
+            layer=step.layer,
+            rule=step.rule,
+            competition=step.competition,
+            epochs=step.epochs,
+            schedule=step.schedule,
+            dropout=step.dropout,
+            inhibit_input=step.inhibit_input,
+            seed=seed,
+            progress=None if progress is None else _named(progress, step.layer),
+            on_epoch=None if selection is None else selection.see,
+        )
+        if selection is not None:
+            selection.restore()
+        return Record(history, () if selection is None else tuple(selection.accuracies))
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What one step of training did: its history, and the validation accuracy after each epoch where there is one."""
+
+    history: History
+    validation: tuple[float, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return self.history.to_dict() | {"validation": list(self.validation)}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model: encodes images, decides, and can be saved.
+
+    Attributes
+    ----------
+    name : str
+        Of the recipe.
+    encoder : ImageEncoder
+        Images to events.
+    size : (int, int)
+        Height and width of the images, in pixels.
+    network : Network
+    readout : FittedReadout or None
+        What decides; None: the network itself.
+    records : tuple of Record
+        What training did; empty after :meth:`load`.
+    """
+
+    name: str
+    encoder: ImageEncoder
+    size: tuple[int, int]
+    network: Network
+    readout: FittedReadout | None
+    records: tuple[Record, ...] = ()
+
+    def evaluate(self, data: Data, progress: Progress | None = None) -> Evaluation:
+        """Return accuracy and activity over labelled data; see :func:`eventsnn.evaluate`."""
+        return evaluate(self.network, data, self.readout, progress=progress)
+
+    def predict(self, images: Any) -> np.ndarray:
+        """Return the class of each image, int64 of shape (n_images,); -1 where the network stays silent.
+
+        Parameters
+        ----------
+        images : array_like of uint8, shape (n_images, height, width)
+            Grey values of 0 to 255 and of size :attr:`size`.
+        """
+        decisions = evaluate(self.network, self.encoder.encode(images), self.readout).decisions
+        assert decisions is not None
+        return decisions
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``network.h5``, ``readout.h5`` (if there is one) and ``model.json``, each by rename, the last one last.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written.
+        """
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        self.network.save(target / "network.h5")
+        if self.readout is not None:
+            self.readout.save(target / "readout.h5")
+        fields: dict[str, Any] = {"name": self.name, "encoder": self.encoder.to_dict(), "size": list(self.size)}
+        fields["readout"] = self.readout is not None
+        write_text(target / "model.json", json.dumps(fields, indent=1))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], backend: Backend | str | None = None) -> Trained:
+        """Read what :meth:`save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder does not hold a trained model.
+        ValueError
+            If a file is not what it should be.
+        """
+        source = Path(folder)
+        description = source / "model.json"
+        if not description.is_file():
+            raise FileNotFoundError(f"{folder}: not a trained model, there is no model.json")
+        try:
+            fields = json.loads(description.read_text())
+            encoder, size = ImageEncoder.from_dict(fields["encoder"]), (int(fields["size"][0]), int(fields["size"][1]))
+            name, has_readout = str(fields["name"]), bool(fields["readout"])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ValueError(f"{description}: not the description of a model: {error}") from error
+        network = Network.load(source / "network.h5", backend)
+        return cls(name, encoder, size, network, FittedReadout.load(source / "readout.h5") if has_readout else None)
+
+
+class _Selection:
+    """Keeps the weights of the epoch with the best decisions on held-out data; without any, of the last."""
+
+    def __init__(self, net: Network, step: Step, validation: Data | None) -> None:
+        self._net, self._step = net, step
+        self._spikes: Events | None = None if validation is None else net.run(validation, stop=step.layer)
+        self._best = net.weights[step.layer]
+        self.accuracies: list[float] = []
+
+    def see(self, epoch: Epoch) -> None:
+        if self._spikes is None:
+            return
+        accuracy = _accuracy(self._net, self._spikes, self._step.layer)
+        if accuracy > max(self.accuracies, default=-1.0):
+            self._best = self._net.weights[self._step.layer]
+        self.accuracies.append(accuracy)
+
+    def restore(self) -> None:
+        if self.accuracies:
+            self._net.set_weights(self._step.layer, self._best)
+
+
+def _accuracy(net: Network, spikes: Events, layer: int) -> float:
+    """Return how often the last layer is right, given the spikes that go into ``layer``."""
+    if net.classes is None or spikes.labels is None:
+        raise ValueError("validation expects a network with classes and data with labels")
+    first = net.backend.winners(net.run(spikes, start=layer), 1, 0)[:, 0, 0]
+    return float(np.mean((first >= 0) & (net.classes[first] == spikes.labels)))
+
+
+def _named(progress: Progress, layer: int) -> Progress:
+    return lambda done, total, phase: progress(done, total, f"layer {layer}, {phase}")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file beside its target and rename it into place."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(text)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def mozafari2019_mnist(readout: LinearReadout | None = None) -> Model:
+    """Return the MNIST network of Mozafari et al. 2019 (Pattern Recognition 94), as run with SpykeTorch.
+
+    Two layers learn by STDP (2 and 4 epochs, rates doubled every 500 images up to 0.15) and, without a ``readout``,
+    a third by reward-modulated STDP, 20 maps for each of 10 classes. The published program runs 680 epochs of the
+    third layer; 20 is the default here.
+
+    Parameters
+    ----------
+    readout : LinearReadout, optional
+        Replaces the third layer: a classifier on which of the second layer's pooled neurons fired.
+    """
+    doubling = Doubling(every=500, limit=0.15)
+    first = Step(0, STDP(0.004, -0.003), WTA(5, radius=3), epochs=2, schedule=doubling)
+    second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=4, schedule=doubling)
+    reward = RSTDP(reward=(0.004, -0.003), punish=(-0.004, 0.0005), bounds=(0.2, 0.8), adaptive=Adaptive(0, 1, 1000))
+    layers = (
+        Conv(30, kernel=5, padding=2, threshold=15),
+        Pool(2),
+        Conv(250, kernel=3, padding=1, threshold=10),
+        Pool(3),
+    )
+    encoder = mozafari2019_front_end()
+    if readout is not None:
+        return Model("mozafari2019_mnist_svm", encoder, (28, 28), layers, (first, second), readout)
+    decision = Conv(200, kernel=5, padding=2, threshold=inf)
+    third = Step(4, reward, WTA(1), epochs=20)
+    return Model("mozafari2019_mnist", encoder, (28, 28), (*layers, decision), (first, second, third))
+
+
+def mozafari2019_mnist_svm() -> Model:
+    """Return :func:`mozafari2019_mnist` with a linear support vector machine in place of the third layer."""
+    return mozafari2019_mnist(LinearReadout(C=0.01))
+
+
+def kheradpisheh2018_mnist() -> Model:
+    """Return the MNIST network of Kheradpisheh et al. 2018 (Neural Networks 99), as run with SpykeTorch.
+
+    Two layers learn by STDP (2 and 20 epochs); the second from pointwise-inhibited spikes, at constant rates. A linear
+    support vector machine (C = 2.4) decides from which of the last pooling's neurons fired.
+    """
+    first = Step(0, STDP(0.004, -0.003), WTA(5, radius=2), epochs=2, schedule=Doubling(every=500, limit=0.15))
+    second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=20, inhibit_input=True)
+    layers = (
+        Conv(32, kernel=5, padding=2, threshold=10),
+        Pool(2, 2, padding=1),
+        Conv(150, kernel=2, padding=1, threshold=1),
+        Pool(2, 2, padding=1),
+    )
+    encoder = kheradpisheh2018_front_end()
+    return Model("kheradpisheh2018_mnist", encoder, (28, 28), layers, (first, second), LinearReadout(C=2.4))
+
+
+def digits() -> Model:
+    """Return a small network for the 8x8 digits that come with scikit-learn, enlarged to 16x16 pixels.
+
+    On- and off-centre cells of two sizes; two layers learn by STDP; a linear support vector machine decides from the
+    latencies of the second layer's pooled neurons.
+    """
+    kernels = [DoG(window, *sigmas) for window in (3, 7) for sigmas in ((window / 9, 2 * window / 9),)]
+    kernels += [DoG(k.window, k.sigma2, k.sigma1) for k in kernels]
+    encoder = ImageEncoder((Filter(tuple(kernels), padding=3, threshold=50), LocalNormalization(4)), EqualBins(15))
+    doubling = Doubling(every=200, limit=0.15)
+    first = Step(0, STDP(0.004, -0.003), WTA(5, radius=2), epochs=4, schedule=doubling)
+    second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=20, schedule=doubling)
+    layers = (
+        Conv(20, kernel=5, padding=2, threshold=10),
+        Pool(2),
+        Conv(150, kernel=3, padding=1, threshold=8),
+        Pool(2),
+    )
+    return Model("digits", encoder, (16, 16), layers, (first, second), LinearReadout(C=0.05, kind="latency"))
+
+
+#: what the command line knows by name
+MODELS: dict[str, Callable[[], Model]] = {
+    function.__name__: function
+    for function in (mozafari2019_mnist, mozafari2019_mnist_svm, kheradpisheh2018_mnist, digits)
+}
