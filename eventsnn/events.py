@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-Shape = tuple[int, int, int]
-TimeUnit = Literal["bin", "us"]
+from eventsnn.validation import (
+    DTYPES,
+    Shape,
+    as_integers,
+    check_columns,
+    check_grid,
+    check_labels,
+    check_offsets,
+    check_shape,
+    check_values,
+    structured_field,
+)
 
-_DTYPES = {"time": np.int64, "channel": np.uint16, "y": np.uint16, "x": np.uint16, "offsets": np.int64}
-_ALIASES = {
-    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
-    "x": ("x", "xs", "x_pos"),
-    "y": ("y", "ys", "y_pos"),
-    "p": ("p", "ps", "pol", "polarity", "on", "c", "channel"),
-}
+TimeUnit = Literal["bin", "us"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +74,14 @@ class Events:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_shape(self.shape))
-        _check_columns(self)
+        check_columns(self)
         if self.duration == -1:
             last = int(self.time.max()) + 1 if len(self.time) else 1
             object.__setattr__(self, "duration", last)
         object.__setattr__(self, "duration", int(self.duration))
         if self.labels is not None:
-            object.__setattr__(self, "labels", _check_labels(self.labels, len(self)))
-        _check_values(self)
+            object.__setattr__(self, "labels", check_labels(self.labels, len(self)))
+        check_values(self)
 
     # Construction
 
@@ -93,7 +96,7 @@ class Events:
     @classmethod
     def empty(cls, shape: Shape, n_samples: int = 0, **fields: Any) -> Events:
         """Return ``n_samples`` samples without a spike."""
-        columns: dict[str, Any] = {name: np.empty(0, _DTYPES[name]) for name in ("time", "channel", "y", "x")}
+        columns: dict[str, Any] = {name: np.empty(0, DTYPES[name]) for name in ("time", "channel", "y", "x")}
         return cls(**columns, offsets=np.zeros(n_samples + 1, np.int64), shape=shape, **fields)
 
     @classmethod
@@ -127,9 +130,9 @@ class Events:
             As :class:`Events`; floats are refused, because their unit would be a guess.
         """
         columns = {"time": time, "channel": channel, "y": y, "x": x}
-        arrays = {name: _as_integers(name, value) for name, value in columns.items()}
+        arrays = {name: as_integers(name, value) for name, value in columns.items()}
         n_events = arrays["time"].size
-        bounds = np.array([0, n_events], np.int64) if offsets is None else _as_integers("offsets", offsets)
+        bounds = np.array([0, n_events], np.int64) if offsets is None else as_integers("offsets", offsets)
         bounds = bounds.astype(np.int64)
         for name, array in (arrays | {"offsets": bounds}).items():
             if array.ndim != 1:
@@ -137,8 +140,8 @@ class Events:
         for name, array in arrays.items():
             if len(array) != n_events:
                 raise ValueError(f"column {name!r} has {len(array)} entries, column 'time' has {n_events}")
-        _check_offsets(bounds, n_events)
-        _check_grid(arrays, check_shape(shape))
+        check_offsets(bounds, n_events)
+        check_grid(arrays, check_shape(shape))
         sample = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
         order = np.lexsort((arrays["x"], arrays["y"], arrays["channel"], arrays["time"], sample))
         if fields.get("potential") is not None:
@@ -146,7 +149,7 @@ class Events:
             if potential.shape != order.shape:
                 raise ValueError(f"column 'potential' has shape {potential.shape}, column 'time' has {order.shape}")
             fields["potential"] = potential[order]
-        cast: dict[str, Any] = {name: array[order].astype(_DTYPES[name]) for name, array in arrays.items()}
+        cast: dict[str, Any] = {name: array[order].astype(DTYPES[name]) for name, array in arrays.items()}
         return cls(**cast, offsets=bounds, shape=shape, **fields)
 
     @classmethod
@@ -176,7 +179,7 @@ class Events:
         columns: dict[str, list[np.ndarray]] = {"t": [], "p": [], "y": [], "x": []}
         for part in parts:
             for name, values in columns.items():
-                values.append(_field(part, name))
+                values.append(structured_field(part, name))
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
         t, p, y, x = (np.concatenate(v) if v else np.empty(0, np.int64) for v in columns.values())
         return cls.from_columns(t, p, y, x, shape=shape, offsets=offsets, unit=unit, **fields)
@@ -190,7 +193,7 @@ class Events:
         latency : array_like of integers, shape (n_samples, C, H, W) or (C, H, W)
             Times in the unit of the result.
         """
-        maps = _as_integers("latency", latency)
+        maps = as_integers("latency", latency)
         if maps.ndim == 3:
             maps = maps[None]
         if maps.ndim != 4:
@@ -331,7 +334,7 @@ class Events:
         ValueError
             If the number of labels is not the number of samples.
         """
-        return replace_fields(self, labels=_check_labels(_as_integers("labels", labels), len(self)))
+        return replace_fields(self, labels=check_labels(as_integers("labels", labels), len(self)))
 
     def sample_index(self) -> np.ndarray:
         """Return the sample that each spike belongs to, int64 of shape (n_events,)."""
@@ -404,117 +407,6 @@ def concatenate(batches: Iterable[Events]) -> Events:
 def replace_fields(events: Events, **fields: Any) -> Events:
     """Return ``events`` with some fields replaced, unchecked (``dataclasses.replace`` validates again)."""
     return Events.unchecked(**({name: getattr(events, name) for name in events.__dataclass_fields__} | fields))
-
-
-def check_shape(shape: Any) -> Shape:
-    """Return a grid as three positive integers up to 65536, or say what is wrong with it."""
-    try:
-        channels, height, width = (operator.index(n) for n in shape)
-    except (TypeError, ValueError):
-        raise ValueError(f"shape expects (channels, height, width), got {shape!r}") from None
-    if not all(1 <= n <= 65536 for n in (channels, height, width)):
-        raise ValueError(f"shape expects three sizes from 1 to 65536, got {shape!r}")
-    return channels, height, width
-
-
-def _check_columns(events: Events) -> None:
-    optional: dict[str, Any] = {} if events.potential is None else {"potential": np.float32}
-    for name, dtype in (_DTYPES | optional).items():
-        array = getattr(events, name)
-        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
-            found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise TypeError(f"column {name!r} expects a 1-D array of {np.dtype(dtype)}, got {found}")
-    for name in ("channel", "y", "x", "potential"):
-        array = getattr(events, name)
-        if array is not None and len(array) != len(events.time):
-            raise ValueError(f"column {name!r} has {len(array)} entries, column 'time' has {len(events.time)}")
-    if not isinstance(events.duration, int | np.integer):
-        raise TypeError(f"duration expects an integer, got {events.duration!r}")
-    if events.unit not in ("bin", "us"):
-        raise ValueError(f"unit expects 'bin' or 'us', got {events.unit!r}")
-    _check_offsets(events.offsets, len(events.time))
-
-
-def _check_offsets(offsets: np.ndarray, n_events: int) -> None:
-    if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != n_events:
-        ends = f"{offsets[0]} and {offsets[-1]}" if len(offsets) else "no entries"
-        raise ValueError(f"offsets expects to start at 0 and end at the {n_events} events, got {ends}")
-    falls = np.flatnonzero(np.diff(offsets) < 0)
-    if len(falls):
-        i = int(falls[0])
-        raise ValueError(f"offsets must not fall, but entry {i + 1} is {offsets[i + 1]} after {offsets[i]}")
-
-
-def _check_labels(labels: np.ndarray, n_samples: int) -> np.ndarray:
-    if not isinstance(labels, np.ndarray):
-        raise TypeError(f"labels expects a 1-D array of integers, got {type(labels).__name__}")
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"labels expects a 1-D array of integers, got {labels.dtype} of shape {labels.shape}")
-    if len(labels) != n_samples:
-        raise ValueError(f"labels expects one entry for each of {n_samples} samples, got {len(labels)}")
-    return labels.astype(np.int64, copy=False)
-
-
-def _check_values(events: Events) -> None:
-    columns = {name: getattr(events, name) for name in ("time", "channel", "y", "x")}
-    _check_grid(columns, events.shape)
-    if len(events.time) and events.time.max() >= events.duration:
-        i = int(events.time.argmax())
-        raise ValueError(f"event {i} has time {events.time[i]}, outside the duration {events.duration}")
-    if events.duration < 1:
-        raise ValueError(f"duration expects at least 1, got {events.duration}")
-    _check_order(events)
-
-
-def _check_grid(columns: dict[str, np.ndarray], shape: Shape) -> None:
-    limits = dict(zip(("channel", "y", "x"), shape, strict=True))
-    for name in ("time", "channel", "y", "x"):
-        values = columns[name]
-        bad = values < 0
-        if name in limits:
-            bad |= values >= limits[name]
-        if bad.any():
-            i = int(np.flatnonzero(bad)[0])
-            wanted = f"0 to {limits[name] - 1}" if name in limits else "0 or more"
-            raise ValueError(f"event {i} has {name} {values[i]}, expected {wanted} (grid {shape})")
-
-
-def _check_order(events: Events) -> None:
-    _, height, width = events.shape
-    site = (events.channel.astype(np.int64) * height + events.y) * width + events.x
-    earlier = events.time[1:] < events.time[:-1]
-    earlier |= (events.time[1:] == events.time[:-1]) & (site[1:] < site[:-1])
-    starts = events.offsets[1:-1]
-    earlier[starts[(starts > 0) & (starts < len(events.time))] - 1] = False
-    if earlier.any():
-        i = int(np.flatnonzero(earlier)[0])
-        pair = [tuple(int(c[j]) for c in (events.time, events.channel, events.y, events.x)) for j in (i, i + 1)]
-        raise ValueError(
-            f"events must be sorted by (time, channel, y, x), but event {i + 1} {pair[1]} follows {pair[0]}; "
-            "from_columns() sorts"
-        )
-
-
-def _as_integers(name: str, values: Any) -> np.ndarray:
-    array = np.asarray(values)
-    if array.size == 0:
-        return array.astype(np.int64)
-    if array.dtype == bool:
-        return array.astype(np.uint8)
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{name} expects integers, got {array.dtype}; convert to bins or microseconds first")
-    if array.dtype == np.uint64:
-        return array.astype(np.int64)
-    return array
-
-
-def _field(array: np.ndarray, name: str) -> np.ndarray:
-    present = array.dtype.names or ()
-    found = next((alias for alias in _ALIASES[name] if alias in present), None)
-    if found is None:
-        raise TypeError(f"structured events need a field {name!r}, found {list(present) or array.dtype}")
-    values = _as_integers(found, array[found])
-    return (values > 0).astype(np.uint16) if name == "p" and values.size and values.min() < 0 else values
 
 
 def _same(a: Any, b: Any) -> bool:

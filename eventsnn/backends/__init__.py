@@ -138,7 +138,8 @@ class Backend(ABC):
             w = w + a * ((w - lower) * (upper - w))    with the stabilizer, else   w = w + a
 
         and then all weights of the layer, those of the other maps too, are clipped to ``[lower, upper]``, as
-        SpykeTorch does. A synapse whose input lies in the padding has no spike. Nothing after the last winner is looked at.
+        SpykeTorch does. A synapse whose input lies in the padding has no spike. Nothing after the last winner is
+        looked at.
 
         Parameters
         ----------

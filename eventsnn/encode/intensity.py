@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from eventsnn.encode import _values
 from eventsnn.encode.filters import KERNELS
 from eventsnn.encode.stages import STAGES, Stage
 from eventsnn.events import Events, Shape, check_shape
+from eventsnn.threads import default_threads
 
 _T = TypeVar("_T")
 
@@ -319,21 +319,12 @@ def _over_blocks(work: Callable[[int, int], _T], n_images: int, grids: list[Shap
     length = min(_MOST_IMAGES, max(1, _BLOCK // largest))
     starts = range(0, n_images, length)
     stops = [min(start + length, n_images) for start in starts]
-    threads = min(_threads(), len(starts))
+    threads = min(default_threads(), len(starts))
     if threads <= 1:
         yield from map(work, starts, stops)
         return
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, starts, stops)
-
-
-def _threads() -> int:
-    value = os.environ.get("EVENTSNN_THREADS", "").strip()
-    if not value:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not value.isdecimal() or int(value) < 1:
-        raise ValueError(f"EVENTSNN_THREADS expects a number of threads of at least 1, got {value!r}")
-    return int(value)
 
 
 def _join(parts: Iterable[tuple[np.ndarray, ...]], n_images: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from eventsnn.backends.cpu._fields import Columns, Sizes, make_fields, make_size
 from eventsnn.backends.cpu._learn import Contest, Rates, learn_samples, make_candidates, make_state
 from eventsnn.backends.cpu._simd import LANES
 from eventsnn.events import Events
+from eventsnn.threads import default_threads
 
 _EXPECTED = 1 << 16  # spikes that a task's first output has room for
 _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
@@ -201,22 +201,6 @@ def _learning_scratch(
     state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
     run = (fields, state, candidates, make_times(events.offsets, order), np.zeros(LANES, np.float32))
     return run, np.full(sizes.block // LANES, -1, np.int64), np.empty(contest.k, np.int64)
-
-
-def default_threads() -> int:
-    """Return ``EVENTSNN_THREADS``, else the number of CPUs this process may use.
-
-    Raises
-    ------
-    ValueError
-        If ``EVENTSNN_THREADS`` is not a positive integer.
-    """
-    wanted = os.environ.get("EVENTSNN_THREADS")
-    if wanted is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if not wanted.isdigit() or int(wanted) < 1:
-        raise ValueError(f"EVENTSNN_THREADS expects a positive integer, got {wanted!r}")
-    return int(wanted)
 
 
 def _split(offsets: np.ndarray, n_parts: int) -> list[int]:
