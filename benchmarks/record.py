@@ -1,0 +1,66 @@
+"""One line of JSON per measurement, with the circumstances that it was made in."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def environment() -> dict[str, Any]:
+    """Return versions, commit, processor and number of CPUs."""
+    import h5py
+    import numba
+    import numpy
+    import sklearn
+
+    import eventsnn
+    from eventsnn.threads import default_threads
+
+    root = Path(__file__).parents[1]
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "eventsnn"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": git.stdout.strip() + ("+changes" if changed.stdout.strip() else ""),
+        "eventsnn": eventsnn.__version__,
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "numba": numba.__version__,
+        "h5py": h5py.__version__,
+        "sklearn": sklearn.__version__,
+        "processor": processor(),
+        "threads": default_threads(),
+    }
+
+
+def processor() -> str:
+    """Return the model name of the CPU."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def peak_memory_gib() -> float:
+    """Return the largest resident size of this process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def append(name: str, line: dict[str, Any]) -> None:
+    """Append a measurement to ``results/<name>.jsonl`` and print it."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(line)
+    with (RESULTS / f"{name}.jsonl").open("a") as file:
+        file.write(text + "\n")
+    print(text, flush=True)
