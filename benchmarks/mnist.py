@@ -21,7 +21,7 @@ HELD_OUT = 5000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("models", nargs="*", default=["mozafari2019_mnist_svm", "mozafari2019_mnist"])
+    parser.add_argument("models", nargs="*", default=["mozafari2019_mnist_svm", "mozafari2019_mnist_quick"])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     for name in arguments.models:

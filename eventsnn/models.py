@@ -289,7 +289,7 @@ def write_text(path: Path, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def mozafari2019_mnist(readout: LinearReadout | None = None) -> Model:
+def mozafari2019_mnist(readout: LinearReadout | None = None, *, hurry: float = 1.0) -> Model:
     """Return the MNIST network of Mozafari et al. 2019 (Pattern Recognition 94), as run with SpykeTorch.
 
     Two layers learn by STDP (2 and 4 epochs, rates doubled every 500 images up to 0.15) and, without a ``readout``,
@@ -300,11 +300,15 @@ def mozafari2019_mnist(readout: LinearReadout | None = None) -> Model:
     ----------
     readout : LinearReadout, optional
         Replaces the third layer: a classifier on which of the second layer's pooled neurons fired.
+    hurry : float
+        Factor of the third layer's four rates; 1 as published.
     """
     doubling = Doubling(every=500, limit=0.15)
     first = Step(0, STDP(0.004, -0.003), WTA(5, radius=3), epochs=2, schedule=doubling)
     second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=4, schedule=doubling)
-    reward = RSTDP(reward=(0.004, -0.003), punish=(-0.004, 0.0005), bounds=(0.2, 0.8), adaptive=Adaptive(0, 1, 1000))
+    rates, adaptive = ((0.004, -0.003), (-0.004, 0.0005)), Adaptive(0, 1, 1000)
+    reward, punish = ((hurry * plus, hurry * minus) for plus, minus in rates)
+    reinforced = RSTDP(reward=reward, punish=punish, bounds=(0.2, 0.8), adaptive=adaptive)
     layers = (
         Conv(30, kernel=5, padding=2, threshold=15),
         Pool(2),
@@ -315,8 +319,17 @@ def mozafari2019_mnist(readout: LinearReadout | None = None) -> Model:
     if readout is not None:
         return Model("mozafari2019_mnist_svm", encoder, (28, 28), layers, (first, second), readout)
     decision = Conv(200, kernel=5, padding=2, threshold=inf)
-    third = Step(4, reward, WTA(1), epochs=20)
-    return Model("mozafari2019_mnist", encoder, (28, 28), (*layers, decision), (first, second, third))
+    third = Step(4, reinforced, WTA(1), epochs=20)
+    name = "mozafari2019_mnist" if hurry == 1 else "mozafari2019_mnist_quick"
+    return Model(name, encoder, (28, 28), (*layers, decision), (first, second, third))
+
+
+def mozafari2019_mnist_quick() -> Model:
+    """Return :func:`mozafari2019_mnist` for few epochs: the third layer's rates are twice the published ones.
+
+    The factor was chosen on held-out training images. It comes in 10 epochs to where the published rates are after 20.
+    """
+    return mozafari2019_mnist(hurry=2.0)
 
 
 def mozafari2019_mnist_svm() -> Model:
@@ -366,5 +379,11 @@ def digits() -> Model:
 #: what the command line knows by name
 MODELS: dict[str, Callable[[], Model]] = {
     function.__name__: function
-    for function in (mozafari2019_mnist, mozafari2019_mnist_svm, kheradpisheh2018_mnist, digits)
+    for function in (
+        mozafari2019_mnist,
+        mozafari2019_mnist_quick,
+        mozafari2019_mnist_svm,
+        kheradpisheh2018_mnist,
+        digits,
+    )
 }
