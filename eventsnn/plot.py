@@ -68,8 +68,10 @@ def raster(
     IndexError
         If there is no such sample.
     ValueError
-        If there are no layers, or not one name for each.
+        If there are no layers, or not one name for each, or names come with one layer or ``ax`` with several.
     """
+    if (names if isinstance(events, Events) else ax) is not None:
+        raise ValueError("raster expects ax with one layer only, names with several only")
     if isinstance(events, Events):
         axes = _axes(ax, (7, 3.2))
         _raster(axes, events, sample, COLORS[0])
@@ -117,7 +119,7 @@ def features(
     images = reconstruct(net, layer, encoder, maps=maps, signed=signed)
     columns = max(1, math.ceil(math.sqrt(1.6 * len(images))))
     rows = max(1, math.ceil(len(images) / columns))
-    figure = _figure((max(3.0, 0.62 * columns), 0.74 * rows + 0.4))
+    figure = _figure((max(4.2, 0.62 * columns), 0.74 * rows + 0.4))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for panel in panels:
         panel.axis("off")
