@@ -56,7 +56,7 @@ def mnist_row(line: dict[str, Any]) -> str:
         f"`{line['model']}`",
         f"{line['test_accuracy']:.2%}",
         epochs,
-        f"{line['seconds']['encode_60000']:.1f} s",
+        f"{line['encode_60000_seconds']:.1f} s",
         learn,
         f"{line['seconds']['total']:.0f} s",
         f"{line['peak_memory_gib']:.1f} GiB",
