@@ -117,7 +117,7 @@ class Model:
         """
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
-                raise ValueError(f"{self.name}: {which} expects samples with labels, got none")
+                raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
         net = Network(self.layers, data.shape, seed=seed, backend=backend)
         records = [self._learn(net, step, data, validation, seed, progress) for step in self.steps]
         readout = None

@@ -216,7 +216,12 @@ def test_info(encoded, succeed):
     assert people == err
     assert nothing == ""
     with EventDataset(encoded) as dataset:
-        for text in (f"{len(dataset)}", f"{dataset.n_events:,}", f"{dataset.shape[0]} channels of 16 x 16", "2 classes of 24 samples"):
+        for text in (
+            f"{len(dataset)}",
+            f"{dataset.n_events:,}",
+            f"{dataset.shape[0]} channels of 16 x 16",
+            "2 classes of 24 samples",
+        ):
             assert text in people
     assert re.search(r"encoder +digits\n", people)
 

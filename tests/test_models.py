@@ -252,7 +252,7 @@ def test_progress():
 @BOTH
 def test_training_refuses(model):
     unlabelled = ENCODER.encode(bars(4)[0])
-    with pytest.raises(ValueError, match=f"{model.name} expects data with labels, got none"):
+    with pytest.raises(ValueError, match=f"data expects samples with labels for {model.name}, got none"):
         model.train(unlabelled)
     with pytest.raises(ValueError, match=r"layer 1 \(Pool\(2\)\) does not fit its input"):
         model.train(ENCODER.encode(np.zeros((2, 1, 1)), [0, 1]))
