@@ -389,7 +389,7 @@ def spoiled_by(name):
         ),
         "no encoder": (["train", "digits", "--data", "plain.h5", "-o", "run"], "does not say which encoder made it"),
         "foreign encoder": (["train", "digits", "--data", "odd.h5", "-o", "run"], "an encoder that is not known here"),
-        "no labels": (["train", "digits", "--data", "unlabelled.h5", "-o", "run"], "expects data with labels"),
+        "no labels": (["train", "digits", "--data", "unlabelled.h5", "-o", "run"], "data expects samples with labels"),
         "none to hold out": (
             ["train", "digits", "--data", "train.h5", "-o", "run", "--validation", "0.01"],
             "validation expects a part of the 48 samples",
