@@ -16,18 +16,22 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
+    ("validation", "threads"),
     ("events", "store"),
     ("backends",),
     ("layers", "batches"),
     ("network",),
-    ("plasticity", "readout", "history"),
+    ("competition",),
+    ("rules",),
+    ("schedules",),
+    ("plasticity", "readout", "history", "source"),
     ("train",),
     ("evaluation",),
     ("models",),
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-BESIDE = {"encode": {"events"}, "io": {"events"}}  # rooms that know only these
+BESIDE = {"encode": {"events", "validation", "threads"}, "io": {"events", "validation"}}  # rooms that know only these
 GPU_ROOMS = ("backends", "parallel")
 
 
