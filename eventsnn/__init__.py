@@ -12,7 +12,19 @@ from eventsnn.events import Events, concatenate
 from eventsnn.history import Epoch, History
 from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
 from eventsnn.network import Network
-from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling, split_evenly
+from eventsnn.plasticity import (
+    RSTDP,
+    STDP,
+    WTA,
+    Adaptive,
+    Annealing,
+    Competition,
+    Custom,
+    Doubling,
+    Suppression,
+    ThresholdAdaptation,
+    split_evenly,
+)
 from eventsnn.readout import FittedReadout, LinearReadout, features
 from eventsnn.train import fit
 
@@ -35,7 +47,10 @@ __all__ = [
     "WTA",
     "Activity",
     "Adaptive",
+    "Annealing",
+    "Competition",
     "Conv",
+    "Custom",
     "DatasetError",
     "Dense",
     "Doubling",
@@ -52,6 +67,8 @@ __all__ = [
     "Normal",
     "PointwiseInhibition",
     "Pool",
+    "Suppression",
+    "ThresholdAdaptation",
     "concatenate",
     "decide",
     "encode",
