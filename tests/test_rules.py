@@ -13,7 +13,7 @@ from rows import learn_rows, row, row_neurons
 from eventsnn.backends import Reward, get
 from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.updates import ScaleTable
-from eventsnn.events import Events
+from eventsnn.events import Events, concatenate
 from eventsnn.plasticity import RSTDP, STDP, WTA, Competition, Custom, ThresholdAdaptation
 
 E = math.exp
@@ -170,6 +170,16 @@ def test_threshold_adaptation_by_hand(backend):
     assert neurons.threshold.tolist() == pytest.approx([4, 2, 1, 3], abs=1e-6)
     by_hand = adaptation(before, np.array(winners[0]), 10, update.active)
     assert by_hand.tolist() == neurons.threshold.tolist()
+
+
+def test_a_fallen_threshold_is_crossed_by_few_spikes(backend):
+    # Map 0 wins the first sample with five spikes at t=9; map 1 falls by 2 * 0.9 + 2 to 0.7, and the single spike of the
+    # second sample takes it above. Map 0 went to 4 - 1.8 + 2 = 4.2.
+    first, second = row(*((9, x) for x in range(5)), width=5), row((3, 1), width=5)
+    update = replace(STDP(0, 0).update(2), thresholds=ThresholdAdaptation(rate=2, target=0, floor=0.5))
+    events, neurons = concatenate([first, second]), row_neurons(4, 4.5, width=5)
+    _, winners = learn_rows(backend, events, [[1] * 5] * 2, neurons, update, order=(0, 1))
+    assert winners == [[[0, 0, 0, 9]], [[1, 0, 0, 3]]]
 
 
 def test_thresholds_stay_without_a_winner(backend):
