@@ -173,7 +173,7 @@ def test_threshold_adaptation_by_hand(backend):
 
 
 def test_a_fallen_threshold_is_crossed_by_few_spikes(backend):
-    # Map 0 wins the first sample with five spikes at t=9; map 1 falls by 2 * 0.9 + 2 to 0.7, and the single spike of the
+    # Map 0 wins the first sample with five spikes at t=9; map 1 falls by 2 * 0.9 + 2 to 0.7, and the one spike of the
     # second sample takes it above. Map 0 went to 4 - 1.8 + 2 = 4.2.
     first, second = row(*((9, x) for x in range(5)), width=5), row((3, 1), width=5)
     update = replace(STDP(0, 0).update(2), thresholds=ThresholdAdaptation(rate=2, target=0, floor=0.5))
