@@ -27,7 +27,11 @@ def environment() -> dict[str, Any]:
     root = Path(__file__).parents[1]
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
     changed = subprocess.run(
-        ["git", "status", "--porcelain", "eventsnn"], cwd=root, capture_output=True, text=True, check=False
+        ["git", "status", "--porcelain", "--untracked-files=no", "eventsnn"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return {
         "date": time.strftime("%Y-%m-%d"),

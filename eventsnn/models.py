@@ -115,8 +115,9 @@ class Model:
         ValueError
             If the data do not fit the network or have no labels.
         """
-        if data.labels is None:
-            raise ValueError(f"{self.name} expects data with labels, got none")
+        for which, samples in (("data", data), ("validation", validation)):
+            if samples is not None and samples.labels is None:
+                raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
         net = Network(self.layers, data.shape, seed=seed, backend=backend)
         records = [self._learn(net, step, data, validation, seed, progress) for step in self.steps]
         readout = None
@@ -124,6 +125,8 @@ class Model:
             if progress is not None:
                 progress(0, 1, "linear readout")
             readout = self.readout.fit(features(net, data, self.readout.kind), data.labels)
+            if progress is not None:
+                progress(1, 1, "linear readout")
         return Trained(self.name, self.encoder, self.size, net, readout, tuple(records))
 
     def _learn(
@@ -289,7 +292,7 @@ def write_text(path: Path, text: str) -> None:
         beside.unlink(missing_ok=True)
 
 
-def mozafari2019_mnist(readout: LinearReadout | None = None) -> Model:
+def mozafari2019_mnist(readout: LinearReadout | None = None, *, hurry: float = 1.0) -> Model:
     """Return the MNIST network of Mozafari et al. 2019 (Pattern Recognition 94), as run with SpykeTorch.
 
     Two layers learn by STDP (2 and 4 epochs, rates doubled every 500 images up to 0.15) and, without a ``readout``,
@@ -300,11 +303,15 @@ def mozafari2019_mnist(readout: LinearReadout | None = None) -> Model:
     ----------
     readout : LinearReadout, optional
         Replaces the third layer: a classifier on which of the second layer's pooled neurons fired.
+    hurry : float
+        Factor of the third layer's four rates; 1 as published.
     """
     doubling = Doubling(every=500, limit=0.15)
     first = Step(0, STDP(0.004, -0.003), WTA(5, radius=3), epochs=2, schedule=doubling)
     second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=4, schedule=doubling)
-    reward = RSTDP(reward=(0.004, -0.003), punish=(-0.004, 0.0005), bounds=(0.2, 0.8), adaptive=Adaptive(0, 1, 1000))
+    rates, adaptive = ((0.004, -0.003), (-0.004, 0.0005)), Adaptive(0, 1, 1000)
+    reward, punish = ((hurry * plus, hurry * minus) for plus, minus in rates)
+    reinforced = RSTDP(reward=reward, punish=punish, bounds=(0.2, 0.8), adaptive=adaptive)
     layers = (
         Conv(30, kernel=5, padding=2, threshold=15),
         Pool(2),
@@ -315,8 +322,17 @@ def mozafari2019_mnist(readout: LinearReadout | None = None) -> Model:
     if readout is not None:
         return Model("mozafari2019_mnist_svm", encoder, (28, 28), layers, (first, second), readout)
     decision = Conv(200, kernel=5, padding=2, threshold=inf)
-    third = Step(4, reward, WTA(1), epochs=20)
-    return Model("mozafari2019_mnist", encoder, (28, 28), (*layers, decision), (first, second, third))
+    third = Step(4, reinforced, WTA(1), epochs=20)
+    name = "mozafari2019_mnist" if hurry == 1 else "mozafari2019_mnist_quick"
+    return Model(name, encoder, (28, 28), (*layers, decision), (first, second, third))
+
+
+def mozafari2019_mnist_quick() -> Model:
+    """Return :func:`mozafari2019_mnist` for few epochs: the third layer's rates are twice the published ones.
+
+    The factor was chosen on held-out training images. It comes in 10 epochs to where the published rates are after 20.
+    """
+    return mozafari2019_mnist(hurry=2.0)
 
 
 def mozafari2019_mnist_svm() -> Model:
@@ -345,26 +361,37 @@ def kheradpisheh2018_mnist() -> Model:
 def digits() -> Model:
     """Return a small network for the 8x8 digits that come with scikit-learn, enlarged to 16x16 pixels.
 
-    On- and off-centre cells of two sizes; two layers learn by STDP; a linear support vector machine decides from the
-    latencies of the second layer's pooled neurons.
+    On- and off-centre cells; two layers learn by STDP; a linear support vector machine decides from the latencies of
+    the second layer's pooled neurons.
+
+    Notes
+    -----
+    Its numbers were chosen by five-fold cross-validation on the training digits, never on the test digits. There the
+    decision is right for 99.1 % of held-out digits (98.6 % in the worst fold); from the encoded input 97.0 %; after
+    the learnt weights of each map are shuffled, with thresholds at which as many neurons fire, 97.6 %.
     """
-    kernels = [DoG(window, *sigmas) for window in (3, 7) for sigmas in ((window / 9, 2 * window / 9),)]
-    kernels += [DoG(k.window, k.sigma2, k.sigma1) for k in kernels]
-    encoder = ImageEncoder((Filter(tuple(kernels), padding=3, threshold=50), LocalNormalization(4)), EqualBins(15))
-    doubling = Doubling(every=200, limit=0.15)
-    first = Step(0, STDP(0.004, -0.003), WTA(5, radius=2), epochs=4, schedule=doubling)
-    second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=20, schedule=doubling)
+    cells = (DoG(7, 7 / 9, 14 / 9), DoG(7, 14 / 9, 7 / 9))
+    encoder = ImageEncoder((Filter(cells, padding=3, threshold=5), LocalNormalization(4)), EqualBins(15))
+    rule, doubling = STDP(0.004, -0.003), Doubling(every=200, limit=0.15)
+    first = Step(0, rule, WTA(5, radius=2), epochs=2, schedule=doubling)
+    second = Step(2, rule, WTA(8, radius=1), epochs=4, schedule=doubling)
     layers = (
-        Conv(20, kernel=5, padding=2, threshold=10),
+        Conv(32, kernel=5, padding=2, threshold=9),
         Pool(2),
-        Conv(150, kernel=3, padding=1, threshold=8),
+        Conv(100, kernel=3, padding=1, threshold=8),
         Pool(2),
     )
-    return Model("digits", encoder, (16, 16), layers, (first, second), LinearReadout(C=0.05, kind="latency"))
+    return Model("digits", encoder, (16, 16), layers, (first, second), LinearReadout(C=0.002, kind="latency"))
 
 
 #: what the command line knows by name
 MODELS: dict[str, Callable[[], Model]] = {
     function.__name__: function
-    for function in (mozafari2019_mnist, mozafari2019_mnist_svm, kheradpisheh2018_mnist, digits)
+    for function in (
+        mozafari2019_mnist,
+        mozafari2019_mnist_quick,
+        mozafari2019_mnist_svm,
+        kheradpisheh2018_mnist,
+        digits,
+    )
 }

@@ -16,22 +16,23 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
-    ("validation", "threads"),
-    ("events", "store"),
+    ("validation", "threads", "store"),
+    ("events",),
     ("backends",),
     ("layers", "batches"),
     ("network",),
     ("competition",),
     ("rules",),
     ("schedules",),
-    ("plasticity", "readout", "history", "source"),
+    ("plasticity", "readout", "history", "presentation"),
     ("train",),
     ("evaluation",),
     ("models",),
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-BESIDE = {"encode": {"events", "validation", "threads"}, "io": {"events", "validation"}}  # rooms that know only these
+WITHIN_EVENTS = {"events", "validation", "threads"}
+BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 
 
@@ -43,9 +44,17 @@ def room_of(path):
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+def running_nodes(tree):
+    """Yield the nodes of a program, but not what only a type checker reads."""
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield node
+            yield from running_nodes(node)
+
+
 def imported_rooms(path):
     """Yield the rooms of the package that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in running_nodes(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
