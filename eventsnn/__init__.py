@@ -13,7 +13,7 @@ from eventsnn.history import Epoch, History
 from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
 from eventsnn.network import Network
 from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling, split_evenly
-from eventsnn.readout import FittedReadout, LinearReadout, features
+from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
 from eventsnn.train import fit
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ __all__ = [
     "EventDataset",
     "EventWriter",
     "Events",
+    "Feature",
     "FeatureInhibition",
     "FittedReadout",
     "History",
