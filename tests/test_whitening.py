@@ -29,6 +29,7 @@ from eventsnn.encode import (
     spyker_mnist,
 )
 from eventsnn.events import concatenate
+from eventsnn.io import EventDataset, write
 
 SIGNED = hnp.arrays(
     np.float32,
@@ -251,6 +252,26 @@ def test_round_trip_through_json_encodes_alike(encoder):
     assert hash(again) == hash(encoder)
     images = photos(3, 1, 12, seed=9)
     assert again.encode(images).equals(encoder.encode(images))
+
+
+@pytest.mark.parametrize("encoder", encoders()[:2])
+def test_a_data_set_keeps_its_encoder(encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("eventsnn.io.writer._MAX_TEXT", 1000)  # so that the arrays go beyond it
+    images = photos(5, 1, 12, seed=3)
+    events = encoder.encode(images)
+    write(tmp_path / "events.h5", events, encoder=encoder)
+    with EventDataset(tmp_path / "events.h5") as dataset:
+        again = ImageEncoder.from_dict(dataset.provenance["encoder"])
+        assert dataset.load().equals(events)
+    assert again == encoder
+    assert again.encode(images).equals(events)
+
+
+def test_an_encoder_beyond_an_attribute(tmp_path):
+    encoder = ImageEncoder([ZCA(np.zeros((1, 12, 12)), np.eye(144)), OnOff()], Rank())
+    assert len(json.dumps(encoder.to_dict())) > 64 * 1024
+    write(tmp_path / "events.h5", encoder.encode(np.ones((2, 12, 12))), encoder=encoder)
+    assert ImageEncoder.from_dict(EventDataset(tmp_path / "events.h5").provenance["encoder"]) == encoder
 
 
 def test_fitted_stages_are_values():
