@@ -115,7 +115,7 @@ class PatchZCA:
         Parameters
         ----------
         images : array_like of numbers, shape (n_images, H, W) or (n_images, C, H, W)
-            What will come to the stage.
+            What will come to the stage; some thousand patches for each of their pixels are enough.
         epsilon : float
             Added to the variances; above 0.
         window : int
@@ -147,7 +147,7 @@ class PatchZCA:
         """Return the whitened block."""
         from eventsnn.encode._kernels import correlate
 
-        kernels, n_images = self.weights.array, block.shape[3]
+        kernels, n_images = self.weights.array.copy(), block.shape[3]  # Numba compiles anew for what is read-only
         border = kernels.shape[2] // 2
         padded = np.pad(block, ((0, 0), (border, border), (border, border), (0, 0)), mode="edge")
         height = padded.shape[1]
