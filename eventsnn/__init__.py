@@ -17,7 +17,7 @@ from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
 from eventsnn.train import fit
 
 if TYPE_CHECKING:
-    from eventsnn import encode, io
+    from eventsnn import encode, io, models, plot
     from eventsnn.io import DatasetError, EventDataset, EventWriter
 
 # These need libraries that take long to import, so they come when they are asked for.
@@ -27,6 +27,8 @@ _LATER = {
     "EventWriter": "eventsnn.io",
     "encode": "eventsnn.encode",
     "io": "eventsnn.io",
+    "models": "eventsnn.models",
+    "plot": "eventsnn.plot",
 }
 
 __all__ = [
@@ -61,6 +63,8 @@ __all__ = [
     "fit",
     "inf",
     "io",
+    "models",
+    "plot",
     "split_evenly",
 ]
 

@@ -204,7 +204,7 @@ def test_provenance(path, written):
         "extra": {"note": [1, 2]},
     }
     write(path, written, encoder={"filters": Filters(np.float32(0.5), np.eye(2))})
-    filters = {"name": "Filters", "sigma": 0.5, "kernel": [[1.0, 0.0], [0.0, 1.0]]}
+    filters = {"type": "Filters", "sigma": 0.5, "kernel": [[1.0, 0.0], [0.0, 1.0]]}
     assert EventDataset(path).provenance == {"created_by": created_by, "encoder": {"filters": filters}}
 
 

@@ -58,7 +58,7 @@ class EventWriter:
     encoder, extra : mapping or dataclass, optional
         The encoder with its parameters, and anything else worth keeping; stored as JSON. NumPy values become
         numbers and lists; what has ``to_dict()``, as :class:`~eventsnn.encode.ImageEncoder` does, becomes that, any
-        other dataclass its fields and ``"name"``, its class.
+        other dataclass its fields and ``"type"``, its class.
 
     Raises
     ------
@@ -305,7 +305,7 @@ def _as_json(name: str, value: Any) -> str:
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return {"name": type(value).__name__} | fields
+        return {"type": type(value).__name__} | fields
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):

@@ -121,6 +121,8 @@ class Model:
             if progress is not None:
                 progress(0, 1, "linear readout")
             readout = self.readout.fit(features(net, data, self.readout.kind), data.labels)
+            if progress is not None:
+                progress(1, 1, "linear readout")
         return Trained(self.name, self.encoder, self.size, net, readout, tuple(records))
 
     def _learn(

@@ -1,0 +1,75 @@
+"""Render the tables of the README from the recorded measurements: ``python -m benchmarks.render``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import RESULTS
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
+
+
+def main() -> None:
+    README.write_text(with_results(README.read_text()))
+
+
+def with_results(text: str) -> str:
+    """Return the README's text with its results made anew."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return before + BEGIN + results() + END + after
+
+
+def results() -> str:
+    """Return the tables, each from the newest measurement of its kind."""
+    runs = {line["model"]: line for line in read("mnist")}
+    parts = [mnist_table(list(runs.values()))] if runs else []
+    parts += [start_sentence(line) for line in read("cold_start")[-1:]]
+    return "".join(f"\n{part}\n" for part in parts) + "\n"
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    path = RESULTS / f"{name}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def mnist_table(lines: list[dict[str, Any]]) -> str:
+    """Return one row per model; seconds of learning are means over a layer's epochs."""
+    machine = f"{lines[-1]['processor']}, {lines[-1]['threads']} threads"
+    head = [
+        f"Whole MNIST on {machine}, a shared machine with other work beside (`python -m benchmarks.mnist FOLDER`).",
+        "Everything was chosen on held-out training images; the test set was used once. SpykeTorch reports 95,007 s.",
+        "",
+        "| model | test accuracy | epochs | encode 60,000 | learn, seconds an epoch, by layer | total | peak memory |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *(mnist_row(line) for line in lines)])
+
+
+def mnist_row(line: dict[str, Any]) -> str:
+    epochs = " + ".join(str(len(step["epoch_seconds"])) for step in line["steps"])
+    learn = ", ".join(f"{sum(s['epoch_seconds']) / len(s['epoch_seconds']):.1f}" for s in line["steps"])
+    cells = (
+        f"`{line['model']}`",
+        f"{line['test_accuracy']:.2%}",
+        epochs,
+        f"{line['encode_60000_seconds']:.1f} s",
+        learn,
+        f"{line['seconds']['total']:.0f} s",
+        f"{line['peak_memory_gib']:.1f} GiB",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def start_sentence(line: dict[str, Any]) -> str:
+    return (
+        f"`import eventsnn` takes {line['import_cpu_seconds']:.2f} s of processor time; compiling every kernel of a\n"
+        f"first training {line['compilation_cpu_seconds']:.0f} s, once: compiled code is kept on disk."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""From what a user names to event files: images are encoded, encoders compared, samples held out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from eventsnn import encode
+from eventsnn.encode import ImageEncoder
+from eventsnn.events import Events, Shape, TimeUnit
+from eventsnn.io import EventDataset, EventWriter, Images, fetch_mnist, load_images
+from eventsnn.models import MODELS
+from eventsnn.train import Progress
+
+Part = Literal["train", "test", "all"]
+Size = tuple[int, int]
+
+_CHUNK = 1000  # images encoded at a time: some tens of megabytes of spikes
+
+
+def encoders() -> dict[str, tuple[ImageEncoder, Size | None]]:
+    """Return the encoders known by name, each with the size of the images that its model takes."""
+    known: dict[str, tuple[ImageEncoder, Size | None]] = {"mozafari2018": (encode.mozafari2018(), None)}
+    for name, make in MODELS.items():
+        model = make()
+        known[name] = (model.encoder, model.size)
+    return known
+
+
+def read_images(source: str, part: Part, size: Size | None, progress: Progress | None = None) -> Images:
+    """Load images; a folder of classes without parts is taken whole, and ``mnist`` is downloaded.
+
+    Raises
+    ------
+    OSError, ValueError
+        As :func:`eventsnn.io.load_images` and :func:`eventsnn.io.fetch_mnist`.
+    """
+    if progress is not None:
+        progress(0, 1, "read images")
+    if source == "mnist" and not Path(source).exists():
+        source = str(fetch_mnist())
+    chosen = None if part == "all" or not _has_parts(source) else part
+    images = load_images(source, chosen, size=size)
+    if not len(images):
+        raise ValueError(f"{source}: expected images, found none")
+    if progress is not None:
+        progress(1, 1, "read images")
+    return images
+
+
+def _has_parts(source: str) -> bool:
+    """Tell a folder of idx files, or with folders ``train`` or ``test``, from one with a folder per class."""
+    folder = Path(source)
+    if source == "digits" or not folder.is_dir():
+        return True
+    if any("idx" in path.name for path in folder.iterdir() if path.is_file()):
+        return True
+    inside = {path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    return bool(inside) and inside <= {"train", "test"}
+
+
+def write_encoded(
+    path: str | os.PathLike[str], images: Images, encoder: ImageEncoder, progress: Progress | None = None
+) -> None:
+    """Encode images into an event file, some at a time, so that memory stays bounded.
+
+    Parameters
+    ----------
+    path : path
+        The file to make or replace; it appears when it is complete.
+    images : Images
+        At least one.
+    encoder : ImageEncoder
+        Goes into the file's provenance, with the source, its SHA-256 and the names of the classes.
+    progress : callable, optional
+        Called as ``progress(done, total, phase)``.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the encoder does not take such images, or the file cannot be written.
+    """
+    shape = encoder.output_shape(*images.pixels.shape[1:])
+    origin: dict[str, Any] = {"source": images.source, "source_sha256": images.sha256, "encoder": encoder.to_dict()}
+    extra = {"classes": images.names}
+    with EventWriter(Path(path), shape, encoder.latency.duration(shape), **origin, extra=extra) as writer:
+        for start in range(0, len(images), _CHUNK):
+            block = slice(start, start + _CHUNK)
+            writer.append(encoder.encode(images.pixels[block], images.labels[block]))
+            if progress is not None:
+                progress(min(start + _CHUNK, len(images)), len(images), "encode")
+
+
+@contextmanager
+def open_data(
+    source: str, part: Part, encoder: ImageEncoder, size: Size, scratch: Path, progress: Progress | None = None
+) -> Iterator[EventDataset]:
+    """Open an event file, or encode images into one in the folder ``scratch`` that lives as long as the block.
+
+    Parameters
+    ----------
+    source : str
+        An event file, or what :func:`read_images` takes.
+    part : {"train", "test", "all"}
+        Of the images; an event file is taken whole.
+    encoder : ImageEncoder
+        Encodes the images; the event file must have been made with an equal one.
+    size : (int, int)
+        Height and width that images are rescaled to.
+    scratch : Path
+        A folder.
+    progress : callable, optional
+        Called as ``progress(done, total, phase)``.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no such source, or it does not fit.
+    """
+    if source not in ("digits", "mnist") and not Path(source).exists():
+        expected = "an event file, a folder of images, 'digits' or 'mnist'"
+        raise FileNotFoundError(f"{source}: no such file or folder; expected {expected}")
+    if Path(source).is_file():
+        with EventDataset(source) as dataset:
+            _check_encoder(dataset, encoder)
+            yield dataset
+        return
+    path = scratch / "encoded.h5"
+    try:
+        write_encoded(path, read_images(source, part, size, progress), encoder, progress)
+        with EventDataset(path) as dataset:
+            yield dataset
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def encoder_name(recorded: Any) -> str | None:
+    """Return the name of the encoder that an event file's provenance describes, if it is a known one."""
+    try:
+        encoder = ImageEncoder.from_dict(recorded)
+    except ValueError:
+        return None
+    return next((name for name, (known, _) in encoders().items() if known == encoder), None)
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """Return what :func:`eventsnn.io.info` found as a table for people."""
+    labels, origin = summary["labels"], summary["provenance"]
+    grid = "{} channels of {} x {} (height x width)".format(*summary["shape"])
+    rows = {
+        "samples": f"{summary['samples']:,}",
+        "events": f"{summary['events']:,}, {summary['events'] / max(summary['samples'], 1):,.1f} a sample",
+        "shape": grid,
+        "time unit": {"bin": "bin", "us": "microsecond"}[summary["unit"]],
+        "duration": f"{summary['duration']:,}",
+        "density": f"{summary['density']:.4f} spikes per neuron and sample",
+        "labels": "none"
+        if labels is None
+        else f"{len(labels['classes'])} classes of {_range(labels['counts'])} samples",
+        "file": f"{summary['bytes']:,} bytes, format version {summary['format_version']}",
+    }
+    rows |= {name.replace("_", " "): text for name, text in origin.items() if name not in ("encoder", "extra")}
+    if "encoder" in origin:
+        rows["encoder"] = encoder_name(origin["encoder"]) or json.dumps(origin["encoder"])
+    if "extra" in origin:
+        rows["extra"] = json.dumps(origin["extra"])
+    return [summary["path"], *(f"  {name:<15}{text}" for name, text in rows.items())]
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _check_encoder(dataset: EventDataset, encoder: ImageEncoder) -> None:
+    recorded = dataset.provenance.get("encoder")
+    wanted = encoder_name(encoder.to_dict()) or "another one"
+    hint = f"the model expects {wanted}; 'eventsnn encode' makes such a file from images"
+    if recorded is None:
+        raise ValueError(f"{dataset.path}: does not say which encoder made it, {hint}")
+    try:
+        found = ImageEncoder.from_dict(recorded)
+    except ValueError as error:
+        raise ValueError(f"{dataset.path}: made by an encoder that is not known here ({error}), {hint}") from None
+    if found != encoder:
+        name = encoder_name(recorded) or "another one"
+        raise ValueError(f"{dataset.path}: made by the encoder {name}, {hint}")
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Some samples of an event file, in the order of the file, read when they are needed.
+
+    Parameters
+    ----------
+    dataset : EventDataset
+        Stays open as long as this is used.
+    indices : ndarray of int64, shape (n_samples,)
+        Ascending.
+    """
+
+    dataset: EventDataset
+    indices: np.ndarray
+
+    @property
+    def shape(self) -> Shape:
+        """Grid (channels, height, width)."""
+        return self.dataset.shape
+
+    @property
+    def unit(self) -> TimeUnit:
+        """What times count."""
+        return self.dataset.unit
+
+    @property
+    def duration(self) -> int:
+        """Length of every stimulus."""
+        return self.dataset.duration
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Class of each sample."""
+        labels = self.dataset.labels
+        return None if labels is None else labels[self.indices]
+
+    @property
+    def n_events(self) -> int:
+        """Number of spikes in these samples."""
+        return int(np.diff(self.dataset.offsets)[self.indices].sum())
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.indices)
+
+    def batches(self, size: int) -> Iterator[Events]:
+        """Yield the samples in order, ``size`` at a time."""
+        return (self.dataset[self.indices[start : start + size]] for start in range(0, len(self), size))
+
+    def load(self) -> Events:
+        """Return all samples."""
+        return self.dataset[self.indices]
+
+
+def hold_out(dataset: EventDataset, fraction: float) -> tuple[Samples, Samples]:
+    """Part a data set in two: the last ``fraction`` of each class is held out.
+
+    Returns
+    -------
+    Samples, Samples
+        For training, and held out.
+
+    Raises
+    ------
+    ValueError
+        If there are no labels, or one of the two would be empty.
+    """
+    if dataset.labels is None:
+        raise ValueError(f"{dataset.path}: expected labels, found none")
+    held = np.zeros(len(dataset), bool)
+    for label in np.unique(dataset.labels):
+        members = np.flatnonzero(dataset.labels == label)
+        held[members[len(members) - round(fraction * len(members)) :]] = True
+    if held.all() or not held.any():
+        raise ValueError(f"validation expects a part of the {len(held)} samples, {fraction:g} of each class is not one")
+    return Samples(dataset, np.flatnonzero(~held)), Samples(dataset, np.flatnonzero(held))

@@ -1,0 +1,333 @@
+"""Features in pixel space against SpykeTorch's, against impulses sent through the layers, and what pictures show."""
+
+import io
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import GOLDEN
+from hypothesis import given
+from hypothesis import strategies as st
+
+import eventsnn
+from eventsnn import plot
+from eventsnn.encode import DoG, EqualBins, Filter, Gabor, ImageEncoder, LocalNormalization, MaxPool, Scale
+from eventsnn.evaluation import Activity, Evaluation
+from eventsnn.events import Events
+from eventsnn.layers import Conv, Dense, FeatureInhibition, PointwiseInhibition, Pool
+from eventsnn.network import Network
+from eventsnn.reconstruct import reconstruct
+
+GROUP = "feature_reconstruction"
+
+
+# Features in pixel space
+
+
+def golden_cases():
+    if not GOLDEN.exists():
+        return [pytest.param("", marks=pytest.mark.skip(reason=f"{GOLDEN} is absent; EVENTSNN_GOLDEN may name it"))]
+    with h5py.File(GOLDEN) as file:
+        if GROUP not in file:
+            return [pytest.param("", marks=pytest.mark.skip(reason=f"{GOLDEN} has no group {GROUP}"))]
+        group = file[GROUP]
+        return [GROUP] if "feature" in group else [f"{GROUP}/{name}" for name in sorted(group)]
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A kernel with given values."""
+
+    values: tuple
+
+    @property
+    def window(self):
+        return len(self.values)
+
+    def array(self):
+        return np.array(self.values, np.float32)
+
+
+def bank(kernels, *more):
+    taps = [Taps(tuple(map(tuple, kernel[0].tolist()))) for kernel in kernels]
+    return ImageEncoder((Filter(taps), *more), EqualBins(15))
+
+
+def read_golden(name):
+    with h5py.File(GOLDEN) as file:
+        attributes = dict(file[GROUP].attrs) | dict(file[name].attrs)
+        return {key: values[()] for key, values in file[name].items()}, attributes
+
+
+@pytest.mark.parametrize("name", golden_cases())
+def test_feature_as_spyketorch(name):
+    case, attrs = read_golden(name)
+    weights, pool, stride = case["weights"], int(attrs["pool_kernel"]), int(attrs["pool_stride"])
+    maps, channels, height, width = weights.shape
+    conv = Conv(maps, kernel=(height, width), threshold=1)
+    pooled = Network([conv], (channels, height, width))  # the encoder pools
+    pooled.set_weights(0, weights)
+    encoder = bank(case["gabor_kernels"], MaxPool(pool, stride))
+    np.testing.assert_allclose(reconstruct(pooled, 0, encoder), case["feature"], rtol=0, atol=1e-4)
+
+    grid = [pool + (n - 1) * stride for n in (height, width)]
+    net = Network([Pool(pool, stride), conv], (channels, *grid))  # the network pools
+    net.set_weights(1, weights)
+    found = reconstruct(net, 1, bank(case["gabor_kernels"]))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, case["feature"], rtol=0, atol=1e-4)
+
+
+def convolved(image, weights, stride):
+    """Return the potentials (maps, OH, OW) of an image (channels, H, W), by definition, in float64."""
+    rows, columns = ((n - k) // s + 1 for n, k, s in zip(image.shape[1:], weights.shape[2:], stride, strict=True))
+    out = np.empty((len(weights), rows, columns))
+    for y, x in np.ndindex(rows, columns):
+        field = image[:, y * stride[0] :, x * stride[1] :][:, : weights.shape[2], : weights.shape[3]]
+        out[:, y, x] = (weights * field).sum(axis=(1, 2, 3))
+    return out
+
+
+kernels = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(kernels, kernels, kernels, kernels, st.integers(0, 2**32 - 1))
+def test_signed_feature_is_the_answer_to_impulses(first, stride, second, last_stride, seed):
+    # The layers without thresholds are linear: a pixel's part in the potential is the answer to that pixel alone.
+    rng = np.random.default_rng(seed)
+    shape = [(second[i] - 1) * stride[i] + first[i] for i in (0, 1)]
+    layers = [Conv(2, first, stride=stride, threshold=1), PointwiseInhibition(), FeatureInhibition([1])]
+    layers.append(Conv(3, second, stride=last_stride, threshold=1))
+    net = Network(layers, (2, *shape))
+    for i in net.trainable:
+        net.set_weights(i, rng.normal(size=net.weights_shape(i)))
+    expected = np.zeros((3, *shape))
+    for y, x in np.ndindex(*shape):
+        image = np.zeros((2, *shape))
+        image[:, y, x] = 1
+        expected[:, y, x] = convolved(convolved(image, net.weights[0], stride), net.weights[3], last_stride)[:, 0, 0]
+    found = reconstruct(net, 3, signed=True)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+def test_unsigned_takes_the_best_channel_and_never_falls_below_zero():
+    net = Network([Conv(2, kernel=(1, 2), threshold=1)], (2, 1, 2))
+    net.set_weights(0, np.array([[[[0.5, -3]], [[0.25, 2]]], [[[-1, -2]], [[-3, 0.5]]]]))
+    assert reconstruct(net, 0).tolist() == [[[0.5, 2]], [[0, 0.5]]]
+    assert reconstruct(net, 0, signed=True).tolist() == [[[0.75, -1]], [[-4, -1.5]]]
+
+
+@pytest.mark.parametrize(("kernel", "middle"), [(2, 1), (3, 1), (4, 2)])
+def test_pooling_puts_the_feature_in_the_middle(kernel, middle):
+    net = Network([Pool(kernel)], (1, kernel, kernel))
+    expected = np.zeros((kernel, kernel))
+    expected[middle, middle] = 1
+    assert np.array_equal(reconstruct(net, 0), [expected])
+
+
+def test_dense_and_chosen_maps():
+    net = Network([Pool((1, 2)), Dense(4, threshold=1)], (1, 3, 4))
+    whole = reconstruct(net, 1)
+    assert whole.shape == (4, 3, 4)
+    assert np.array_equal(whole[:, :, 1::2], net.weights[1][:, 0])
+    assert not whole[:, :, ::2].any()
+    assert np.array_equal(reconstruct(net, 1, maps=[3, 0]), whole[[3, 0]])
+
+
+def test_normalization_and_scale_leave_features():
+    cells = (DoG(3, 0.5, 1), Gabor(7, 30))
+    plain = ImageEncoder((Filter(cells, padding=3),), EqualBins(15))
+    more = ImageEncoder((Scale(1 / 255), Filter(cells, padding=3), LocalNormalization(2)), EqualBins(15))
+    net = Network([PointwiseInhibition()], (2, 9, 9))
+    found = reconstruct(net, 0, plain)
+    assert found.shape == (2, 7, 7)
+    assert np.array_equal(found[0, 2:5, 2:5], np.maximum(cells[0].array(), 0))  # the smaller in the middle
+    assert np.array_equal(found[1], np.maximum(cells[1].array(), 0))
+    assert np.array_equal(reconstruct(net, 0, more), found)
+
+
+def test_signed_filters_are_equally_strong():
+    cells = (DoG(7, 1, 2), DoG(7, 2, 1))
+    found = reconstruct(Network([Pool(1)], (2, 9, 9)), 0, ImageEncoder((Filter(cells),), EqualBins(15)), signed=True)
+    assert found[0, 3, 3] == 1
+    assert found[1, 3, 3] == -1
+    np.testing.assert_allclose(found[0], -found[1], atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Negative:
+    """A stage of the user's own."""
+
+    def output_shape(self, shape):
+        return shape
+
+    def apply(self, block):
+        return block.max() - block
+
+
+def test_reconstruct_refuses():
+    net = Network([Conv(3, kernel=2, threshold=1)], (2, 5, 5))
+    for layer in (-1, 1):
+        with pytest.raises(IndexError, match=f"layer expects 0 to 0, got {layer}"):
+            reconstruct(net, layer)
+    for maps in ([3], [-1]):
+        with pytest.raises(IndexError, match="maps expects indices of 0 to 2"):
+            reconstruct(net, 0, maps=maps)
+    with pytest.raises(ValueError, match="encoder expects to make 2 channels, makes 1"):
+        reconstruct(net, 0, ImageEncoder((Filter([DoG(3, 1, 2)]),), EqualBins(2)))
+    with pytest.raises(ValueError, match="expects stages whose features it knows, got Negative"):
+        reconstruct(net, 0, ImageEncoder((Negative(),), EqualBins(2)))
+
+
+# Pictures
+
+
+def spikes(unit="bin", channels=3):
+    time, channel, y, x = [0, 2000, 1000], [0, channels - 1, 1], [0, 1, 0], [1, 1, 0]
+    if unit == "bin":
+        time = [t // 1000 for t in time]
+    shape, offsets = (channels, 2, 2), [0, 1, 3]
+    return Events.from_columns(
+        time, channel, y, x, shape=shape, offsets=offsets, unit=unit, duration=4 if unit == "bin" else 4000
+    )
+
+
+def marks(axes):
+    """Return the left end, the height and the colour of each spike drawn."""
+    (lines,) = axes.collections
+    ends = np.array([segment[0] for segment in lines.get_segments()])
+    return ends, [tuple(color) for color in lines.get_colors()]
+
+
+def png(figure):
+    with io.BytesIO() as stream:
+        figure.savefig(stream)
+        return stream.getvalue()
+
+
+@pytest.mark.parametrize(("unit", "label"), [("bin", "time (bins)"), ("us", "time (ms)")])
+def test_raster_of_one_layer(unit, label):
+    axes = plot.raster(spikes(unit), sample=1)
+    ends, colors = marks(axes)
+    # map 1 at (0, 0) after 1, map 2 at (1, 1) after 2: the first and the last of four neurons of each map
+    np.testing.assert_allclose(ends, [[1, 1 + 0.5 / 4], [2, 2 + 3.5 / 4]])
+    assert colors[0] != colors[1]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (label, "map")
+    assert axes.get_ylim() == (3, 0)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["0", "1", "2"]
+
+
+def test_raster_on_given_axes():
+    figure = plot.raster(spikes()).figure
+    axes = figure.subplots(1, 2)
+    assert plot.raster(spikes(), -1, ax=axes[1]) is axes[1]
+    assert len(marks(axes[1])[0]) == 2
+    assert not axes[0].collections
+
+
+def test_raster_of_many_maps_has_one_colour():
+    assert len(set(marks(plot.raster(spikes(channels=9), 1))[1])) == 1
+
+
+def test_raster_of_layers():
+    figure = plot.raster([spikes(), spikes(channels=9), Events.empty((2, 3, 3), 2, duration=4)], 1)
+    assert [len(marks(panel)[0]) for panel in figure.axes] == [2, 2, 0]
+    assert [panel.get_title("left") for panel in figure.axes] == [
+        "layer 0: 2 spikes", "layer 1: 2 spikes", "layer 2: 0 spikes",
+    ]  # fmt: skip
+    assert len({panel.get_xlim() for panel in figure.axes}) == 1
+    assert plot.raster([spikes()], names=["input"]).axes[0].get_title("left") == "input: 1 spikes"
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_raster_refuses():
+    with pytest.raises(IndexError, match="sample expects an index into 2 samples, got 2"):
+        plot.raster(spikes(), 2)
+    with pytest.raises(ValueError, match="at least one layer"):
+        plot.raster([])
+    with pytest.raises(ValueError, match="names expects one for each of 1 layers, got 2"):
+        plot.raster([spikes()], names=["a", "b"])
+    with pytest.raises(ValueError, match="ax with one layer only, names with several only"):
+        plot.raster(spikes(), names=["a"])
+    with pytest.raises(ValueError, match="ax with one layer only, names with several only"):
+        plot.raster([spikes()], ax=plot.raster(spikes()))
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_features_show_the_reconstruction(signed):
+    net = Network([Conv(5, kernel=3, threshold=1)], (2, 6, 6), seed=3)
+    encoder = ImageEncoder((Filter([DoG(3, 0.5, 1), DoG(3, 1, 0.5)], padding=1),), EqualBins(15))
+    figure = plot.features(net, 0, encoder, maps=[4, 1], signed=signed)
+    shown = [panel for panel in figure.axes if panel.images]
+    assert [panel.get_title() for panel in shown] == ["4", "1"]
+    for panel, image in zip(shown, reconstruct(net, 0, encoder, maps=[4, 1], signed=signed), strict=True):
+        assert np.array_equal(panel.images[0].get_array(), image)
+        lower, upper = panel.images[0].get_clim()
+        assert upper == np.abs(image).max()
+        assert lower == (-upper if signed else 0)
+    assert "layer 0, Conv(5, kernel=3)" in figure.get_suptitle()
+    assert "5 x 5 pixels" in figure.get_suptitle()
+
+
+def test_features_of_all_maps_and_of_none():
+    net = Network([Conv(7, kernel=3, threshold=1)], (2, 6, 6))
+    assert sum(len(panel.images) for panel in plot.features(net, 0).axes) == 7
+    net.set_weights(0, np.zeros((7, 2, 3, 3)))
+    assert png(plot.features(net, 0)).startswith(b"\x89PNG")
+
+
+def test_weights_histogram():
+    net = Network([Conv(2, kernel=2, threshold=1)], (1, 4, 4))
+    net.set_weights(0, np.array([0, 0, 0, 0, 0, 0, 1, 1]).reshape(2, 1, 2, 2))
+    axes = plot.weights_histogram(net, 0)
+    heights = [bar.get_height() for bar in axes.patches]
+    assert (heights[0], heights[-1], sum(heights)) == (75, 25, 100)
+    assert axes.get_xlabel() == "weight"
+    assert axes.get_ylabel() == "synapses (%)"
+
+
+def test_spikes_over_time():
+    axes = plot.spikes_over_time([spikes(), Events.empty((2, 3, 3), 2, duration=4)], names=["in", "out"])
+    first, second = axes.lines
+    # 3 spikes, one in each of bins 0 to 2, of 2 samples with 12 neurons
+    assert dict(first.get_xydata().tolist()) == pytest.approx({0: 100 / 24, 1: 200 / 24, 2: 300 / 24, 4: 300 / 24})
+    assert second.get_ydata().tolist() == [0, 0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["in", "out"]
+    assert plot.spikes_over_time(spikes("us")).lines[0].get_xdata().tolist() == [0, 0, 1, 2, 4]
+    for nothing in ([], Events.empty((1, 1, 1), 0)):
+        with pytest.raises(ValueError, match="at least one layer and one sample"):
+            plot.spikes_over_time(nothing)
+
+
+def evaluation(table):
+    accuracy = None if table is None else float(np.trace(table) / table.sum())
+    samples = 0 if table is None else int(table.sum())
+    return Evaluation(samples, 0, accuracy, table, None, Activity("input", 1, 0, 0, 0), ())
+
+
+def test_confusion():
+    axes = plot.confusion(evaluation(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])), names=["a", "b", "c"])
+    assert {text.get_text(): text.get_position() for text in axes.texts} == {"3": (0, 0), "1": (1, 0), "4": (1, 1)}
+    assert np.array_equal(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("decision", "label")
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b", "c"]
+    assert axes.get_title() == "accuracy 87.50%, 8 samples"
+    with pytest.raises(ValueError, match="labels and decisions, got one without"):
+        plot.confusion(evaluation(None))
+    with pytest.raises(ValueError, match="names expects one for each of 2 classes, got 1"):
+        plot.confusion(evaluation(np.eye(2, dtype=np.int64)), names=["a"])
+
+
+def test_no_global_state():
+    program = (
+        "import io, sys, numpy as np, eventsnn as es; from eventsnn import plot\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "plot.raster(es.Events.from_latency(np.zeros((1, 2, 2), int))).figure.savefig(io.BytesIO())\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    root = Path(eventsnn.__file__).parents[1]
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
