@@ -1,13 +1,13 @@
-"""Published networks: that they fit together, learn as they say and come back from a folder."""
+"""Published networks: their numbers, that they fit together, learn as they say and come back from a folder."""
 
 import dataclasses
 
 import numpy as np
 import pytest
 
-from eventsnn import Network, fit
-from eventsnn.encode import EqualBins, ImageEncoder, OnOff, PatchZCA
-from eventsnn.models import MODELS, Trained, digits, mozafari2018_eth80
+from eventsnn import STDP, WTA, Adaptive, Conv, Doubling, Network, Normal, Pool, fit
+from eventsnn.encode import EqualBins, ImageEncoder, MaxPool, OnOff, PatchZCA
+from eventsnn.models import MODELS, Trained, digits, mozafari2018_caltech, mozafari2018_eth80, spyker_mnist
 
 
 def bars(n, side=20, seed=0):
@@ -42,6 +42,39 @@ def test_grids_are_the_published_ones():
     assert shapes["mozafari2018_caltech"] == (4, 26, 41)
     assert shapes["mozafari2018_eth80"] == (4, 31, 31)  # the kernel of 31 sees all of it
     assert shapes["spyker_mnist"] == (6, 28, 28)
+
+
+def test_mozafari2018():
+    """MozafariShallow.py, but for the epochs, of which it takes the best."""
+    for model, maps, kernel, threshold, rates, dropout in (
+        (mozafari2018_caltech(), 20, 17, 42, ((0.005, -0.0025), (-0.005, 0.0005)), 0.5),
+        (mozafari2018_eth80(), 80, 31, 160, ((0.01, -0.0035), (-0.01, 0.0006)), 0.4),
+    ):
+        assert model.layers == (Conv(maps, kernel, threshold=threshold, init=Normal(0.8, 0.05)),)
+        (step,) = model.steps
+        assert (step.rule.reward, step.rule.punish) == rates
+        assert (step.rule.bounds, step.rule.stabilizer, step.rule.adaptive) == ((0, 1), True, Adaptive(0.2, 0.8, None))
+        assert (step.competition, step.dropout, step.shuffle) == (WTA(1), dropout, True)
+        assert model.readout is None  # the first spike decides
+    assert mozafari2018_caltech().encoder.stages[2] == MaxPool(7, 6, 3)
+    assert mozafari2018_eth80().encoder.stages[2] == MaxPool(5, 4, 2)
+
+
+def test_spyker_mnist():
+    """rezghi_mnist_sparse.py."""
+    model, init = spyker_mnist(), Normal(0.5, 0.02)
+    assert model.layers == (
+        Conv(100, 5, padding=2, threshold=16, init=init),
+        Pool(2),
+        Conv(200, 3, padding=1, threshold=5, init=init),
+        Pool(3),
+    )
+    assert [(s.layer, s.rule, s.competition, s.epochs) for s in model.steps] == [
+        (0, STDP(0.0004, -0.0003), WTA(5, radius=3), 1),
+        (2, STDP(0.0004, -0.0003), WTA(8, radius=1), 1),
+    ]
+    assert {s.schedule for s in model.steps} == {Doubling(2000, 1.5, 1.5)}
+    assert model.readout.kind == "latency"
 
 
 def test_a_model_learns_what_fit_learns():
