@@ -25,7 +25,7 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
     split_evenly,
 )
-from eventsnn.readout import FittedReadout, LinearReadout, features
+from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
 from eventsnn.train import fit
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ __all__ = [
     "EventDataset",
     "EventWriter",
     "Events",
+    "Feature",
     "FeatureInhibition",
     "FittedReadout",
     "History",
