@@ -45,13 +45,14 @@ def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
             trained = model.train(training, validation=validation, seed=seed)
             learnt = time.perf_counter()
             result = trained.evaluate(test)
-    end = time.perf_counter()
+            end = time.perf_counter()
+            counts = len(training), 0 if validation is None else len(validation)
     return {
         "benchmark": "mnist",
         "model": name,
         "seed": seed,
-        "training_images": len(training),
-        "validation_images": 0 if validation is None else len(validation),
+        "training_images": counts[0],
+        "validation_images": counts[1],
         "test_accuracy": result.accuracy,
         "steps": steps(trained),
         "seconds": {

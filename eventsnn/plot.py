@@ -109,7 +109,7 @@ def features(
     Returns
     -------
     matplotlib.figure.Figure
-        One panel for each map, numbered, each scaled to its own range.
+        One picture for each map, numbered, each scaled to its own range.
 
     Raises
     ------
@@ -117,19 +117,20 @@ def features(
         As :func:`eventsnn.reconstruct.reconstruct`.
     """
     images = reconstruct(net, layer, encoder, maps=maps, signed=signed)
+    numbers = range(len(images)) if maps is None else maps
     columns = max(1, math.ceil(math.sqrt(1.6 * len(images))))
     rows = max(1, math.ceil(len(images) / columns))
-    figure = _figure((max(4.2, 0.62 * columns), 0.74 * rows + 0.4))
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for panel in panels:
-        panel.axis("off")
-    for panel, image, number in zip(panels, images, range(len(images)) if maps is None else maps, strict=False):
-        most = max(float(np.abs(image).max()), 1e-12)
-        panel.imshow(image, cmap="gray", vmin=-most if image.min() < 0 else 0, vmax=most, interpolation="nearest")
-        panel.set_title(str(number), fontsize=6, pad=1.5, color=_INK)
     height, width = images.shape[1:]
+    right, down = 1.12, height / width + 0.3  # from tile to tile, each 1 wide and with its number above it
+    figure = _figure((max(4.2, 0.64 * columns * right), 0.64 * rows * down + 0.4))
+    axes = figure.subplots()  # one for all: hundreds of axes would take long
+    for i, (image, number) in enumerate(zip(images, numbers, strict=True)):
+        _tile(axes, image, str(number), i % columns * right, i // columns * down)
+    axes.set_xlim(0, columns * right)
+    axes.set_ylim(rows * down - 0.3, -0.3)
+    axes.axis("off")
     title = f"layer {layer}, {net.layers[layer]}: learnt features, {height} x {width} pixels"
-    figure.suptitle(title, fontsize=9, color=_INK)
+    axes.set_title(title, fontsize=9, color=_INK)
     return figure
 
 
@@ -235,6 +236,14 @@ def confusion(evaluation: Evaluation, *, names: Sequence[str] | None = None, ax:
     axes.set_ylabel("label")
     axes.set_title(f"accuracy {evaluation.accuracy:.2%}, {evaluation.samples:,} samples", fontsize=9, color=_INK)
     return axes
+
+
+def _tile(axes: Axes, image: np.ndarray, name: str, left: float, top: float) -> None:
+    most = max(float(np.abs(image).max()), 1e-12)
+    lowest = -most if image.min() < 0 else 0
+    place = (left, left + 1, top + image.shape[0] / image.shape[1], top)
+    axes.imshow(image, cmap="gray", vmin=lowest, vmax=most, interpolation="nearest", extent=place)
+    axes.text(left + 0.5, top - 0.04, name, ha="center", va="bottom", fontsize=6, color=_INK)
 
 
 def _raster(axes: Axes, events: Events, sample: int, color: str) -> None:

@@ -216,7 +216,12 @@ def test_info(encoded, succeed):
     assert people == err
     assert nothing == ""
     with EventDataset(encoded) as dataset:
-        for text in (f"{len(dataset)}", f"{dataset.n_events:,}", f"{dataset.shape[0]} channels of 16 x 16", "2 classes of 24 samples"):
+        for text in (
+            f"{len(dataset)}",
+            f"{dataset.n_events:,}",
+            f"{dataset.shape[0]} channels of 16 x 16",
+            "2 classes of 24 samples",
+        ):
             assert text in people
     assert re.search(r"encoder +digits\n", people)
 
@@ -384,7 +389,7 @@ def spoiled_by(name):
         ),
         "no encoder": (["train", "digits", "--data", "plain.h5", "-o", "run"], "does not say which encoder made it"),
         "foreign encoder": (["train", "digits", "--data", "odd.h5", "-o", "run"], "an encoder that is not known here"),
-        "no labels": (["train", "digits", "--data", "unlabelled.h5", "-o", "run"], "expects data with labels"),
+        "no labels": (["train", "digits", "--data", "unlabelled.h5", "-o", "run"], "data expects samples with labels"),
         "none to hold out": (
             ["train", "digits", "--data", "train.h5", "-o", "run", "--validation", "0.01"],
             "validation expects a part of the 48 samples",

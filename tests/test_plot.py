@@ -92,26 +92,31 @@ def convolved(image, weights, stride):
     return out
 
 
-kernels = st.tuples(st.integers(1, 3), st.integers(1, 3))
+pairs = st.tuples(st.integers(1, 2), st.integers(1, 3))
 
 
-@given(kernels, kernels, kernels, kernels, st.integers(0, 2**32 - 1))
-def test_signed_feature_is_the_answer_to_impulses(first, stride, second, last_stride, seed):
+@given(st.lists(st.tuples(pairs, pairs), min_size=1, max_size=3), st.integers(0, 2**32 - 1))
+def test_signed_feature_is_the_answer_to_impulses(windows, seed):
     # The layers without thresholds are linear: a pixel's part in the potential is the answer to that pixel alone.
-    rng = np.random.default_rng(seed)
-    shape = [(second[i] - 1) * stride[i] + first[i] for i in (0, 1)]
-    layers = [Conv(2, first, stride=stride, threshold=1), PointwiseInhibition(), FeatureInhibition([1])]
-    layers.append(Conv(3, second, stride=last_stride, threshold=1))
-    net = Network(layers, (2, *shape))
+    size = (1, 1)
+    for kernel, stride in reversed(windows):
+        size = tuple((n - 1) * s + k for n, s, k in zip(size, stride, kernel, strict=True))
+    layers = [Conv(2, kernel, stride=stride, threshold=1) for kernel, stride in windows]
+    net, rng = (
+        Network([*layers, PointwiseInhibition(), FeatureInhibition([1])], (2, *size)),
+        np.random.default_rng(seed),
+    )
     for i in net.trainable:
         net.set_weights(i, rng.normal(size=net.weights_shape(i)))
-    expected = np.zeros((3, *shape))
-    for y, x in np.ndindex(*shape):
-        image = np.zeros((2, *shape))
-        image[:, y, x] = 1
-        expected[:, y, x] = convolved(convolved(image, net.weights[0], stride), net.weights[3], last_stride)[:, 0, 0]
-    found = reconstruct(net, 3, signed=True)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    expected = np.zeros((2, *size))
+    for y, x in np.ndindex(*size):
+        answer = np.zeros((2, *size))
+        answer[:, y, x] = 1
+        for i, (_, stride) in enumerate(windows):
+            answer = convolved(answer, net.weights[i], stride)
+        expected[:, y, x] = answer[:, 0, 0]
+    found = reconstruct(net, len(layers) + 1, signed=True)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_unsigned_takes_the_best_channel_and_never_falls_below_zero():
@@ -262,21 +267,32 @@ def test_features_show_the_reconstruction(signed):
     net = Network([Conv(5, kernel=3, threshold=1)], (2, 6, 6), seed=3)
     encoder = ImageEncoder((Filter([DoG(3, 0.5, 1), DoG(3, 1, 0.5)], padding=1),), EqualBins(15))
     figure = plot.features(net, 0, encoder, maps=[4, 1], signed=signed)
-    shown = [panel for panel in figure.axes if panel.images]
-    assert [panel.get_title() for panel in shown] == ["4", "1"]
-    for panel, image in zip(shown, reconstruct(net, 0, encoder, maps=[4, 1], signed=signed), strict=True):
-        assert np.array_equal(panel.images[0].get_array(), image)
-        lower, upper = panel.images[0].get_clim()
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["4", "1"]
+    for shown, image in zip(axes.images, reconstruct(net, 0, encoder, maps=[4, 1], signed=signed), strict=True):
+        assert np.array_equal(shown.get_array(), image)
+        lower, upper = shown.get_clim()
         assert upper == np.abs(image).max()
         assert lower == (-upper if signed else 0)
-    assert "layer 0, Conv(5, kernel=3)" in figure.get_suptitle()
-    assert "5 x 5 pixels" in figure.get_suptitle()
+    assert axes.get_title() == "layer 0, Conv(5, kernel=3): learnt features, 5 x 5 pixels"
 
 
-def test_features_of_all_maps_and_of_none():
-    net = Network([Conv(7, kernel=3, threshold=1)], (2, 6, 6))
-    assert sum(len(panel.images) for panel in plot.features(net, 0).axes) == 7
-    net.set_weights(0, np.zeros((7, 2, 3, 3)))
+def test_features_lie_side_by_side():
+    net = Network([Dense(7, threshold=1)], (2, 6, 3))
+    (axes,) = plot.features(net, 0).axes
+    places = [image.get_extent() for image in axes.images]
+    assert len(places) == 7
+    for left, right, bottom, top in places:
+        assert (right - left, bottom - top) == pytest.approx((1, 2))
+        assert axes.get_xlim()[0] <= left < right <= axes.get_xlim()[1]
+        assert axes.get_ylim()[1] <= top < bottom <= axes.get_ylim()[0]
+    for i, (left, _, _, top) in enumerate(places):
+        assert all(abs(left - other[0]) > 1 or abs(top - other[3]) > 2 for other in places[i + 1 :])
+
+
+def test_features_that_are_flat():
+    net = Network([Conv(1, kernel=3, threshold=1)], (2, 6, 6))
+    net.set_weights(0, np.zeros((1, 2, 3, 3)))
     assert png(plot.features(net, 0)).startswith(b"\x89PNG")
 
 

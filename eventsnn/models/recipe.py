@@ -112,8 +112,9 @@ class Model:
         ValueError
             If the data do not fit the network or have no labels.
         """
-        if data.labels is None:
-            raise ValueError(f"{self.name} expects data with labels, got none")
+        for which, samples in (("data", data), ("validation", validation)):
+            if samples is not None and samples.labels is None:
+                raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
         net = Network(self.layers, data.shape, seed=seed, backend=backend)
         records = [self._learn(net, step, data, validation, seed, progress) for step in self.steps]
         readout = None
