@@ -82,11 +82,11 @@ def mozafari2018_caltech() -> Model:
     """Return the network of Mozafari et al. 2018 for the faces and motorbikes of Caltech-101, as run with SpykeTorch.
 
     One layer of 10 maps for each of 2 classes, whose first spike decides, learns by reward-modulated STDP on images of
-    250 x 160 pixels; half of the maps, drawn anew for each epoch, stay silent. The published 400 epochs of 400 images
-    are too few for these images: the accuracy on images held out of the training set still rises until 800 or so.
+    250 x 160 pixels; half of the maps, drawn anew for each epoch, stay silent. The published program runs 400 epochs;
+    with 300 training images the accuracy on held-out training images rises until 800 to 1,100, so here it is 900.
     """
     rule = RSTDP((0.005, -0.0025), (-0.005, 0.0005), (0, 1), stabilizer=True, adaptive=Adaptive(0.2, 0.8, None))
-    step = Step(0, rule, WTA(1), epochs=800, dropout=0.5, shuffle=True)
+    step = Step(0, rule, WTA(1), epochs=900, dropout=0.5, shuffle=True)
     layer = Conv(20, kernel=17, threshold=42)
     return Model("mozafari2018_caltech", front_ends.mozafari2018(7, 6, 15), (160, 250), (layer,), (step,))
 
@@ -95,10 +95,11 @@ def mozafari2018_eth80() -> Model:
     """Return the network of Mozafari et al. 2018 for ETH-80, as run with SpykeTorch: 8 classes, 128 x 128 pixels.
 
     Ten maps for each class, each of which sees the whole image. The rates do not fall to 0, so weights go on toward 0
-    and 1 and more and more maps fall silent: the published program takes the best of 250 epochs; here there are 120.
+    and 1 and more and more images leave all maps silent: the published program takes the best of 250 epochs on the test
+    set; here there are 130, about where the accuracy on a held-out object of the training set is best.
     """
     rule = RSTDP((0.01, -0.0035), (-0.01, 0.0006), (0, 1), stabilizer=True, adaptive=Adaptive(0.2, 0.8, None))
-    step = Step(0, rule, WTA(1), epochs=120, dropout=0.4, shuffle=True)
+    step = Step(0, rule, WTA(1), epochs=130, dropout=0.4, shuffle=True)
     layer = Conv(80, kernel=31, threshold=160)
     return Model("mozafari2018_eth80", front_ends.mozafari2018(5, 4, 15), (128, 128), (layer,), (step,))
 
