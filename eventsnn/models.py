@@ -23,7 +23,18 @@ from eventsnn.events import Events
 from eventsnn.history import Epoch, History
 from eventsnn.layers import Conv, Layer, Pool, inf
 from eventsnn.network import Network
-from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling
+from eventsnn.plasticity import (
+    RSTDP,
+    STDP,
+    WTA,
+    Adaptive,
+    Annealing,
+    Competition,
+    Doubling,
+    Rule,
+    Suppression,
+    ThresholdAdaptation,
+)
 from eventsnn.readout import FittedReadout, LinearReadout, features
 from eventsnn.train import Progress, fit
 
@@ -33,12 +44,17 @@ class Step:
     """How one layer learns; the fields are arguments of :func:`eventsnn.fit`."""
 
     layer: int
-    rule: STDP | RSTDP
-    competition: WTA = WTA()
+    rule: Rule
+    competition: WTA | Competition = WTA()
     epochs: int = 1
-    schedule: Doubling | None = None
+    schedule: Doubling | Annealing | None = None
     dropout: float = 0.0
     inhibit_input: bool = False
+    adaptation: ThresholdAdaptation | None = None
+    suppression: Suppression | None = None
+    patches: bool = False
+    mini_batch: int = 1
+    stop_below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,17 +148,11 @@ class Model:
     def _learn(
         self, net: Network, step: Step, data: Data, validation: Data | None, seed: int, progress: Progress | None
     ) -> Record:
-        selection = _Selection(net, step, validation) if isinstance(step.rule, RSTDP) else None
+        selection = _Selection(net, step, validation) if step.rule.rewarded else None
         history = fit(
             net,
             data,
-            layer=step.layer,
-            rule=step.rule,
-            competition=step.competition,
-            epochs=step.epochs,
-            schedule=step.schedule,
-            dropout=step.dropout,
-            inhibit_input=step.inhibit_input,
+            **vars(step),
             seed=seed,
             progress=None if progress is None else _named(progress, step.layer),
             on_epoch=None if selection is None else selection.see,
