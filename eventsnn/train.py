@@ -27,7 +27,7 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
     split_evenly,
 )
-from eventsnn.source import Block, Progress, Source
+from eventsnn.presentation import Block, Progress, Source
 
 _CHUNK = 1000  # presentations between two calls of ``progress`` and two points of the convergence curve
 _CLOSE = 100  # the same where convergence decides when to stop

@@ -171,7 +171,7 @@ def test_patches_depend_on_the_seed_and_not_on_chunks(backend):
 # Mini-batches
 
 
-@pytest.mark.parametrize("size", [1, 4, 100])
+@pytest.mark.parametrize("size", [1, 4, 11, 100])
 @pytest.mark.parametrize("adaptation", [None, ADAPTATION])
 def test_mini_batches_do_not_depend_on_threads(size, adaptation):
     fields = {"epochs": 2, "mini_batch": size, "adaptation": adaptation}

@@ -19,7 +19,16 @@ from eventsnn.events import Events
 from eventsnn.history import Epoch, History
 from eventsnn.layers import Layer
 from eventsnn.network import Network
-from eventsnn.plasticity import RSTDP, STDP, WTA, Doubling
+from eventsnn.plasticity import (
+    RSTDP,
+    WTA,
+    Annealing,
+    Competition,
+    Doubling,
+    Rule,
+    Suppression,
+    ThresholdAdaptation,
+)
 from eventsnn.readout import FittedReadout, LinearReadout, features
 from eventsnn.train import Progress, fit
 
@@ -29,13 +38,18 @@ class Step:
     """How one layer learns; the fields are arguments of :func:`eventsnn.fit`."""
 
     layer: int
-    rule: STDP | RSTDP
-    competition: WTA = WTA()
+    rule: Rule
+    competition: WTA | Competition = WTA()
     epochs: int = 1
-    schedule: Doubling | None = None
+    schedule: Doubling | Annealing | None = None
     dropout: float = 0.0
     inhibit_input: bool = False
     shuffle: bool = False
+    adaptation: ThresholdAdaptation | None = None
+    suppression: Suppression | None = None
+    patches: bool = False
+    mini_batch: int = 1
+    stop_below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,18 +143,11 @@ class Model:
     def _learn(
         self, net: Network, step: Step, data: Data, validation: Data | None, seed: int, progress: Progress | None
     ) -> Record:
-        selection = _Selection(net, step, validation) if isinstance(step.rule, RSTDP) else None
+        selection = _Selection(net, step, validation) if step.rule.rewarded else None
         history = fit(
             net,
             data,
-            layer=step.layer,
-            rule=step.rule,
-            competition=step.competition,
-            epochs=step.epochs,
-            schedule=step.schedule,
-            dropout=step.dropout,
-            inhibit_input=step.inhibit_input,
-            shuffle=step.shuffle,
+            **vars(step),
             seed=seed,
             progress=None if progress is None else _named(progress, step.layer),
             on_epoch=None if selection is None else selection.see,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Scratch = tuple[Windows, Any]  # what one thread writes to: windows, and the rest
 
+_WORTH_THREADS = 8  # presentations; handing fewer to threads takes longer than finding their winners
 _NOTHING = np.empty(0, np.float32)
 
 
@@ -65,6 +66,9 @@ class Learning:
         scratches = [scratch, *(self._scratch() for _ in range(self._backend.threads - 1))]
 
         def find(start: int, stop: int) -> None:
+            if stop - start < _WORTH_THREADS:
+                self._call(start, stop, scratch, find=True, change=False)
+                return
             bounds = np.linspace(start, stop, len(scratches) + 1).astype(int).tolist()
             jobs = [(*bound, own) for bound, own in zip(pairwise(bounds), scratches, strict=True)]
             list(pool.map(lambda job: self._call(*job, find=True, change=False), jobs))
