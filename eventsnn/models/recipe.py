@@ -20,7 +20,6 @@ from eventsnn.history import Epoch, History
 from eventsnn.layers import Layer
 from eventsnn.network import Network
 from eventsnn.plasticity import (
-    RSTDP,
     WTA,
     Annealing,
     Competition,
