@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def results() -> str:
     """Return the tables, each from the newest measurement of its kind."""
     runs = {line["model"]: line for line in read("mnist")}
     parts = [mnist_table(list(runs.values()))] if runs else []
+    if seeds := {(line["model"], line["seed"]): line for line in read("objects")}:
+        parts.append(objects_table([seeds[key] for key in sorted(seeds)]))
     parts += [start_sentence(line) for line in read("cold_start")[-1:]]
     return "".join(f"\n{part}\n" for part in parts) + "\n"
 
@@ -60,6 +63,37 @@ def mnist_row(line: dict[str, Any]) -> str:
         learn,
         f"{line['seconds']['total']:.0f} s",
         f"{line['peak_memory_gib']:.1f} GiB",
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def objects_table(lines: list[dict[str, Any]]) -> str:
+    """Return one row per model, over its seeds."""
+    machine = f"{lines[-1]['processor']}, {lines[-1]['threads']} thread"
+    head = [
+        "Objects in photographs, each seed with a split, weights and a dropout of its own, epochs chosen on held-out",
+        f"training images, tested once (`python -m benchmarks.objects FOLDER`; {machine}, shared with other work).",
+        "",
+        "| model | test accuracy, mean and standard deviation | of single seeds | training, test images | epochs "
+        "| learn, a sample | spikes a sample, input and layer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    models = {line["model"]: [other for other in lines if other["model"] == line["model"]] for line in lines}
+    return "\n".join([*head, *(objects_row(name, runs) for name, runs in models.items())])
+
+
+def objects_row(name: str, runs: list[dict[str, Any]]) -> str:
+    accuracies = [run["test_accuracy"] for run in runs]
+    spread = statistics.stdev(accuracies) if len(runs) > 1 else 0.0
+    cells = (
+        f"`{name}`",
+        f"{statistics.mean(accuracies):.1%} ± {spread:.1%}",
+        ", ".join(f"{accuracy:.1%}" for accuracy in accuracies),
+        f"{runs[0]['training_images']}, {runs[0]['test_images']}",
+        ", ".join(str(run["epochs"]) for run in runs),
+        f"{1e3 * statistics.mean(run['seconds']['train_per_sample'] for run in runs):.2f} ms",
+        f"{statistics.mean(run['input_spikes'] for run in runs):.0f}, "
+        f"{statistics.mean(run['test_activity'][0]['spikes'] for run in runs):.0f}",
     )
     return "| " + " | ".join(cells) + " |"
 

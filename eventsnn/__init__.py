@@ -12,8 +12,20 @@ from eventsnn.events import Events, concatenate
 from eventsnn.history import Epoch, History
 from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
 from eventsnn.network import Network
-from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling, split_evenly
-from eventsnn.readout import FittedReadout, LinearReadout, features
+from eventsnn.plasticity import (
+    RSTDP,
+    STDP,
+    WTA,
+    Adaptive,
+    Annealing,
+    Competition,
+    Custom,
+    Doubling,
+    Suppression,
+    ThresholdAdaptation,
+    split_evenly,
+)
+from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
 from eventsnn.train import fit
 
 if TYPE_CHECKING:
@@ -37,7 +49,10 @@ __all__ = [
     "WTA",
     "Activity",
     "Adaptive",
+    "Annealing",
+    "Competition",
     "Conv",
+    "Custom",
     "DatasetError",
     "Dense",
     "Doubling",
@@ -46,6 +61,7 @@ __all__ = [
     "EventDataset",
     "EventWriter",
     "Events",
+    "Feature",
     "FeatureInhibition",
     "FittedReadout",
     "History",
@@ -54,6 +70,8 @@ __all__ = [
     "Normal",
     "PointwiseInhibition",
     "Pool",
+    "Suppression",
+    "ThresholdAdaptation",
     "concatenate",
     "decide",
     "encode",

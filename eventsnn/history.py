@@ -63,6 +63,8 @@ class History:
         Time for running the frozen layers once, or for loading the data.
     cached : bool
         Whether the layer's input was held in memory, or made anew in every epoch for want of it.
+    converged : bool
+        Whether ``stop_below`` ended it.
     """
 
     layer: int
@@ -70,6 +72,7 @@ class History:
     curve: np.ndarray
     preparation_seconds: float
     cached: bool
+    converged: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -81,4 +84,5 @@ class History:
             "curve": self.curve.tolist(),
             "preparation_seconds": self.preparation_seconds,
             "cached": self.cached,
+            "converged": self.converged,
         }

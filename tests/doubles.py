@@ -73,5 +73,8 @@ class DeviceBackend(Backend):
     def winners(self, events, k, radius):
         return REFERENCE.winners(self._in(events), k, radius)
 
-    def _learn(self, events, order, packed, neurons, update, reward):
-        return REFERENCE.learn(self._in(events), order, packed.view(np.ndarray), neurons, update, reward)
+    def _learn(self, events, order, packed, lesson):
+        neurons, update, reward, positions, batch = lesson
+        return REFERENCE.learn(
+            self._in(events), order, packed.view(np.ndarray), neurons, update, reward, positions=positions, batch=batch
+        )

@@ -105,27 +105,74 @@ def winners(latency, potential, k, radius):
     return chosen
 
 
-def causal(spikes, synapse, winner, stride, padding):
-    """Tell whether the input of synapse (c, ky, kx) of the winner fired no later than the winner."""
+def deciding(spikes, synapse, winner, stride, padding):
+    """Return the time of the input that decides about synapse (c, ky, kx) of a winner, None without input.
+
+    The last one no later than the winner, without one the first after it.
+    """
     (c, ky, kx), (_, oy, ox, t) = synapse, winner
     place = (c, oy * stride[0] + ky - padding[0], ox * stride[1] + kx - padding[1])
-    return any(pre <= t and (channel, y, x) == place for pre, channel, y, x in spikes)
+    times = [pre for pre, channel, y, x in spikes if (channel, y, x) == place]
+    before = [pre for pre in times if pre <= t]
+    return max(before) if before else min(times, default=None)
 
 
-def stdp(weights, spikes, winner, stride, padding, rates):
-    """Return new weights after one winner; ``rates`` is (plus, minus, lower, upper, stabilizer) in float32.
+def exponential(beta, u):
+    """Return exp(-beta u) as it is between two of 4097 float32 values, in float32."""
+    one = np.float32
+    x = min(max(u, one(0)), one(1)) * one(4096)
+    i = min(int(x), 4095)
+    low, high = (one(np.exp(-beta * j / 4096)) for j in (i, i + 1))
+    return low + (x - one(i)) * (high - low)
 
-    ``dw = a (w - lower) (upper - w)``, or ``dw = a`` without the stabilizer, then clipped.
+
+def new_weight(w, dt, f, rule, potential, reward):
+    """Return one weight after a winner of map ``f``, not clipped; ``dt = t - t_pre``, None without input.
+
+    ``rule`` has plus, minus, lower, upper, dependence, beta, decay (a function of ``|dt|`` or None) and function (a
+    user's, of (w, dt, potential, reward), or None).
     """
-    plus, minus, lower, upper, stabilizer = rates
-    f, one = winner[0], np.float32
-    lower, upper = one(lower), one(upper)
+    one = np.float32
+    if rule["function"] is not None:
+        return one(rule["function"](float(w), -np.inf if dt is None else float(dt), float(potential), reward))
+    lower, upper = one(rule["lower"]), one(rule["upper"])
+    causal = dt is not None and dt >= 0
+    a = rule["plus"][f] if causal else rule["minus"][f]
+    if rule["decay"] is not None:
+        a = a * (one(0) if dt is None else rule["decay"](abs(dt)))
+    below, above = w - lower, upper - w
+    match rule["dependence"]:
+        case "additive":
+            return w + a
+        case "stabilized":
+            return w + a * (below * above)
+        case "multiplicative":
+            return w + a * exponential(rule["beta"], (below if causal else above) / (upper - lower))
+        case "proportional":
+            return w + a * (above if causal else below)
+
+
+def plasticity(weights, spikes, winner, potential, stride, padding, rule, reward=0.0):
+    """Return new weights after one winner, clipped."""
+    f, t = winner[0], winner[3]
     out = weights.copy()
     for synapse in np.ndindex(weights.shape[1:]):
-        w = weights[(f, *synapse)]
-        a = one(plus[f] if causal(spikes, synapse, winner, stride, padding) else minus[f])
-        dw = a * ((w - lower) * (upper - w)) if stabilizer else a
-        out[(f, *synapse)] = min(max(w + dw, lower), upper)
+        pre = deciding(spikes, synapse, winner, stride, padding)
+        dt = None if pre is None else t - pre
+        w = new_weight(weights[(f, *synapse)], dt, f, rule, potential, reward)
+        out[(f, *synapse)] = min(max(w, np.float32(rule["lower"])), np.float32(rule["upper"]))
+    return out
+
+
+def adapt(threshold, winner, duration, active, rate, target, floor):
+    """Return the thresholds after one winner: toward the target time, the winner's up, its rivals' down."""
+    one = np.float32
+    maps = [f for f in range(len(threshold)) if active is None or active[f]]
+    out = threshold.copy()
+    for f in maps:
+        level = threshold[f] - one(rate) * (one(winner[3]) / one(duration) - one(target))
+        level = level + one(rate) if f == winner[0] else level - one(rate / (len(maps) - 1))
+        out[f] = max(level, one(floor))
     return out
 
 
@@ -176,25 +223,25 @@ def layer(spikes, shape, weights, threshold, stride, padding, decay, duration):
     return latency, at_spike
 
 
-def learn(samples, weights, simulate, competition, rates, stride, padding, decide=None):
-    """Present samples one after another; return the weights and the winners of each presentation.
+def learn(samples, weights, threshold, simulate, compete, change, stride, padding, batch=1):
+    """Present samples; return weights, thresholds and the winners of each presentation.
 
-    ``simulate(spikes, weights)`` gives latency and potential; ``competition`` is (active or None, pointwise, k,
-    radius); ``decide(i, map)`` gives the rates after sample ``i`` when ``map`` won first (reward), default ``rates``.
+    ``simulate(spikes, weights, threshold)`` gives latency and potential, ``compete(i, latency, potential)`` the winners
+    of presentation ``i``; ``change(i, map)`` says what follows if ``map`` wins first: rule, reward, and a function
+    that adapts thresholds to one winner. Of each ``batch`` the winners are found before anything changes.
     """
-    active, with_pointwise, k, radius = competition
     history = []
-    for i, spikes in enumerate(samples):
-        latency, potential = simulate(spikes, weights)
-        if active is not None:
-            latency[~active] = NEVER
-        if with_pointwise:
-            latency = pointwise(latency, potential)
-        chosen = winners(latency, potential, k, radius)
-        for winner in chosen:
-            used = rates if decide is None else decide(i, chosen[0][0])
-            weights = stdp(weights, spikes, winner, stride, padding, used)
-        if chosen:  # as in SpykeTorch also the maps that did not win
-            weights = np.clip(weights, np.float32(used[2]), np.float32(used[3]))
-        history.append(chosen)
-    return weights, history
+    for start in range(0, len(samples), batch):
+        part = range(start, min(start + batch, len(samples)))
+        outputs = [simulate(samples[i], weights, threshold) for i in part]
+        chosen = [compete(i, *output) for i, output in zip(part, outputs, strict=True)]
+        for i, (_, potential), won in zip(part, outputs, chosen, strict=True):
+            for winner in won:
+                rule, reward, adapted = change(i, won[0][0])
+                value = potential[winner[:3]]
+                weights = plasticity(weights, samples[i], winner, value, stride, padding, rule, reward)
+                threshold = adapted(threshold, winner)
+            if won:  # as in SpykeTorch also the maps that did not win
+                weights = np.clip(weights, np.float32(rule["lower"]), np.float32(rule["upper"]))
+        history += chosen
+    return weights, threshold, history

@@ -4,12 +4,12 @@ Structure (grids, kernels, counts, modes) is drawn by Hypothesis and shrinks; bu
 whose seed is drawn too, which keeps examples cheap.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from hypothesis import strategies as st
 
-from eventsnn.backends import Geometry, LeakTable, Neurons, Update
+from eventsnn.backends import Geometry, LeakTable, Neurons, Reward, ThresholdAdaptation, Update
 from eventsnn.events import Events
 
 MAPS = (1, 2, 3, 33, 70)  # blocks of the CPU kernels hold 32 maps: below, across and beyond a second block
@@ -115,23 +115,93 @@ def layers(draw, maps=MAPS, max_samples=4, leaky=True, multi=True):
     return Layer(draw(stimuli(shape, multi, max_samples)), drawn, cells)
 
 
+def soft(w, dt):
+    """Move toward the bounds, whatever the time."""
+    return w + 0.1 * (1 - w) if dt >= 0 else w - 0.07 * w
+
+
+def by_time(w, dt, potential, reward):
+    """Use everything there is, with arithmetic alone; without input ``dt`` is -inf and nothing changes."""
+    gain = 1.0 / (1.0 + abs(dt))
+    return w + 0.1 * gain * (0.5 + reward) - 0.01 * gain * potential
+
+
+def turned(w, dt, reward, potential):
+    """Ask in the other order."""
+    return w + (0.03 * potential if dt > 1 else -0.05 * reward)
+
+
+FUNCTIONS = (soft, by_time, turned)
+
+
+def all_arguments(function):
+    """Return a user's rule as a function of (w, dt, potential, reward)."""
+    if function is soft:
+        return lambda w, dt, potential, reward: soft(w, dt)
+    return function if function is by_time else lambda w, dt, potential, reward: turned(w, dt, reward, potential)
+
+
 @st.composite
-def updates(draw, maps):
-    """Draw a competition and a plasticity for a layer of ``maps`` maps."""
+def updates(draw, maps, finite=False):
+    """Draw a competition and a plasticity for a layer of ``maps`` maps, whose thresholds (``finite``) may adapt."""
     rng = draw(seeds)
     lower, upper = draw(st.sampled_from([(0.0, 1.0), (0.2, 0.8), (-1.0, 1.0)]))
     sign = draw(st.sampled_from([1, -1]))
+    adaptation = ThresholdAdaptation(draw(st.floats(0, 2)), draw(st.floats(0, 1)), draw(st.sampled_from([0, 1, 2.5])))
     return Update(
         plus=(sign * rng.uniform(0, 0.3, maps)).astype(np.float32),
         minus=(-sign * rng.uniform(0, 0.3, maps)).astype(np.float32),
         lower=lower,
         upper=upper,
-        stabilizer=draw(st.booleans()),
+        dependence=draw(st.sampled_from(["stabilized", "additive", "multiplicative", "proportional"])),
         k=draw(st.integers(1, 5)),
         radius=draw(st.integers(0, 3)),
         pointwise=draw(st.booleans()),
         active=None if draw(st.booleans()) else rng.random(maps) < 0.7,
+        tau=draw(st.sampled_from([None, None, 0.5, 7.0, 20_000.0])),
+        beta=draw(st.sampled_from([1.0, 0.0, 4.5])),
+        function=draw(st.sampled_from([None, None, *FUNCTIONS])),
+        thresholds=adaptation if finite and draw(st.booleans()) else None,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A layer, and how it learns."""
+
+    layer: Layer
+    order: np.ndarray
+    update: Update
+    reward: Reward | None = None
+    positions: np.ndarray | None = None
+    batch: int = 1
+
+    def learn(self, backend):
+        """Return weights, thresholds and winners afterwards."""
+        neurons = replace(self.layer.neurons, threshold=self.layer.neurons.threshold.copy())
+        packed = backend.pack(self.layer.weights)
+        winners = backend.learn(
+            self.layer.events, self.order, packed, neurons, self.update, self.reward,
+            positions=self.positions, batch=self.batch,
+        )  # fmt: skip
+        return backend.unpack(packed), neurons.threshold, winners
+
+
+@st.composite
+def lessons(draw, maps=MAPS, max_samples=4):
+    """Draw a layer, an order of presentation, an update and, half of the time each, a reward, patches, batches."""
+    layer = draw(layers(maps, max_samples))
+    n, n_maps = len(layer.events), len(layer.weights)
+    order = np.array(draw(st.lists(st.integers(0, n - 1), max_size=6)) if n else [], np.int64)
+    update = draw(updates(n_maps, finite=not layer.neurons.at_end))
+    rng, reward, positions = draw(seeds), None, None
+    if draw(st.booleans()):
+        shared = {"tau": update.tau, "beta": update.beta, "function": update.function}
+        reward = Reward(rng.integers(0, 3, n_maps), replace(draw(updates(n_maps)), **shared))
+    if draw(st.booleans()):
+        height, width = layer.neurons.geometry.output(*layer.events.shape[1:])
+        positions = rng.integers(0, height * width, len(order))
+    return Lesson(layer, order, update, reward, positions, draw(st.sampled_from([1, 1, 2, 5])))
 
 
 @st.composite

@@ -1,16 +1,15 @@
 """Every backend against the oracles, the CPU against the reference bit for bit, and the contract's edges."""
 
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import oracle
 import pytest
 import strategies
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from eventsnn.backends import Geometry, LeakTable, Neurons, Reward, Update, get
+from eventsnn.backends import Geometry, LeakTable, Neurons, Reward, ThresholdAdaptation, Update, get
 from eventsnn.backends.cpu import CpuBackend
 from eventsnn.events import Events, concatenate
 
@@ -46,24 +45,6 @@ def same(found, expected):
 
 def run_conv(backend, layer, events=None):
     return backend.conv(layer.events if events is None else events, backend.pack(layer.weights), layer.neurons)
-
-
-def run_learn(backend, layer, order, update, reward=None):
-    packed = backend.pack(layer.weights)
-    winners = backend.learn(layer.events, order, packed, layer.neurons, update, reward)
-    return backend.unpack(packed), winners
-
-
-@st.composite
-def lessons(draw, maps=strategies.MAPS, max_samples=4):
-    """Draw a layer, an order of presentation, an update and, half of the time, a reward."""
-    layer = draw(strategies.layers(maps, max_samples))
-    n, n_maps = len(layer.events), len(layer.weights)
-    order = np.array(draw(st.lists(st.integers(0, n - 1), max_size=6)) if n else [], np.int64)
-    update = draw(strategies.updates(n_maps))
-    classes = draw(strategies.seeds).integers(0, 3, n_maps)
-    reward = Reward(classes, draw(strategies.updates(n_maps))) if draw(st.booleans()) else None
-    return layer, order, update, reward
 
 
 # Against the oracles
@@ -137,35 +118,60 @@ def test_winners_equal_oracle(backend, events, k, radius):
         assert (rows[len(expected) :] == -1).all()
 
 
-@given(lessons(maps=FEW_MAPS, max_samples=3))
+@given(strategies.lessons(maps=FEW_MAPS, max_samples=3))
 def test_learn_equals_oracle(backend, lesson):
-    layer, order, update, reward = lesson
+    layer, update = lesson.layer, lesson.update
     geometry = layer.neurons.geometry
-    decide = None
-    if reward is not None:
-
-        def decide(i, winner):
-            correct = reward.classes[winner] == layer.events.labels[order[i]]
-            return rates_of(update if correct else reward.punish)
-
-    weights, expected = oracle.learn(
-        [spikes_of(layer.events[int(i)]) for i in order],
+    weights, threshold, expected = oracle.learn(
+        [spikes_of(layer.events[int(i)]) for i in lesson.order],
         layer.weights,
-        lambda spikes, weights: follow_layer(layer, spikes, weights),
-        (update.active, update.pointwise, update.k, update.radius),
-        rates_of(update),
+        layer.neurons.threshold,
+        lambda spikes, weights, threshold: follow_layer(at_threshold(layer, threshold), spikes, weights),
+        lambda i, latency, potential: chosen(lesson, i, latency, potential),
+        lambda i, winner: what_follows(lesson, i, winner),
         geometry.stride,
         geometry.padding,
-        decide,
+        lesson.batch,
     )
-    learnt, winners = run_learn(backend, layer, order, update, reward)
-    assert winners.shape == (len(order), update.k, 4)
+    learnt, level, winners = lesson.learn(backend)
+    assert winners.shape == (len(lesson.order), update.k, 4)
     assert [winner_rows(rows) for rows in winners] == expected
     assert np.array_equal(learnt, weights)
+    assert np.array_equal(level, threshold)
 
 
-def rates_of(update):
-    return update.plus, update.minus, update.lower, update.upper, update.stabilizer
+def chosen(lesson, i, latency, potential):
+    """Return the winners of presentation ``i``."""
+    update, elsewhere = lesson.update, np.zeros(latency.shape, bool)
+    if update.active is not None:
+        elsewhere[~update.active] = True
+    if lesson.positions is not None:
+        height, width = latency.shape[1:]
+        elsewhere[:, np.arange(height * width).reshape(height, width) != lesson.positions[i]] = True
+    fired = np.where(elsewhere, oracle.NEVER, latency)
+    return oracle.winners(
+        oracle.pointwise(fired, potential) if update.pointwise else fired, potential, update.k, update.radius
+    )
+
+
+def what_follows(lesson, i, winner):
+    """Return the rule, the reward and the adaptation of thresholds if map ``winner`` wins first."""
+    update, used, reward = lesson.update, lesson.update, 0
+    if lesson.reward is not None:
+        correct = lesson.reward.classes[winner] == lesson.layer.events.labels[lesson.order[i]]
+        used, reward = (update, 1) if correct else (lesson.reward.punish, -1)
+    fields = {name: getattr(used, name) for name in ("plus", "minus", "lower", "upper", "dependence", "beta")}
+    rule = fields | {
+        "decay": None if used.tau is None else LeakTable(used.tau).factor,
+        "function": None if used.function is None else strategies.all_arguments(used.function),
+    }
+
+    def adapted(threshold, won):
+        if (a := update.thresholds) is None:
+            return threshold
+        return oracle.adapt(threshold, won, lesson.layer.events.duration, update.active, a.rate, a.target, a.floor)
+
+    return rule, reward, adapted
 
 
 # The CPU against the reference, bit for bit
@@ -211,9 +217,9 @@ def test_cpu_winners_equal_reference(events, k, radius, cpu):
     assert np.array_equal(cpu.winners(events, k, radius), REFERENCE.winners(events, k, radius))
 
 
-@given(lessons(), cpus)
+@given(strategies.lessons(), cpus)
 def test_cpu_learn_equals_reference(lesson, cpu):
-    for found, expected in zip(run_learn(cpu, *lesson), run_learn(REFERENCE, *lesson), strict=True):
+    for found, expected in zip(lesson.learn(cpu), lesson.learn(REFERENCE), strict=True):
         assert np.array_equal(found, expected)
         assert found.dtype == expected.dtype
 
@@ -228,13 +234,17 @@ def test_any_split_of_a_batch_gives_the_same(backend, layer, cut):
     assert np.array_equal(np.concatenate(winners), backend.winners(whole, 2, 1))
 
 
-@given(lessons(maps=(2, 33)), st.integers(0, 6))
+@given(strategies.lessons(maps=(2, 33)), st.integers(0, 3))
 def test_learning_in_two_calls_is_learning_in_one(backend, lesson, cut):
-    layer, order, update, reward = lesson
-    weights, winners = run_learn(backend, layer, order[:cut], update, reward)
-    later, more = run_learn(backend, replace(layer, weights=weights), order[cut:], update, reward)
-    expected, every = run_learn(backend, layer, order, update, reward)
+    cut *= lesson.batch
+    both = [None, None] if lesson.positions is None else [lesson.positions[:cut], lesson.positions[cut:]]
+    first = replace(lesson, order=lesson.order[:cut], positions=both[0])
+    weights, threshold, winners = first.learn(backend)
+    layer = replace(at_threshold(lesson.layer, threshold), weights=weights)
+    later, level, more = replace(lesson, layer=layer, order=lesson.order[cut:], positions=both[1]).learn(backend)
+    expected, last, every = lesson.learn(backend)
     assert np.array_equal(later, expected)
+    assert np.array_equal(level, last)
     assert np.array_equal(np.concatenate([winners, more]), every)
 
 
@@ -272,18 +282,29 @@ def test_cpu_equals_reference_on_a_large_layer(large, threads, leak, at_end):
 
 
 @pytest.mark.parametrize("rewarded", [False, True])
-def test_cpu_learns_as_reference_on_a_large_layer(large, rewarded):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"dependence": "multiplicative", "tau": 3.0, "beta": 2.0},
+        {"function": strategies.by_time, "thresholds": ThresholdAdaptation(0.3, 0.7, 1.5)},
+    ],
+    ids=["order", "time", "own"],
+)
+@pytest.mark.parametrize("batch", [1, 10])
+def test_cpu_learns_as_reference_on_a_large_layer(large, rewarded, fields, batch):
     rng = np.random.default_rng(8)
     plus, minus = (rng.uniform(0, 0.2, 70).astype(np.float32) for _ in range(2))
-    update = Update(plus, -minus, k=8, radius=2, pointwise=True, active=rng.random(70) < 0.8)
-    reward = Reward(rng.integers(0, 3, 70), Update(-plus, minus, 0.2, 0.8, False)) if rewarded else None
-    order = rng.integers(0, len(large.events), 12)
-    expected, winners = run_learn(REFERENCE, large, order, update, reward)
+    update = Update(plus, -minus, k=8, radius=2, pointwise=True, active=rng.random(70) < 0.8, **fields)
+    punish = replace(update, plus=-plus, minus=minus, lower=0.2, upper=0.8)
+    reward = Reward(rng.integers(0, 3, 70), punish) if rewarded else None
+    lesson = strategies.Lesson(large, rng.integers(0, len(large.events), 12), update, reward, batch=batch)
+    *expected, winners = lesson.learn(REFERENCE)
     assert len(np.unique(winners[..., 0])) > 10
     for cpu in CPUS:
-        learnt, found = run_learn(cpu, large, order, update, reward)
-        assert np.array_equal(learnt, expected)
+        *learnt, found = lesson.learn(cpu)
         assert np.array_equal(found, winners)
+        assert all(np.array_equal(a, b) for a, b in zip(learnt, expected, strict=True))
 
 
 @given(strategies.weights(33, (2, 4, 4), (3, 2)))
@@ -302,319 +323,3 @@ def test_pack_takes_any_memory_layout(backend):
     weights = np.arange(48, dtype=np.float32).reshape(2, 3, 4, 2)
     turned = np.ascontiguousarray(weights.transpose(3, 2, 1, 0)).transpose(3, 2, 1, 0)
     assert np.array_equal(backend.unpack(backend.pack(turned)), weights)
-
-
-# Worked by hand. One row of inputs, one neuron per map over all of it; numbers are sums of powers of two, so exact.
-
-
-def row(*spikes, width=3, duration=10, labels=None):
-    """Return one sample on a 1x1xwidth grid from (time, x) pairs."""
-    time, x = ([s[i] for s in spikes] for i in (0, 1))
-    zeros = [0] * len(spikes)
-    labels = None if labels is None else np.array(labels)
-    return Events.from_columns(time, zeros, zeros, x, shape=(1, 1, width), duration=duration, labels=labels)
-
-
-def row_neurons(*thresholds, width=3):
-    return Neurons(Geometry((1, width)), np.array(thresholds, np.float32))
-
-
-def rates(plus, minus, maps=1, **fields):
-    return Update(np.full(maps, plus, np.float32), np.full(maps, minus, np.float32), **fields)
-
-
-def learn_rows(backend, events, weights, neurons, update, reward=None, order=(0,)):
-    """Learn with weights given as rows (maps, width); return them, and the winners."""
-    packed = backend.pack(np.array(weights, np.float32)[:, None, None])
-    winners = backend.learn(events, np.array(order, np.int64), packed, neurons, update, reward)
-    return backend.unpack(packed)[:, 0, 0].tolist(), winners.tolist()
-
-
-# Potential: 0.5 at t=0, 1.25 at t=1 (fires, above 1.2); the input x=1 comes at t=2, too late.
-EXAMPLE = row((0, 0), (1, 2), (2, 1))
-START = [[0.5, 0.25, 0.75]]
-
-
-@pytest.mark.parametrize(
-    ("update", "expected"),
-    [
-        # 0.5 + 0.5 * 0.5 * 0.5; 0.25 - 0.25 * 0.25 * 0.75; 0.75 + 0.5 * 0.75 * 0.25
-        (rates(0.5, -0.25), [0.625, 0.203125, 0.84375]),
-        (rates(0.125, -0.125, stabilizer=False), [0.625, 0.125, 0.875]),
-        # 1.0, 0.0 and 1.25, clipped
-        (rates(0.5, -0.25, lower=0.125, upper=0.875, stabilizer=False), [0.875, 0.125, 0.875]),
-        # (w - lower) * (upper - w) with bounds -1 and 1: 0.75, 0.9375, 0.4375
-        (rates(0.5, -0.25, lower=-1.0, upper=1.0), [0.875, 0.015625, 0.96875]),
-        # anti-STDP
-        (rates(-0.5, 0.25), [0.375, 0.296875, 0.65625]),
-        (rates(-0.5, 0.5, lower=0.25, upper=0.5, stabilizer=False), [0.25, 0.5, 0.25]),
-        # a winning map whose weights lie outside the bounds comes inside: 0.5 and 0.75 clipped to 0.375
-        (rates(0.0, 0.0, upper=0.375), [0.375, 0.25, 0.375]),
-    ],
-)
-def test_stdp_by_hand(backend, update, expected):
-    learnt, winners = learn_rows(backend, EXAMPLE, START, row_neurons(1.2), update)
-    assert learnt == [expected]
-    assert winners == [[[0, 0, 0, 1]]]
-
-
-def test_the_threshold_is_strict(backend):
-    for level, time in ((1.25, 2), (np.nextafter(np.float32(1.25), np.float32(0)), 1)):
-        out = backend.conv(EXAMPLE, backend.pack(np.array(START, np.float32)[:, None, None]), row_neurons(level))
-        assert out.time.tolist() == [time]
-        assert out.potential.tolist() == [1.25 if time == 1 else 1.5]
-
-
-def test_repeated_spikes_add_up_and_count_from_the_first(backend):
-    # x=0 fires at 0 and 4, x=1 at 4 twice, x=2 at 5: 0.5, then 0.5 + 0.5 + 0.25 + 0.25 = 1.5 at t=4
-    events = row((0, 0), (4, 0), (4, 1), (4, 1), (5, 2))
-    learnt, winners = learn_rows(backend, events, START, row_neurons(1.4), rates(0.5, -0.25))
-    assert winners == [[[0, 0, 0, 4]]]
-    assert learnt == [[0.625, 0.25 + 0.5 * 0.1875, 0.75 - 0.25 * 0.1875]]
-
-
-def test_infinite_threshold_counts_every_input_as_causal(backend):
-    learnt, winners = learn_rows(backend, EXAMPLE, START, row_neurons(np.inf), rates(0.5, -0.25))
-    assert winners == [[[0, 0, 0, 9]]]
-    assert learnt == [[0.625, 0.25 + 0.5 * 0.1875, 0.84375]]
-
-
-def test_infinite_threshold_needs_a_positive_potential_at_the_end(backend):
-    events = row((0, 0), (1, 1))
-    weights = np.array([[0.5, -0.5, 9], [0.5, -0.25, 9], [0.5, -0.75, 9], [-0.25, 0.5, 9]], np.float32)
-    out = backend.conv(events, backend.pack(weights[:, None, None]), row_neurons(*[np.inf] * 4))
-    assert out.channel.tolist() == [1, 3]
-    assert out.time.tolist() == [9, 9]
-    assert out.potential.tolist() == [0.25, 0.25]
-
-
-def test_synapses_in_the_padding_have_no_spike(backend):
-    # Kernel 3 centred on the only input: 0.5 arrives, both neighbours lie in the padding.
-    neurons = Neurons(Geometry((1, 3), padding=(0, 1)), np.array([0.25], np.float32))
-    learnt, _ = learn_rows(backend, row((3, 0), width=1), [[0.25, 0.5, 0.75]], neurons, rates(0.5, -0.25))
-    assert learnt == [[0.25 - 0.25 * 0.1875, 0.625, 0.75 - 0.25 * 0.1875]]
-
-
-def test_learning_is_online(backend):
-    # First 0.5 + 0.75 = 1.25 at t=1. Then the causal weights are 0.625 and 0.84375, and t=0 alone is above 0.6.
-    learnt, winners = learn_rows(backend, EXAMPLE, START, row_neurons(0.6), rates(0.5, -0.25), order=(0, 0))
-    assert [w[0][3] for w in winners] == [1, 0]
-    x0, x1, x2 = 0.625, 0.203125, 0.84375
-    expected = [x0 + 0.5 * x0 * (1 - x0), x1 - 0.25 * x1 * (1 - x1), x2 - 0.25 * x2 * (1 - x2)]
-    assert learnt == [np.array(expected, np.float32).tolist()]
-
-
-def test_rates_per_map_and_only_the_winners_learn(backend):
-    # Map 1 fires first (0.75 at t=0), map 2 second (0.5 + 0.25 at t=1), map 0 never.
-    weights = [[0.125, 0.125, 0.125], [0.75, 0.5, 0.5], [0.5, 0.5, 0.25]]
-    update = Update(
-        np.array([8, 0.125, 0.25], np.float32), np.array([8, -0.125, -0.25], np.float32), stabilizer=False, k=3
-    )
-    learnt, winners = learn_rows(backend, EXAMPLE, weights, row_neurons(0.6, 0.6, 0.6), update)
-    assert winners == [[[1, 0, 0, 0], [2, 0, 0, 1], [-1, -1, -1, -1]]]
-    assert learnt == [[0.125, 0.125, 0.125], [0.875, 0.375, 0.375], [0.75, 0.25, 0.5]]
-
-
-def test_inactive_maps_do_not_fire_and_let_others_through_pointwise_inhibition(backend):
-    weights = [[0.75, 0.5, 0.5], [0.5, 0.5, 0.25]]
-    for active, expected in ((None, [0]), ([True, True], [0]), ([False, True], [1]), ([False, False], [])):
-        mask = None if active is None else np.array(active)
-        update = rates(0.125, -0.125, maps=2, stabilizer=False, k=2, pointwise=True, active=mask)
-        learnt, winners = learn_rows(backend, EXAMPLE, weights, row_neurons(0.6, 0.6), update)
-        assert [w[0] for w in winners[0] if w[0] >= 0] == expected
-        assert [f for f in range(2) if learnt[f] != weights[f]] == expected
-
-
-@pytest.mark.parametrize(
-    ("label", "classes", "expected"),
-    [
-        (5, [5, 3], [0.625, 0.125, 0.875]),  # correct: rewarded by +-0.125
-        (4, [5, 4], [0.4375, 0.3125, 0.6875]),  # wrong: punished by -+0.0625
-    ],
-)
-def test_reward_by_hand(backend, label, classes, expected):
-    events = row((0, 0), (1, 2), (2, 1), labels=[label])
-    weights = [START[0], [0.25, 0.25, 0.25]]  # map 1 stays below the threshold
-    update = rates(0.125, -0.125, maps=2, stabilizer=False)
-    reward = Reward(np.array(classes), rates(-0.0625, 0.0625, maps=2, stabilizer=False))
-    learnt, _ = learn_rows(backend, events, weights, row_neurons(1.2, 1.2), update, reward)
-    assert learnt == [expected, weights[1]]
-
-
-def test_the_first_winner_decides_for_all(backend):
-    # Map 1 (class 7) fires at t=0 before map 0 (class 8) at t=1: right for label 7, and both are rewarded.
-    weights = [[0.5, 0.25, 0.75], [0.75, 0.25, 0.5]]
-    reward = Reward(np.array([8, 7]), rates(-0.25, 0.25, maps=2, stabilizer=False))
-    for label, sign in ((7, 1), (8, -2)):
-        events = row((0, 0), (1, 2), (2, 1), labels=[label])
-        update = rates(0.125, -0.125, maps=2, stabilizer=False, k=2)
-        learnt, winners = learn_rows(backend, events, weights, row_neurons(0.6, 0.6), update, reward)
-        assert [w[0] for w in winners[0]] == [1, 0]
-        change = 0.125 * sign
-        assert learnt[0] == np.clip([0.5 + change, 0.25 - change, 0.75 + change], 0, 1).tolist()
-        assert learnt[1] == np.clip([0.75 + change, 0.25 - change, 0.5 - change], 0, 1).tolist()
-
-
-def test_silence_changes_nothing(backend):
-    reward = Reward(np.array([0]), rates(-0.5, 0.5))
-    for given_reward in (None, reward):
-        learnt, winners = learn_rows(
-            backend, row((0, 0), labels=[1]), [[2.0, -3.0, 0.5]], row_neurons(2.5), rates(0.5, -0.5), given_reward
-        )
-        assert learnt == [[2.0, -3.0, 0.5]]
-        assert winners == [[[-1, -1, -1, -1]]]
-
-
-def test_leak_by_hand(backend):
-    # tau = 4: x=0 adds 1 at t=0; at t=4 it has decayed to exp(-1) and x=1 adds 1; neuron fires there only if
-    # 1.3678795 is above the threshold. Without the leak it holds 2.
-    events = row((0, 0), (4, 1))
-    packed = backend.pack(np.ones((1, 1, 1, 3), np.float32))
-    for level, leak, fires in ((1.36, 4.0, True), (1.37, 4.0, False), (1.99, None, True)):
-        table = None if leak is None else LeakTable(leak)
-        out = backend.conv(events, packed, replace(row_neurons(level), leak=table))
-        assert out.n_events == fires
-    end = backend.conv(row((0, 0), duration=9), packed, replace(row_neurons(np.inf), leak=LeakTable(4.0)))
-    assert end.time.tolist() == [8]
-    assert end.potential[0] == pytest.approx(np.exp(-2), rel=1e-6)
-
-
-def test_order_of_additions_is_canonical(backend):
-    # In float32, 1 + 2**-24 + 2**-24 is 1 from left to right, but 2**-24 + 2**-24 + 1 is above 1.
-    tiny = 2.0**-24
-    events = Events.from_columns([0, 0, 0], [0, 0, 0], [0, 0, 0], [2, 1, 0], shape=(1, 1, 3), duration=1)
-    for weights, potential in (([1, tiny, tiny], 1.0), ([tiny, tiny, 1], 1 + 2.0**-23)):
-        packed = backend.pack(np.array(weights, np.float32).reshape(1, 1, 1, 3))
-        assert backend.conv(events, packed, row_neurons(0)).potential.tolist() == [potential]
-
-
-def test_ties_go_to_potential_then_to_the_lowest_map_then_row_then_column(backend):
-    # (time, map, y, x, potential)
-    spikes = [(1, 1, 0, 0, 2), (1, 0, 1, 1, 2), (1, 0, 0, 1, 2), (1, 2, 1, 0, 3), (2, 3, 0, 0, 9)]
-    time, f, y, x, potential = zip(*spikes, strict=True)
-    events = Events.from_columns(time, f, y, x, shape=(4, 2, 2), potential=potential)
-    assert winner_rows(backend.winners(events, 9, 0)[0]) == [(2, 1, 0, 1), (0, 0, 1, 1), (1, 0, 0, 1), (3, 0, 0, 2)]
-    # radius 1 covers the whole grid; without potentials map 0 leads
-    assert winner_rows(backend.winners(events, 9, 1)[0]) == [(2, 1, 0, 1)]
-    assert winner_rows(backend.winners(replace(events, potential=None), 1, 1)[0]) == [(0, 0, 1, 1)]
-
-
-# Leak tables
-
-
-@given(st.floats(0.01, 1e7), st.integers(0, 2 * strategies.HUGE))
-@example(5.0, 0)
-@example(1.0, 104)
-def test_leak_table_is_the_exponential(tau, dt):
-    factor = LeakTable(tau).factor(dt)
-    assert isinstance(factor, np.float32)
-    assert factor == pytest.approx(np.exp(-dt / tau), rel=3e-7, abs=1e-37)
-
-
-def test_leak_table_does_not_grow():
-    table = LeakTable(7.5)
-    factors = [table.factor(dt) for dt in range(1000)]
-    assert factors[0] == 1
-    assert factors[-1] == 0
-    assert all(later <= earlier for earlier, later in itertools.pairwise(factors))
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("error", "message", "make"),
-    [
-        (TypeError, "threshold expects a 1-D float32 array", lambda: Neurons(Geometry((1, 1)), np.zeros(3))),
-        (TypeError, "threshold expects", lambda: Neurons(Geometry((1, 1)), np.zeros((1, 3), np.float32))),
-        (TypeError, "threshold expects", lambda: Neurons(Geometry((1, 1)), [1.0])),
-        (ValueError, "0 or more, got -1", lambda: row_neurons(1, -1)),
-        (ValueError, "0 or more, got nan", lambda: row_neurons(1, np.nan)),
-        (ValueError, "finite or all infinite, got a mixture", lambda: row_neurons(1, np.inf)),
-        (ValueError, "positive time constant, got 0", lambda: LeakTable(0)),
-        (ValueError, "positive time constant, got -2", lambda: LeakTable(-2.0)),
-        (ValueError, "positive time constant, got nan", lambda: LeakTable(np.nan)),
-        (ValueError, "positive time constant, got inf", lambda: LeakTable(np.inf)),
-        (TypeError, "plus expects a 1-D float32", lambda: Update(np.zeros(2), np.zeros(2, np.float32))),
-        (TypeError, "minus expects a 1-D float32", lambda: Update(np.zeros(2, np.float32), 0.5)),
-        (ValueError, "plus has 2 rates, minus has 3", lambda: Update(*(np.zeros(n, np.float32) for n in (2, 3)))),
-        (ValueError, "lower < upper, got 1.0 and 1.0", lambda: rates(0, 0, lower=1.0)),
-        (ValueError, "lower < upper, got nan", lambda: rates(0, 0, lower=np.nan)),
-        (ValueError, "k >= 1 and radius >= 0, got 0 and 0", lambda: rates(0, 0, k=0)),
-        (ValueError, "k >= 1 and radius >= 0, got 1 and -1", lambda: rates(0, 0, radius=-1)),
-        (ValueError, "active expects 1 booleans", lambda: rates(0, 0, active=np.ones(1, int))),
-        (ValueError, "active expects 1 booleans", lambda: rates(0, 0, active=np.ones(2, bool))),
-        (ValueError, r"kernel \(4, 2\) does not fit into 3x5 padded by \(0, 1\)",
-         lambda: Geometry((4, 2), padding=(0, 1)).output(3, 5)),
-        (ValueError, "backend expects one of cpu, reference, got 'abacus'", lambda: get("abacus")),
-    ],
-)  # fmt: skip
-def test_values_that_make_no_sense_are_refused(error, message, make):
-    with pytest.raises(error, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [np.zeros((1, 1, 1, 3)), np.zeros((1, 1, 3), np.float32), np.zeros((1, 1, 1, 3), np.int32), [[[[1.0]]]]],
-)
-def test_pack_refuses_other_dtypes_and_shapes(backend, weights):
-    with pytest.raises(TypeError, match="weights expects a 4-D array of float32, got"):
-        backend.pack(weights)
-
-
-@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (1, 2, 1, 3), (1, 1, 3, 1), (1, 1, 1, 2)])
-def test_weights_must_fit(backend, shape):
-    packed = backend.pack(np.ones(shape, np.float32))
-    message = r"weights expects shape \(maps, channels, kernel\) = \(1, 1, 1, 3\), got " + f"\\{shape}"[:-1]
-    with pytest.raises(ValueError, match=message):
-        backend.conv(EXAMPLE, packed, row_neurons(1))
-    with pytest.raises(ValueError, match=message):
-        backend.learn(EXAMPLE, np.array([0]), packed, row_neurons(1), rates(0, 0))
-
-
-def test_kernels_must_fit_into_the_grid(backend):
-    packed = backend.pack(np.ones((1, 1, 1, 4), np.float32))
-    message = r"kernel \(1, 4\) does not fit into 1x3 padded by \(0, 0\)"
-    with pytest.raises(ValueError, match=message):
-        backend.conv(EXAMPLE, packed, row_neurons(1, width=4))
-    with pytest.raises(ValueError, match=message):
-        backend.pool(EXAMPLE, Geometry((1, 4)))
-
-
-LABELLED = row((0, 0), labels=[0])
-
-
-@pytest.mark.parametrize(
-    ("error", "message", "change"),
-    [
-        (TypeError, "order expects a 1-D array of int64, got int32", {"order": np.array([0], np.int32)}),
-        (TypeError, "order expects a 1-D array of int64, got float64", {"order": np.array([])}),
-        (TypeError, "order expects a 1-D array of int64", {"order": np.zeros((1, 1), np.int64)}),
-        (TypeError, "order expects a 1-D array of int64, got <class 'list'>", {"order": [0]}),
-        (ValueError, "order expects indices of 1 samples, got 0 to 1", {"order": np.array([0, 1])}),
-        (ValueError, "order expects indices of 1 samples, got -1 to 0", {"order": np.array([0, -1])}),
-        (ValueError, "rates for 2 maps, the layer has 1", {"update": rates(0, 0, maps=2)}),
-        (ValueError, "rates for 2 maps, the layer has 1", {"reward": Reward(np.array([0]), rates(0, 0, maps=2))}),
-        (ValueError, "reward.classes has 2 entries, the layer has 1", {"reward": Reward(np.zeros(2), rates(0, 0))}),
-        (ValueError, "expects events with labels, got none",
-         {"events": EXAMPLE, "reward": Reward(np.array([0]), rates(0, 0))}),
-    ],
-)  # fmt: skip
-def test_lessons_that_do_not_fit_are_refused_before_anything_changes(backend, error, message, change):
-    packed = backend.pack(np.ones((1, 1, 1, 3), np.float32))
-    lesson = {"events": LABELLED, "order": np.array([0]), "packed": packed, "neurons": row_neurons(0.5)}
-    with pytest.raises(error, match=message):
-        backend.learn(**(lesson | {"update": rates(0.5, 0.5), "reward": None} | change))
-    assert (backend.unpack(packed) == 1).all()
-
-
-def test_the_environment_chooses_the_default_backend(monkeypatch):
-    get.cache_clear()
-    for name in ("reference", "cpu"):
-        monkeypatch.setenv("EVENTSNN_BACKEND", name)
-        get.cache_clear()
-        assert get().name == name
-    monkeypatch.delenv("EVENTSNN_BACKEND")
-    get.cache_clear()
-    assert get().name == "cpu"

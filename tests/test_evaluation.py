@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from eventsnn.evaluation import decide, evaluate
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, Normal, Pool, inf
 from eventsnn.network import Network
-from eventsnn.readout import FittedReadout, LinearReadout, features, spike_features
+from eventsnn.readout import Feature, FittedReadout, LinearReadout, features, spike_features
 
 LAYERS = (Conv(4, 3, padding=1, threshold=7), Pool(2), Dense(6, threshold=inf, init=Normal(0, 1)))
 CLASSES = [0, 1, 2, 0, 1, 2]
@@ -130,7 +131,7 @@ def test_a_backend_with_arrays_of_its_own_is_evaluated():
         (lambda net, events: features(net, events, stop=0), "stop expects 1 to 3, got 0"),
         (
             lambda net, events: features(net, events, "rate"),
-            "kind expects one of fired, latency, potential, got 'rate'",
+            "kind expects one of fired, latency, potential, counts, target-time, got 'rate'",
         ),
         (
             lambda net, events: features(net, events, "potential", stop=2),
@@ -138,6 +139,11 @@ def test_a_backend_with_arrays_of_its_own_is_evaluated():
         ),
         (lambda net, events: LinearReadout(C=0), "C > 0"),
         (lambda net, events: LinearReadout(kind="rate"), "kind expects one of"),
+        (lambda net, events: Feature(target=1), "target expects a part of the duration, 0 to below 1, got 1"),
+        (lambda net, events: Feature(regions=(0, 2)), r"regions expects rows and columns of at least 1, got \(0, 2\)"),
+        (lambda net, events: Feature(regions=2), "regions expects rows and columns"),
+        (lambda net, events: Feature(regions=(1.5, 2)), "regions expects rows and columns"),
+        (lambda net, events: features(net, events, Feature(regions=(4, 1)), stop=2), "regions expects at most 3 x 3"),
     ],
 )
 def test_refuses(act, message):
@@ -191,14 +197,74 @@ def test_linear_readout_is_scikit_learns(n_classes):
     assert np.mean(readout.predict(table[30:]) == labels[30:]) > 0.9
 
 
+def naive_features(spikes, feature):
+    """Spike by spike, by the definitions."""
+    channels, height, width = spikes.shape
+    rows, columns = feature.regions or (height, width)
+    table = np.zeros((len(spikes), channels, rows, columns))
+    for i, sample in enumerate(spikes[j] for j in range(len(spikes))):
+        for t, c, y, x in zip(sample.time, sample.channel, sample.y, sample.x, strict=True):
+            region = (
+                next(r for r in range(rows) if (r + 1) * height > y * rows),
+                next(r for r in range(columns) if (r + 1) * width > x * columns),
+            )
+            relative = t / spikes.duration
+            early = 1 - (relative - feature.target) / (1 - feature.target)
+            value = {"target-time": min(max(early, 0), 1), "latency": spikes.duration - t}.get(feature.kind, 1)
+            table[(i, c, *region)] += value
+    return table.reshape(len(spikes), -1)
+
+
+@pytest.mark.parametrize("kind", ["fired", "latency", "counts", "target-time"])
+@pytest.mark.parametrize("regions", [None, (1, 1), (2, 2), (3, 2)])
+def test_features_are_their_definitions(kind, regions):
+    net, events = network(), random_events()
+    feature = Feature(kind, target=0.25, regions=regions)
+    spikes = net.run(events, stop=1)  # on a grid of 6 x 6, so that regions of 1, 2 and 3 are whole
+    found = features(net, events, feature, stop=1, batch_size=4)
+    np.testing.assert_allclose(found.toarray(), naive_features(spikes, feature))
+    assert found.shape[1] == 4 * math.prod(regions or (6, 6))
+    assert found.dtype == np.float64
+
+
+def test_regions_cover_what_does_not_divide():
+    spikes = Events.from_latency(np.zeros((1, 1, 5, 3), np.int64), duration=2)
+    assert spike_features(spikes, Feature(regions=(2, 2))).toarray().tolist() == [[6, 3, 4, 2]]
+
+
+def test_counts_are_of_all_spikes():
+    where = {"time": [0, 1, 1, 3], "channel": [0, 0, 1, 0], "y": [0, 0, 0, 0], "x": [1, 1, 0, 1]}
+    spikes = Events(
+        **{n: np.array(v, np.int64 if n == "time" else np.uint16) for n, v in where.items()},
+        offsets=np.array([0, 3, 4]),
+        shape=(2, 1, 2),
+        duration=4,
+    )
+    counts = spike_features(spikes, "counts")
+    assert counts.toarray().tolist() == [[0, 2, 1, 0], [0, 1, 0, 0]]
+    assert counts.nnz == 3  # no entry twice, which some classifiers would not add up
+
+
+def test_target_time_by_hand():
+    spikes = Events.from_latency(np.array([[[[0, 15, 16, 18, 19, -1]]]]), duration=20)
+    found = spike_features(spikes, Feature("target-time", target=0.75)).toarray()[0]
+    np.testing.assert_allclose(found, [1, 1, 0.8, 0.4, 0.2, 0])
+
+
 def test_readout_decides_in_evaluate():
     net, events = network(), random_events()
-    for kind in ("fired", "latency"):
+    for kind in ("fired", "latency", Feature("target-time", 0.5, (2, 2))):
         readout = LinearReadout(kind=kind).fit(features(net, events, kind, stop=2), events.labels)
         result = evaluate(net, events, readout, stop=2, batch_size=4)
         expected = readout.predict(features(net, events, kind, stop=2))
         np.testing.assert_array_equal(result.decisions, expected)
         assert result.accuracy == np.mean(expected == events.labels) > 0.5
+
+
+def test_readout_of_regions_in_a_file(tmp_path):
+    feature = Feature("target-time", 0.9, (2, 3))
+    FittedReadout(np.zeros((3, 4)), np.zeros(3), np.arange(3), feature).save(tmp_path / "readout.h5")
+    assert FittedReadout.load(tmp_path / "readout.h5").kind == feature
 
 
 def test_readout_in_a_file(tmp_path):

@@ -119,7 +119,7 @@ def plasticity(attrs, maps, rates=None, **competition):
     plus, minus = (attrs["a_plus"], attrs["a_minus"]) if rates is None else rates
     bounds = float(attrs["lower"]), float(attrs["upper"])
     full = [np.full(maps, rate, np.float32) for rate in (plus, minus)]
-    return Update(*full, *bounds, bool(attrs.get("stabilizer", False)), **competition)
+    return Update(*full, *bounds, "stabilized" if attrs.get("stabilizer", False) else "additive", **competition)
 
 
 def learnt_cases(wanted=lambda name, key: True):

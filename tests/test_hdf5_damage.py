@@ -57,6 +57,21 @@ def column(name, change, **options):
     return lambda file: changed(file, name, change, **options)
 
 
+def long_encoder(data, **options):
+    """The encoder as a dataset, which is where one with large arrays lies."""
+
+    def change(file):
+        del file.attrs["encoder"]
+        put(file, "encoder", data, **options)
+
+    return change
+
+
+def linked_encoder(file):
+    del file.attrs["encoder"]
+    file["encoder"] = h5py.ExternalLink("other.h5", "/encoder")
+
+
 def soft_link(file):
     file.move("events/x", "elsewhere")
     file["events/x"] = h5py.SoftLink("/elsewhere")
@@ -151,6 +166,19 @@ VIOLATIONS = {
     "encoder not an object": (attribute("encoder", "[1]"), "'encoder' expects a JSON object, found list"),
     "encoder with NaN": (attribute("encoder", '{"a": NaN}'), "'encoder' expects a JSON object.*NaN"),
     "encoder too deep": (attribute("encoder", '{"a":' * 9999 + "1" + "}" * 9999), "'encoder' expects a JSON object"),
+    "long encoder not JSON": (long_encoder(np.frombuffer(b"{1}", np.uint8)), "'encoder' expects a JSON object"),
+    "long encoder not UTF-8": (long_encoder(np.full(9, 255, np.uint8)), "'encoder' cannot be read"),
+    "long encoder of numbers": (long_encoder(np.zeros(9)), "encoder expects one of the types .u1, found <f8"),
+    "long encoder in rows": (
+        long_encoder(np.zeros((3, 3), np.uint8), chunks=(3, 3), maxshape=None),
+        r"encoder expects 0 entries, found shape \(3, 3\)",
+    ),
+    "long encoder without checksum": (long_encoder(np.zeros(9, np.uint8), fletcher32=False), "fletcher32 checksum"),
+    "long encoder elsewhere": (linked_encoder, "encoder is a soft or external link"),
+    "encoder a group": (
+        lambda f: (f.attrs.__delitem__("encoder"), f.create_group("encoder")),
+        "encoder expects a dataset, found a group",
+    ),
     # structure
     "no events": (lambda f: f.__delitem__("events"), "events is missing"),
     "events a dataset": (lambda f: put(f, "events", np.zeros(3)), "'events' expects a group"),

@@ -10,16 +10,27 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, Reward, Update, weights_shape
+from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, weights_shape
+from eventsnn.backends.updates import Reward, ThresholdAdaptation, Update
 from eventsnn.events import Events
 
-__all__ = ["Backend", "Geometry", "LeakTable", "Neurons", "Reward", "Update", "get"]
+__all__ = ["Backend", "Geometry", "LeakTable", "Lesson", "Neurons", "Reward", "ThresholdAdaptation", "Update", "get"]
 
 NAMES = ("cpu", "reference")
+
+
+class Lesson(NamedTuple):
+    """What :meth:`Backend.learn` is told beyond the data, as its implementations receive it."""
+
+    neurons: Neurons
+    update: Update
+    reward: Reward | None
+    positions: np.ndarray | None
+    batch: int
 
 
 class Backend(ABC):
@@ -126,20 +137,34 @@ class Backend(ABC):
         neurons: Neurons,
         update: Update,
         reward: Reward | None = None,
+        *,
+        positions: np.ndarray | None = None,
+        batch: int = 1,
     ) -> np.ndarray:
         """Present samples one after another and change ``packed`` in place after each: online and exact.
 
         For each sample: run the neurons as :meth:`conv` does; the maps with ``update.active[f]`` false do not
         fire; then :meth:`pointwise` if ``update.pointwise``; then :meth:`winners` with ``update.k`` and
-        ``update.radius``; then for each winner ``(f, y, x, t)`` every weight ``w`` of map ``f`` changes once, in
-        float32::
+        ``update.radius`` (or ``update.choose``, called with those spikes, gives the indices of the winning ones); then
+        for each winner ``(f, y, x, t)`` every weight ``w`` of map ``f`` changes once, in float32::
 
             a = plus[f] if its input has a spike at a time <= t else minus[f]
-            w = w + a * ((w - lower) * (upper - w))    with the stabilizer, else   w = w + a
+            a = a * exp(-|dt| / tau)                          if there is a tau
+            w = w + a                                         additive
+            w = w + a * ((w - lower) * (upper - w))           stabilized
+            w = w + a * exp(-beta * u)                        multiplicative; u = (w - lower) / (upper - lower) for
+                                                              causal synapses, (upper - w) / (upper - lower) for others
+            w = w + a * (upper - w)  or  w + a * (w - lower)  proportional; for causal synapses and for others
 
-        and then all weights of the layer, those of the other maps too, are clipped to ``[lower, upper]``, as
+        where ``dt = t - t_pre``, and ``t_pre`` is the last input at or before ``t``, without one the first after
+        it; without any ``exp(-|dt| / tau)`` is 0. ``exp`` is :class:`LeakTable` and :class:`updates.ScaleTable`. With
+        ``update.function`` instead: ``w = float32(function(w, dt, ...))``, computed in float64, ``dt = -inf`` without
+        input. Then all weights of the layer, those of the other maps too, are clipped to ``[lower, upper]``, as
         SpykeTorch does. A synapse whose input lies in the padding has no spike. Nothing after the last winner is
-        looked at.
+        looked at, but by the timing of a rule.
+
+        With ``update.thresholds``, ``neurons.threshold`` changes in place after each sample with a winner, whatever its
+        reward, as :class:`updates.ThresholdAdaptation` says.
 
         Parameters
         ----------
@@ -157,6 +182,12 @@ class Backend(ABC):
             Reward-modulated learning. The decision is ``reward.classes[f]`` of the first winner: if it equals
             the sample's label, ``update`` applies, otherwise ``reward.punish``; without a winner nothing
             changes.
+        positions : ndarray of int64, shape (n,), optional
+            For each presentation the one output position ``oy * OW + ox`` that takes part, as if there were no
+            other; default all.
+        batch : int
+            Presentations whose winners are found with the same weights and thresholds, before their updates are
+            applied in order; 1 is online.
 
         Returns
         -------
@@ -166,22 +197,15 @@ class Backend(ABC):
         Raises
         ------
         ValueError
-            If weights, order or labels do not fit.
+            If weights, order, labels or positions do not fit, or a user's rule gives a weight that is not finite.
         """
         self._check_conv(events, packed, neurons)
-        _check_learn(events, order, neurons, update, reward)
-        return self._learn(events, order, packed, neurons, update, reward)
+        lesson = Lesson(neurons, update, reward, positions, batch)
+        _check_learn(events, order, lesson)
+        return self._learn(events, order, packed, lesson)
 
     @abstractmethod
-    def _learn(
-        self,
-        events: Events,
-        order: np.ndarray,
-        packed: Any,
-        neurons: Neurons,
-        update: Update,
-        reward: Reward | None,
-    ) -> np.ndarray: ...
+    def _learn(self, events: Events, order: np.ndarray, packed: Any, lesson: Lesson) -> np.ndarray: ...
 
     @abstractmethod
     def _packed_shape(self, packed: Any) -> tuple[int, int, int, int]: ...
@@ -194,21 +218,41 @@ class Backend(ABC):
         neurons.geometry.output(*events.shape[1:])
 
 
-def _check_learn(events: Events, order: np.ndarray, neurons: Neurons, update: Update, reward: Reward | None) -> None:
-    if not isinstance(order, np.ndarray) or order.dtype != np.int64 or order.ndim != 1:
-        raise TypeError(f"order expects a 1-D array of int64, got {getattr(order, 'dtype', type(order))}")
-    if len(order) and not 0 <= order.min() <= order.max() < len(events):
-        raise ValueError(f"order expects indices of {len(events)} samples, got {order.min()} to {order.max()}")
+def _check_learn(events: Events, order: np.ndarray, lesson: Lesson) -> None:
+    neurons, update, reward, positions, batch = lesson
+    _check_indices("order", order, len(events), "samples")
     maps = len(neurons.threshold)
-    updates = [update] if reward is None else [update, reward.punish]
-    for u in updates:
+    for u in [update] if reward is None else [update, reward.punish]:
         if len(u.plus) != maps:
             raise ValueError(f"the update has rates for {len(u.plus)} maps, the layer has {maps}")
+    if batch < 1:
+        raise ValueError(f"batch expects at least 1 sample, got {batch}")
+    if update.thresholds is not None and neurons.at_end:
+        raise ValueError("threshold adaptation expects finite thresholds, got infinite ones")
+    if positions is not None:
+        height, width = neurons.geometry.output(*events.shape[1:])
+        _check_indices("positions", positions, height * width, "output positions")
+        if len(positions) != len(order):
+            raise ValueError(f"positions expects one for each of {len(order)} presentations, got {len(positions)}")
     if reward is not None:
-        if events.labels is None:
-            raise ValueError("reward-modulated learning expects events with labels, got none")
-        if len(reward.classes) != maps:
-            raise ValueError(f"reward.classes has {len(reward.classes)} entries, the layer has {maps} maps")
+        _check_reward(events, maps, update, reward)
+
+
+def _check_indices(name: str, indices: np.ndarray, count: int, what: str) -> None:
+    if not isinstance(indices, np.ndarray) or indices.dtype != np.int64 or indices.ndim != 1:
+        raise TypeError(f"{name} expects a 1-D array of int64, got {getattr(indices, 'dtype', type(indices))}")
+    if len(indices) and not 0 <= indices.min() <= indices.max() < count:
+        raise ValueError(f"{name} expects indices of {count} {what}, got {indices.min()} to {indices.max()}")
+
+
+def _check_reward(events: Events, maps: int, update: Update, reward: Reward) -> None:
+    if events.labels is None:
+        raise ValueError("reward-modulated learning expects events with labels, got none")
+    if len(reward.classes) != maps:
+        raise ValueError(f"reward.classes has {len(reward.classes)} entries, the layer has {maps} maps")
+    shared = [(u.tau, u.beta, u.function) for u in (update, reward.punish)]
+    if shared[0] != shared[1]:
+        raise ValueError(f"reward and punishment share tau, beta and function, got {shared[0]} and {shared[1]}")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the kernels are told: geometry, thresholds, leak, competition and plasticity, as plain values."""
+"""What kernels are told about neurons: geometry, thresholds and leak, as plain values."""
 
 from __future__ import annotations
 
@@ -68,6 +68,12 @@ class LeakTable:
         a, b = divmod(int(dt), len(self.fine))
         return self.coarse[a] * self.fine[b] if a < len(self.coarse) else np.float32(0)
 
+    def factors(self, dt: np.ndarray) -> np.ndarray:
+        """Return the decay over each ``dt >= 0``, float32."""
+        a, b = np.divmod(dt, len(self.fine))
+        within = a < len(self.coarse)
+        return np.where(within, self.coarse[np.where(within, a, 0)] * self.fine[b], np.float32(0))
+
 
 @dataclass(frozen=True, eq=False)
 class Neurons:
@@ -102,69 +108,6 @@ class Neurons:
     def at_end(self) -> bool:
         """Whether the neurons fire at the end of the stimulus (infinite threshold)."""
         return bool(np.isinf(self.threshold[0]))
-
-
-@dataclass(frozen=True, eq=False)
-class Update:
-    """Who wins, and how the winners' weights change; see :meth:`Backend.learn`.
-
-    Parameters
-    ----------
-    plus, minus : ndarray of float32, shape (maps,)
-        Change of causal and of the other synapses.
-    lower, upper : float
-        Bounds of the weights, rounded to float32.
-    stabilizer : bool
-        Scale changes by ``(w - lower) * (upper - w)``.
-    k, radius : int
-        Number of winners per sample and radius of their inhibition.
-    pointwise : bool
-        Whether pointwise inhibition comes before the competition.
-    active : ndarray of bool, shape (maps,), optional
-        Maps that may fire (feature inhibition, dropout); default all.
-    """
-
-    plus: np.ndarray
-    minus: np.ndarray
-    lower: float = 0.0
-    upper: float = 1.0
-    stabilizer: bool = True
-    k: int = 1
-    radius: int = 0
-    pointwise: bool = False
-    active: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("plus", "minus"):
-            rates = getattr(self, name)
-            if not isinstance(rates, np.ndarray) or rates.dtype != np.float32 or rates.ndim != 1:
-                raise TypeError(f"{name} expects a 1-D float32 array, got {rates!r}")
-            if not np.isfinite(rates).all():
-                raise ValueError(f"{name} expects finite rates, got {rates}")
-        if len(self.plus) != len(self.minus):
-            raise ValueError(f"plus has {len(self.plus)} rates, minus has {len(self.minus)}")
-        if not self.lower < self.upper:
-            raise ValueError(f"bounds expects lower < upper, got {self.lower} and {self.upper}")
-        if self.k < 1 or self.radius < 0:
-            raise ValueError(f"competition expects k >= 1 and radius >= 0, got {self.k} and {self.radius}")
-        if self.active is not None and (self.active.dtype != bool or len(self.active) != len(self.plus)):
-            raise ValueError(f"active expects {len(self.plus)} booleans, got {self.active!r}")
-
-
-@dataclass(frozen=True, eq=False)
-class Reward:
-    """Reward modulation: which class each map stands for, and what a wrong decision does.
-
-    Parameters
-    ----------
-    classes : ndarray of int64, shape (maps,)
-        Class that a winner of this map decides for.
-    punish : Update
-        Plasticity after a wrong decision; its competition fields are not used.
-    """
-
-    classes: np.ndarray
-    punish: Update
 
 
 def weights_shape(neurons: Neurons, channels: int) -> tuple[int, int, int, int]:

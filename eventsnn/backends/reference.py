@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from eventsnn.backends import Backend, Geometry, LeakTable, Neurons, Reward, Update
+from eventsnn.backends import Backend, Geometry, LeakTable, Lesson, Neurons
+from eventsnn.backends.changes import apply_winners
+from eventsnn.backends.competition import Found, compete, nobody
 from eventsnn.events import Events
 
 _NEVER = np.iinfo(np.int64).max
@@ -85,31 +87,16 @@ class ReferenceBackend(Backend):
             _choose(sample, rows, radius)
         return chosen
 
-    def _learn(
-        self,
-        events: Events,
-        order: np.ndarray,
-        packed: np.ndarray,
-        neurons: Neurons,
-        update: Update,
-        reward: Reward | None,
-    ) -> np.ndarray:
-        chosen = np.full((len(order), update.k, 4), -1, np.int64)
-        for row, index in zip(chosen, order, strict=True):
-            sample = events[int(index)]
-            spikes = self._conv(sample, packed, neurons)
-            if update.active is not None:
-                spikes = spikes.where(update.active[spikes.channel])
-            if update.pointwise:
-                spikes = self.pointwise(spikes)
-            row[:] = self.winners(spikes, update.k, update.radius)[0]
-            won = row[row[:, 0] >= 0]
-            if len(won):
-                rates = _plasticity(sample, won[0, 0], update, reward)
-                for f, y, x, t in won:
-                    _change(packed, f, _first_inputs(sample, neurons.geometry, y, x) <= t, rates)
-                np.clip(packed, np.float32(rates.lower), np.float32(rates.upper), out=packed)
-        return chosen
+    def _learn(self, events: Events, order: np.ndarray, packed: np.ndarray, lesson: Lesson) -> np.ndarray:
+        found = nobody(len(order), lesson.update.k)
+        for start in range(0, len(order), lesson.batch):
+            part = slice(start, start + lesson.batch)
+            spikes = self._conv(events[order[part]], packed, lesson.neurons)
+            positions = None if lesson.positions is None else lesson.positions[part]
+            compete(self, spikes, lesson.update, positions, Found(found.winners[part], found.potential[part]))
+            for index, winners, potential in zip(order[part], found.winners[part], found.potential[part], strict=True):
+                _apply(events[int(index)], winners, potential, packed, lesson)
+        return found.winners
 
 
 def _samples(events: Events) -> list[Events]:
@@ -208,27 +195,16 @@ def _choose(sample: Events, rows: np.ndarray, radius: int) -> None:
             excluded |= (abs(y - y[best]) <= radius) & (abs(x - x[best]) <= radius)
 
 
-def _first_inputs(sample: Events, geometry: Geometry, oy: int, ox: int) -> np.ndarray:
-    """Return the first spike time of every synapse (C, KY, KX) of the neurons at (oy, ox)."""
-    (kernel_y, kernel_x), (pad_y, pad_x) = geometry.kernel, geometry.padding
-    channels, height, width = sample.shape
-    padded = np.full((channels, height + 2 * pad_y, width + 2 * pad_x), _NEVER)
-    for t, c, y, x in _spikes(sample):
-        padded[c, y + pad_y, x + pad_x] = min(padded[c, y + pad_y, x + pad_x], t)
-    top, left = oy * geometry.stride[0], ox * geometry.stride[1]
-    return padded[:, top : top + kernel_y, left : left + kernel_x]
-
-
-def _plasticity(sample: Events, first_winner: int, update: Update, reward: Reward | None) -> Update:
-    """Return what a decision brings: ``update``, or ``reward.punish`` where it is wrong."""
-    if reward is None or (sample.labels is not None and reward.classes[first_winner] == sample.labels[0]):
-        return update
-    return reward.punish
-
-
-def _change(weights: np.ndarray, f: int, causal: np.ndarray, update: Update) -> None:
-    """Change every weight of map ``f`` once, in place, all in float32; clipping comes after the last winner."""
-    w = weights[f]
-    lower, upper = np.float32(update.lower), np.float32(update.upper)
-    a = np.where(causal, update.plus[f], update.minus[f])
-    weights[f] = w + a * ((w - lower) * (upper - w)) if update.stabilizer else w + a
+def _apply(sample: Events, winners: np.ndarray, potential: np.ndarray, weights: np.ndarray, lesson: Lesson) -> None:
+    """Change weights and thresholds after one presentation, in place."""
+    n = int((winners[:, 0] >= 0).sum())
+    if n == 0:
+        return
+    update, reward, threshold = lesson.update, 0, lesson.neurons.threshold
+    if lesson.reward is not None and sample.labels is not None:
+        correct = lesson.reward.classes[winners[0, 0]] == sample.labels[0]
+        update, reward = (update, 1) if correct else (lesson.reward.punish, -1)
+    rows = [(int(f), int(y), int(x), int(t)) for f, y, x, t in winners[:n]]
+    apply_winners(weights, sample, rows, update, lesson.neurons.geometry, potential[:n], reward)
+    if lesson.update.thresholds is not None:
+        threshold[:] = lesson.update.thresholds(threshold, winners, sample.duration, lesson.update.active)

@@ -1,11 +1,22 @@
 """Encoders: images to events."""
 
-from eventsnn.encode.filters import DoG, Gabor
+from eventsnn.encode.filters import DoG, Gabor, LoG
 from eventsnn.encode.intensity import EqualBins, ImageEncoder, Linear, Rank
-from eventsnn.encode.published import kheradpisheh2018_mnist, mozafari2018, mozafari2019_mnist
-from eventsnn.encode.stages import DivideByMax, Filter, LateralInhibition, LocalNormalization, MaxPool, Scale
+from eventsnn.encode.published import kheradpisheh2018_mnist, mozafari2018, mozafari2019_mnist, spyker_mnist
+from eventsnn.encode.stages import (
+    DivideByMax,
+    Filter,
+    LateralInhibition,
+    LocalNormalization,
+    MaxPool,
+    OnOff,
+    Scale,
+    Standardize,
+)
+from eventsnn.encode.whitening import ZCA, PatchZCA
 
 __all__ = [
+    "ZCA",
     "DivideByMax",
     "DoG",
     "EqualBins",
@@ -14,11 +25,16 @@ __all__ = [
     "ImageEncoder",
     "LateralInhibition",
     "Linear",
+    "LoG",
     "LocalNormalization",
     "MaxPool",
+    "OnOff",
+    "PatchZCA",
     "Rank",
     "Scale",
+    "Standardize",
     "kheradpisheh2018_mnist",
     "mozafari2018",
     "mozafari2019_mnist",
+    "spyker_mnist",
 ]

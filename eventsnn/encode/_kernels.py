@@ -58,15 +58,17 @@ def _add(row, source, span, shift, weight):
 
 
 @njit(cache=True, nogil=True)
-def correlate(padded, weights, taps, starts, n_images, absolute, threshold, out):
+def correlate(padded, weights, taps, starts, n_images, mode, out):
     """Cross-correlate ``padded`` (H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
 
     Kernel ``k`` consists of the entries ``starts[k]:starts[k + 1]`` of ``weights`` (float32) and ``taps``
-    (int64 rows and columns), added in that order. Results below ``threshold`` (float32) become 0.
+    (int64 rows and columns), added in that order. ``mode`` is (absolute, signed, threshold): whether to take absolute
+    values, whether to keep the sign, and the float32 below which results, or magnitudes if signed, become 0.
 
     Fused multiply-adds are the same on every machine, and in this order give SpykeTorch's results to the last
     bit. That matters where two outputs would be equal but for rounding: the stages after this compare them.
     """
+    absolute, signed, threshold = mode
     spans = [_span(padded[y]) for y in range(len(padded))]
     for k in range(out.shape[0]):
         for y in range(out.shape[1]):
@@ -77,7 +79,34 @@ def correlate(padded, weights, taps, starts, n_images, absolute, threshold, out)
                 _add(row, padded[source], spans[source], taps[j, 1] * n_images, weights[j])
             for i in range(len(row)):
                 value = abs(row[i]) if absolute else row[i]
-                row[i] = _ZERO if value < threshold else value
+                size = abs(value) if signed else value
+                row[i] = _ZERO if size < threshold else value
+
+
+@njit(cache=True, nogil=True)
+def transform(cells, weights, out):
+    """Write ``weights @ cells`` to ``out``: (D', D) times (D, N), each image's sum in the order of its cells."""
+    for d in range(len(weights)):
+        row = out[d]
+        row[:] = _ZERO
+        for e in range(len(cells)):
+            weight, terms = weights[d, e], cells[e]
+            for i in range(len(row)):
+                row[i] = _fma(weight, terms[i], row[i])
+
+
+@njit(cache=True, nogil=True)
+def moments(cells):
+    """Return the mean and the standard deviation of each column of ``cells`` (D, N), float64 sums in order."""
+    mean, spread = np.zeros(cells.shape[1]), np.zeros(cells.shape[1])
+    for e in range(len(cells)):
+        for i in range(len(mean)):
+            mean[i] += cells[e, i]
+    mean /= len(cells)
+    for e in range(len(cells)):
+        for i in range(len(mean)):
+            spread[i] += (cells[e, i] - mean[i]) ** 2
+    return mean, np.sqrt(spread / len(cells))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import difflib
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A float32 array as a value, compared and hashed by its content; :attr:`array` is read-only.
+
+    In JSON it is base64 with its SHA-256, which the text around it does not have otherwise.
+    """
+
+    shape: tuple[int, ...]
+    data: bytes = dataclasses.field(repr=False)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The array, float32."""
+        return np.frombuffer(self.data, "<f4").reshape(self.shape)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return shape, content and its hash as JSON values."""
+        digest = hashlib.sha256(self.data).hexdigest()
+        return {"shape": list(self.shape), "float32": base64.b64encode(self.data).decode(), "sha256": digest}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Table:
+        """Return what :meth:`to_plain` wrote, or raise ``ValueError``."""
+        try:
+            shape, data = tuple(int(n) for n in plain["shape"]), base64.b64decode(plain["float32"], validate=True)
+            digest = plain["sha256"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"an array expects shape, float32 (base64) and sha256: {error!r}") from None
+        if min(shape, default=0) < 0 or len(data) != 4 * math.prod(shape):
+            raise ValueError(f"an array of shape {shape} expects {4 * math.prod(shape)} bytes, got {len(data)}")
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise ValueError(f"an array of shape {shape} does not have the SHA-256 {digest!r} written beside it")
+        return cls(shape, data)
+
+
+def table(owner: object, name: str, ndim: int) -> None:
+    """Replace a field, given as :class:`Table`, as its plain form or as an array of numbers, by a :class:`Table`."""
+    value = getattr(owner, name)
+    who = f"{type(owner).__name__}: {name}"
+    try:
+        found = value if isinstance(value, Table) else Table.from_plain(value) if isinstance(value, Mapping) else None
+        array = np.asarray(value, np.float32) if found is None else found.array
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{who}: {error}") from None
+    if array.ndim != ndim or array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"{who} expects finite numbers with {ndim} axes, got shape {array.shape}")
+    object.__setattr__(owner, name, found or Table(array.shape, array.astype("<f4").tobytes()))
+
+
+def choice(owner: object, name: str, known: Iterable[str]) -> None:
+    """Refuse a field that is not one of the known words."""
+    value = getattr(owner, name)
+    if value not in (words := list(known)):
+        raise ValueError(f"{type(owner).__name__}: {name} expects one of {', '.join(words)}, got {value!r}")
 
 
 def integer(owner: object, name: str, least: int) -> None:
@@ -57,6 +117,8 @@ def flag(owner: object, name: str) -> None:
 
 def to_plain(value: Any) -> Any:
     """Return a frozen dataclass as a dict of plain Python values, its class's name under ``"type"``."""
+    if isinstance(value, Table):
+        return value.to_plain()
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"type": type(value).__name__} | fields

@@ -12,6 +12,7 @@ import numpy as np
 from eventsnn.encode import _values
 from eventsnn.encode.filters import KERNELS
 from eventsnn.encode.stages import STAGES, Stage
+from eventsnn.encode.whitening import WHITENING
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.threads import default_threads
 
@@ -134,8 +135,9 @@ class ImageEncoder:
 
     Parameters
     ----------
-    stages : sequence of Scale, DivideByMax, Filter, LocalNormalization, MaxPool or LateralInhibition
-        Applied in this order; none: the pixels are the intensities.
+    stages : sequence of Stage
+        :class:`Filter`, :class:`ZCA`, :class:`OnOff`, ... applied in this order; none: the pixels are the
+        intensities. What the last one returns must not be negative.
     latency : EqualBins, Linear or Rank
         How intensities become times. Intensities of 0 never fire.
     pointwise : bool
@@ -250,7 +252,8 @@ class ImageEncoder:
             If a stage, kernel, latency or parameter is unknown, missing or has a bad value; the message names
             the nearest known one.
         """
-        parts = {"stages": ("stage", STAGES), "latency": ("latency", LATENCIES), "kernels": ("kernel", KERNELS)}
+        stages = (*STAGES, *WHITENING)
+        parts = {"stages": ("stage", stages), "latency": ("latency", LATENCIES), "kernels": ("kernel", KERNELS)}
         return _values.from_plain(data, "encoder", (cls,), parts)
 
     def _grids(self, shape: Any) -> list[Shape]:

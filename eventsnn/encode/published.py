@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from eventsnn.encode.filters import DoG, Gabor
 from eventsnn.encode.intensity import EqualBins, ImageEncoder
-from eventsnn.encode.stages import Filter, LateralInhibition, LocalNormalization, MaxPool, Scale
+from eventsnn.encode.stages import Filter, LateralInhibition, LocalNormalization, MaxPool, OnOff, Scale
 
 
 def mozafari2019_mnist() -> ImageEncoder:
@@ -64,3 +66,21 @@ def mozafari2018(pool: int = 7, stride: int = 6, bins: int = 15) -> ImageEncoder
         LateralInhibition((0.15, 0.12, 0.1, 0.07, 0.05)),
     )
     return ImageEncoder(stages, EqualBins(bins), pointwise=True)
+
+
+def spyker_mnist() -> ImageEncoder:
+    """Return the front end of Spyker's own network for MNIST: images of 0 to 255, 6 maps, 15 bins.
+
+    On-centre cells of three sizes, then the off-centre ones, threshold 0.01. What Spyker calls a Laplacian of Gaussian
+    of sigma is the difference of two Gaussians of ``sigma / sqrt(2)`` and ``sigma * sqrt(2)``, each of sum 1, in a
+    window of 7 pixels; no output is normalized. The grid is as large as the image.
+
+    References
+    ----------
+    Rezghi Shirsavar, Vahabie and Dehaqani, "Models developed for spiking neural networks", MethodsX 10 (2023),
+    and ``rezghi_mnist_sparse.py`` of the program.
+    """
+    sigmas = (0.471404521, 1.099943882, 2.042752923)
+    kernels = [DoG(7, sigma / math.sqrt(2), sigma * math.sqrt(2), "sum") for sigma in sigmas]
+    stages = (Scale(1 / 255), Filter(kernels, padding=3, signed=True), OnOff(threshold=0.01))
+    return ImageEncoder(stages, EqualBins(15))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
@@ -13,9 +13,14 @@ from eventsnn.encode import _values
 from eventsnn.encode.filters import Kernel
 from eventsnn.events import Shape
 
+Polarity = Literal["both", "on", "off"]
+
 
 class Stage(Protocol):
-    """One step from intensities to intensities; any frozen dataclass with these methods may be one."""
+    """One step from intensities to intensities; any frozen dataclass with these methods may be one.
+
+    Between stages intensities may be negative; where they become latencies they may not.
+    """
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return what grid (C, H, W) comes out for the grid that goes in; raise ValueError if none does."""
@@ -51,7 +56,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class DivideByMax:
-    """Divide each image by its largest intensity over all maps, so that it spans [0, 1]; zeros stay zeros."""
+    """Divide each image by its largest magnitude over all maps, so that it lies in [-1, 1]; zeros stay zeros."""
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return ``shape``."""
@@ -59,26 +64,82 @@ class DivideByMax:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the divided block."""
-        largest = block.max(axis=(0, 1, 2))
+        largest = np.maximum(block.max(axis=(0, 1, 2)), -block.min(axis=(0, 1, 2)))
         return block / np.where(largest > 0, largest, np.float32(1))
 
 
 @dataclass(frozen=True)
+class Standardize:
+    """Subtract each image's mean and divide by its standard deviation, over all its maps; signed.
+
+    An image of one grey value becomes 0. Both are taken in float64.
+    """
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the standardized block."""
+        from eventsnn.encode._kernels import moments
+
+        mean, spread = moments(block.reshape(-1, block.shape[3]))
+        # Of one grey value only rounding errors of the mean remain.
+        flat = spread <= 1e-9 * np.abs(mean)
+        return np.where(flat, 0, (block - mean) / np.where(flat, 1, spread)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class OnOff:
+    """Split signed intensities: their positive parts, then their negative parts turned positive, as maps of their own.
+
+    Map ``c`` of ``C`` becomes the maps ``c`` (on) and ``C + c`` (off).
+
+    Parameters
+    ----------
+    threshold : float
+        Parts below this become 0; at least 0.
+    polarity : {"both", "on", "off"}
+        Which parts to keep; with one of them the number of maps stays.
+    """
+
+    threshold: float = 0.0
+    polarity: Polarity = "both"
+
+    def __post_init__(self) -> None:
+        _values.number(self, "threshold", least=0)
+        _values.choice(self, "polarity", get_args(Polarity))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``, with twice as many maps if both parts are kept."""
+        return (2 * shape[0] if self.polarity == "both" else shape[0], *shape[1:])
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Return the parts."""
+        signed = {"both": (block, -block), "on": (block,), "off": (-block,)}[self.polarity]
+        parts = np.maximum(np.concatenate(signed), np.float32(0))
+        parts[parts < np.float32(self.threshold)] = 0
+        return parts
+
+
+@dataclass(frozen=True)
 class Filter:
-    """Cross-correlate grey images with a bank of kernels, one map each, and rectify.
+    """Cross-correlate grey images with a bank of kernels, one map each, and rectify (unless ``signed``).
 
     Smaller kernels are centred in the largest one's window. Beyond the border the image is 0.
 
     Parameters
     ----------
-    kernels : sequence of DoG or Gabor
+    kernels : sequence of DoG, LoG or Gabor
         At least one.
     padding : int
         Zeros added on every side, in pixels.
     absolute : bool
         Take absolute values.
     threshold : float
-        Then outputs below this become 0; at least 0, so that intensities are never negative.
+        Then outputs below this become 0; at least 0.
+    signed : bool
+        Keep negative outputs; those become 0 whose magnitude is below the threshold. :class:`OnOff` splits them.
 
     Notes
     -----
@@ -90,12 +151,16 @@ class Filter:
     padding: int = 0
     absolute: bool = False
     threshold: float = 0.0
+    signed: bool = False
 
     def __post_init__(self) -> None:
         _values.members(self, "kernels", "array")
         _values.integer(self, "padding", 0)
         _values.flag(self, "absolute")
         _values.number(self, "threshold", least=0)
+        _values.flag(self, "signed")
+        if self.absolute and self.signed:
+            raise ValueError("Filter: signed expects absolute=False, absolute values have no sign")
 
     @property
     def window(self) -> int:
@@ -116,15 +181,15 @@ class Filter:
         return len(self.kernels), height + grow, width + grow
 
     def apply(self, block: np.ndarray) -> np.ndarray:
-        """Return the rectified filter outputs."""
+        """Return the filter outputs."""
         from eventsnn.encode._kernels import correlate
 
         n_images = block.shape[3]
         channels, height, width = self.output_shape(block.shape[:3])
         out = np.empty((channels, height, width, n_images), np.float32)
         padded = _pad(block, self.padding)[0]
-        threshold = np.float32(self.threshold)
-        correlate(padded, *_taps(tuple(self.kernels)), n_images, self.absolute, threshold, _rows(out))
+        mode = (self.absolute, self.signed, np.float32(self.threshold))
+        correlate(padded, *_taps(tuple(self.kernels)), n_images, mode, rows(out))
         return out
 
 
@@ -132,7 +197,7 @@ class Filter:
 class LocalNormalization:
     """Divide each intensity by the mean over the ``(2 radius + 1)^2`` pixels around it, in its own map.
 
-    Beyond the border intensities count as 0; 1e-12 is added to the mean.
+    Beyond the border intensities count as 0; 1e-12 is added to the mean. Intensities must be at least 0.
 
     Parameters
     ----------
@@ -153,8 +218,9 @@ class LocalNormalization:
         """Return the normalized block."""
         from eventsnn.encode._kernels import normalize
 
+        _refuse_negative(self, block)
         out = np.empty_like(block)
-        normalize(_rows(block), self.radius, block.shape[3], _rows(out))
+        normalize(rows(block), self.radius, block.shape[3], rows(out))
         return out
 
 
@@ -200,7 +266,7 @@ class MaxPool:
 
         n_images = block.shape[3]
         out = np.empty((*self.output_shape(block.shape[:3]), n_images), np.float32)
-        max_pool(_rows(block), self.kernel, self.stride, self.padding, n_images, _rows(out))
+        max_pool(rows(block), self.kernel, self.stride, self.padding, n_images, rows(out))
         return out
 
 
@@ -209,7 +275,7 @@ class LateralInhibition:
     """Let strong cells push weaker neighbours of their map back, relative to themselves (Mozafari 2018).
 
     Each cell is multiplied by ``1 + sum of factors[d - 1]`` over the neighbours of Chebyshev distance ``d`` that
-    are weaker than it; beyond the border they are 0.
+    are weaker than it; beyond the border they are 0. Intensities must be at least 0.
 
     Parameters
     ----------
@@ -230,16 +296,34 @@ class LateralInhibition:
         """Return the inhibited block."""
         from eventsnn.encode._kernels import lateral_inhibition
 
+        _refuse_negative(self, block)
         out = np.empty_like(block)
         factors = np.array(self.factors, np.float32)
-        lateral_inhibition(_pad(block, len(factors)), factors, block.shape[3], _rows(out))
+        lateral_inhibition(_pad(block, len(factors)), factors, block.shape[3], rows(out))
         return out
 
 
-STAGES = (Scale, DivideByMax, Filter, LocalNormalization, MaxPool, LateralInhibition)
+STAGES = (
+    Scale,
+    DivideByMax,
+    Standardize,
+    Filter,
+    OnOff,
+    LocalNormalization,
+    MaxPool,
+    LateralInhibition,
+)
 
 
-def _rows(block: np.ndarray) -> np.ndarray:
+def _refuse_negative(stage: object, block: np.ndarray) -> None:
+    if block.size and (least := block.min()) < 0:
+        raise ValueError(
+            f"{type(stage).__name__} expects intensities of at least 0, found {least:g}; put OnOff() before"
+        )
+
+
+def rows(block: np.ndarray) -> np.ndarray:
+    """Return a block (C, H, W, N) as the kernels take it, (C, H, W * N)."""
     channels, height, width, n_images = block.shape
     return block.reshape(channels, height, width * n_images)
 
@@ -249,7 +333,7 @@ def _pad(block: np.ndarray, border: int) -> np.ndarray:
     channels, height, width, n_images = block.shape
     padded = np.zeros((channels, height + 2 * border, width + 2 * border, n_images), np.float32)
     padded[:, border : border + height, border : border + width] = block
-    return _rows(padded)
+    return rows(padded)
 
 
 @functools.lru_cache(maxsize=32)

@@ -227,17 +227,32 @@ def _grid(file: h5py.File) -> Shape:
 
 
 def _provenance(file: h5py.File) -> dict[str, Any]:
-    texts = {n: _text(file, n) for n in ("created_by", "source", "source_sha256") if n in file.attrs}
-    return texts | {n: _json(file, n) for n in ("encoder", "extra") if n in file.attrs}
+    texts: dict[str, Any] = {n: _text(file, n) for n in ("created_by", "source", "source_sha256") if n in file.attrs}
+    texts |= {n: _json(f"attribute {n!r}", _text(file, n)) for n in ("encoder", "extra") if n in file.attrs}
+    if "encoder" not in file.attrs and file.id.links.exists(b"encoder"):
+        texts["encoder"] = _long_encoder(file)
+    return texts
 
 
-def _json(file: h5py.File, name: str) -> dict[str, Any]:
+def _long_encoder(file: h5py.File) -> dict[str, Any]:
+    """Return the encoder that is too long for an attribute."""
+    item = _own(file, "encoder")
+    length = item.shape[0] if len(getattr(item, "shape", ())) == 1 else 0
+    stored = checked_dataset(file, "encoder", ("|u1",), length)
     try:
-        value = json.loads(_text(file, name), parse_constant=_refuse_constant)
+        text = stored[:].tobytes().decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"'encoder' cannot be read: {error}") from None
+    return _json("dataset 'encoder'", text)
+
+
+def _json(where: str, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"attribute {name!r} expects a JSON object, found text that is not: {error}") from None
+        raise DatasetError(f"{where} expects a JSON object, found text that is not: {error}") from None
     if not isinstance(value, dict):
-        raise DatasetError(f"attribute {name!r} expects a JSON object, found {type(value).__name__}")
+        raise DatasetError(f"{where} expects a JSON object, found {type(value).__name__}")
     return value
 
 

@@ -30,6 +30,7 @@ _FILTERS: dict[str, dict[str, Any]] = {
 _CHUNK_SAMPLES, _CHUNK_RECORDING = 16384, 65536
 _FLUSH = 1 << 18  # events gathered before they are written
 _MAX_TEXT = 60_000  # HDF5 keeps longer attributes outside of its checksummed structures
+_MAX_ENCODER = 1 << 30  # bytes of an encoder with fitted arrays, which lies in a dataset if it is no such text
 
 
 class EventWriter:
@@ -56,7 +57,8 @@ class EventWriter:
         Where the stimuli came from and the SHA-256 of their content, 64 hexadecimal digits.
     encoder, extra : mapping or dataclass, optional
         The encoder with its parameters, and anything else worth keeping; stored as JSON. NumPy values become
-        numbers and lists, a dataclass becomes its fields and ``"type"``, its class.
+        numbers and lists; what has ``to_dict()``, as :class:`~eventsnn.encode.ImageEncoder` does, becomes that, any
+        other dataclass its fields and ``"type"``, its class.
 
     Raises
     ------
@@ -203,6 +205,8 @@ class EventWriter:
         self._create(file, "offsets", offsets, _CHUNK_SAMPLES)
         if self._labels:
             self._create(file, "labels", np.concatenate(self._labels).astype(np.int64), _CHUNK_SAMPLES)
+        if len(encoder := self._texts.get("encoder", "").encode()) > _MAX_TEXT:
+            self._create(file, "encoder", np.frombuffer(encoder, np.uint8), _CHUNK_RECORDING)
         self._write_attributes(file, n_samples=len(offsets) - 1, n_events=int(offsets[-1]))
         file.flush()  # a full disk shows here; close() alone may hide it
         file.close()
@@ -219,8 +223,8 @@ class EventWriter:
             attrs[name] = np.int64(number)
         for name, text in (texts | self._texts).items():
             # Fixed length: variable-length text lies in a heap without checksum.
-            encoded = text.encode()
-            attrs.create(name, np.bytes_(encoded), dtype=_text_type(len(encoded)))
+            if len(encoded := text.encode()) <= _MAX_TEXT:
+                attrs.create(name, np.bytes_(encoded), dtype=_text_type(len(encoded)))
 
     def _discard(self) -> None:
         file, self._file = self._file, None
@@ -281,13 +285,15 @@ def _provenance(source: str | Path | None, sha256: str | None, encoder: Any, ext
     for name, value in (("encoder", encoder), ("extra", extra)):
         texts[name] = None if value is None else _as_json(name, value)
     for name, text in texts.items():
-        if text is not None and ("\0" in text or len(text.encode()) > _MAX_TEXT):
+        most = _MAX_ENCODER if name == "encoder" else _MAX_TEXT
+        if text is not None and ("\0" in text or len(text.encode()) > most):
             found = f"{len(text.encode())} bytes" + (" with NUL" if "\0" in text else "")
-            raise ValueError(f"{name} expects text of at most {_MAX_TEXT} bytes without NUL, got {found}")
+            raise ValueError(f"{name} expects text of at most {most} bytes without NUL, got {found}")
     return {name: text for name, text in texts.items() if text}
 
 
 def _as_json(name: str, value: Any) -> str:
+    value = value.to_dict() if callable(getattr(value, "to_dict", None)) else value
     if not isinstance(value, Mapping) and not dataclasses.is_dataclass(value):
         raise TypeError(f"{name} expects a mapping or a dataclass, got {type(value).__name__}")
     try:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from eventsnn.backends import Backend, Geometry, Neurons, Reward, Update
+from eventsnn.backends import Backend, Geometry, Lesson, Neurons
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
 from eventsnn.backends.cpu._emit import Output, make_output, make_pending, make_sites
-from eventsnn.backends.cpu._fields import Columns, Sizes, make_fields, make_sizes, make_times, make_windows
-from eventsnn.backends.cpu._learn import Contest, Rates, learn_samples, make_candidates, make_state
+from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._simd import LANES
+from eventsnn.backends.cpu.learning import Learning
 from eventsnn.events import Events
 from eventsnn.threads import default_threads
 
@@ -30,6 +30,15 @@ class Packed:
 
     blocks: np.ndarray
     shape: tuple[int, int, int, int]
+
+
+class Prepared(NamedTuple):
+    """A layer and a batch as kernels take them."""
+
+    sizes: Sizes
+    windows: Windows
+    cells: Cells
+    columns: Columns
 
 
 class CpuBackend(Backend):
@@ -123,31 +132,11 @@ class CpuBackend(Backend):
         choose_winners(_columns(events), _potential(events), events.offsets, radius, won_in, winners)
         return winners
 
-    def _learn(
-        self,
-        events: Events,
-        order: np.ndarray,
-        packed: Packed,
-        neurons: Neurons,
-        update: Update,
-        reward: Reward | None,
-    ) -> np.ndarray:
-        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
-        windows, columns = make_windows(sizes), _columns(events)
-        cells = _cells(neurons, events.duration, update.active)
-        contest = Contest(update.k, update.radius, update.pointwise)
-        rates = _rates([update, update if reward is None else reward.punish])
-        bound = float(max(packed.blocks.max(), rates.upper.max()))  # no weight is ever larger
-        quiet = int(quiet_spikes(packed.blocks, cells, bound).min())
-        nobody = np.empty(0, np.int64)
-        labels = nobody if events.labels is None else events.labels
-        classes = nobody if reward is None else reward.classes
-        winners = np.full((len(order), update.k, 4), -1, np.int64)
-        learn_samples(
-            columns, events.offsets, order, labels, classes, packed.blocks.ravel(), quiet, bound, sizes, windows,
-            cells, contest, rates, _learning_scratch(sizes, windows, events, order, contest, cells.at_end), winners,
-        )  # fmt: skip
-        return winners
+    def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
+        sizes = _sizes(events, lesson.neurons.geometry, len(lesson.neurons.threshold))
+        cells = _cells(lesson.neurons, events.duration, lesson.update.active)
+        layer = Prepared(sizes, make_windows(sizes), cells, _columns(events))
+        return Learning(self, events, order, packed, lesson, layer).run()
 
     def _spread(
         self,
@@ -192,17 +181,6 @@ def _fill(run: Callable[[int, Output], int], first: int, last: int, most: int, c
     return outputs
 
 
-def _learning_scratch(
-    sizes: Sizes, windows: Any, events: Events, order: np.ndarray, contest: Contest, at_end: bool
-) -> Any:
-    positions, maps = sizes.oh * sizes.ow, sizes.blocks * LANES
-    fields = make_fields(sizes, windows, events.offsets, order)
-    crowd = positions if contest.pointwise or (at_end and contest.k == 1) else positions * maps
-    state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
-    run = (fields, state, candidates, make_times(events.offsets, order), np.zeros(LANES, np.float32))
-    return run, np.full(sizes.block // LANES, -1, np.int64), np.empty(contest.k, np.int64)
-
-
 def _split(offsets: np.ndarray, n_parts: int) -> list[int]:
     """Return bounds of at most ``n_parts`` ranges of samples that hold about equally many events each."""
     n_samples = len(offsets) - 1
@@ -235,13 +213,3 @@ def _cells(neurons: Neurons, duration: int, active: np.ndarray | None = None) ->
     if neurons.leak is not None:
         tables = (neurons.leak.coarse, neurons.leak.fine)
     return Cells(limit, neurons.at_end, duration - 1, *tables)
-
-
-def _rates(pairs: list[Update]) -> Rates:
-    return Rates(
-        np.stack([u.plus for u in pairs]),
-        np.stack([u.minus for u in pairs]),
-        np.array([u.lower for u in pairs], np.float32),
-        np.array([u.upper for u in pairs], np.float32),
-        np.array([u.stabilizer for u in pairs], np.bool_),
-    )

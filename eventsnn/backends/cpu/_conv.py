@@ -19,12 +19,12 @@ _NEVER = np.int64(1) << 60
 
 
 @inner
-def leak_factor(cells, dt):
+def leak_factor(coarse, fine, dt):
     """Return the decay over ``dt`` time units, as ``LeakTable.factor`` does."""
-    a = dt // len(cells.fine)
-    if a >= len(cells.coarse):
+    a = dt // len(fine)
+    if a >= len(coarse):
         return np.float32(0)
-    return cells.coarse[a] * cells.fine[dt - a * len(cells.fine)]
+    return coarse[a] * fine[dt - a * len(fine)]
 
 
 def quiet_spikes(weights, cells, floor=0.0):
@@ -86,7 +86,8 @@ def _fire_leaky(weights, b, p, sizes, cells, fields, times, sites, potential, pe
     e = begin
     while e < end and alive != 0:
         if e > begin:
-            decay(potential, np.int64(0), leak_factor(cells, times[fields.group[e]] - times[fields.group[e - 1]]))
+            dt = times[fields.group[e]] - times[fields.group[e - 1]]
+            decay(potential, np.int64(0), leak_factor(cells.coarse, cells.fine, dt))
         stop = _same_time(fields, e + 1, end)
         hits = alive & advance(weights, base, rows, potential, np.int64(0), limit, edge, e == begin, e, stop)
         alive ^= hits
@@ -117,12 +118,14 @@ def settle(weights, b, p, sizes, cells, fields, times, potential):
     e = begin
     while e < end:
         if e > begin:
-            decay(potential, np.int64(0), leak_factor(cells, times[fields.group[e]] - times[fields.group[e - 1]]))
+            dt = times[fields.group[e]] - times[fields.group[e - 1]]
+            decay(potential, np.int64(0), leak_factor(cells.coarse, cells.fine, dt))
         stop = _same_time(fields, e + 1, end)
         advance(weights, base, rows, potential, np.int64(0), limit, edge, e == begin, e, stop)
         e = stop
     if end > begin:
-        decay(potential, np.int64(0), leak_factor(cells, cells.end - times[fields.group[end - 1]]))
+        dt = cells.end - times[fields.group[end - 1]]
+        decay(potential, np.int64(0), leak_factor(cells.coarse, cells.fine, dt))
     return advance(weights, base, rows, potential, np.int64(0), limit, edge, end == begin, end, end)
 
 

@@ -38,6 +38,21 @@ def make_windows(sizes):
     return Windows(y_low, y_high, x_low, x_high)
 
 
+@inner
+def look_at(p, sizes, windows):
+    """Let only output position ``p`` see its inputs, in place."""
+    oy, ox = p // sizes.ow, p % sizes.ow
+    _only(oy, oy * sizes.sh - sizes.ph, sizes.kh, windows.y_low, windows.y_high)
+    _only(ox, ox * sizes.sw - sizes.pw, sizes.kw, windows.x_low, windows.x_high)
+
+
+@inner
+def _only(output, first, kernel, low, high):
+    for i in range(len(low)):
+        low[i] = output
+        high[i] = output + 1 if first <= i < first + kernel else output
+
+
 def make_fields(sizes, windows, offsets, samples):
     """Allocate fields with room for any of the samples, were each of its spikes in the middle of the grid."""
     seen = int((windows.y_high - windows.y_low).max() * (windows.x_high - windows.x_low).max())

@@ -6,15 +6,18 @@ from collections import namedtuple
 
 import numpy as np
 
+from eventsnn.backends.cpu._change import adapt, change_by_user, change_weights, clip, note_causal, note_times
 from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
-from eventsnn.backends.cpu._fields import collect, reserve
+from eventsnn.backends.cpu._fields import collect, look_at, reserve
 from eventsnn.backends.cpu._jit import inner, kernel
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
 
 #: who wins: number, radius, pointwise inhibition before
 Contest = namedtuple("Contest", "k radius pointwise")
-#: how weights change; row 0 of the rates: the usual (or reward) pair, row 1: the punishing pair
-Rates = namedtuple("Rates", "plus minus lower upper stabilizer")
+#: presentations, and what of them this call does. ``positions``: the one that takes part in each, empty for all
+Plan = namedtuple("Plan", "order positions find change")
+#: what is found: rows (map, y, x, time) of winners, their potentials; arguments with which a user's rule ``failed``
+Result = namedtuple("Result", "winners potential failed")
 #: one sample's neurons, by position ``p`` (and block ``b``). ``done[p]``: spikes already added to the potentials;
 #: ``ripe[p]``: a spike listed at this index or later may make a neuron fire; ``last[p]``: time of the latest arrival
 State = namedtuple("State", "potential alive done ripe last touched best_map best_potential blocked won")
@@ -107,7 +110,7 @@ def _advance(weights, b, sizes, p, time, cells, fields, state):
     at = (p * sizes.blocks + b) * LANES
     fresh = state.done[p] == fields.start[p]
     if len(cells.fine) > 0 and not fresh:
-        decay(state.potential, at, leak_factor(cells, time - state.last[p]))
+        decay(state.potential, at, leak_factor(cells.coarse, cells.fine, time - state.last[p]))
     base, begin, end = b * sizes.block, state.done[p], fields.cursor[p]
     return advance(weights, base, fields.rows, state.potential, at, cells.limit, b * LANES, fresh, begin, end)
 
@@ -188,7 +191,7 @@ def _largest(weights, sizes, bound, cells, fields, times, potential, candidates)
 
 
 @inner
-def _choose(candidates, n, time, contest, sizes, fields, state, winners, causal, found):
+def _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found):
     """Take winners from those who fired at one time; return how many there are now."""
     positions = sizes.oh * sizes.ow
     while found < contest.k:
@@ -203,6 +206,7 @@ def _choose(candidates, n, time, contest, sizes, fields, state, winners, causal,
         f, p = candidates.map[best], candidates.position[best]
         winners[found, 0], winners[found, 1], winners[found, 2] = f, p // sizes.ow, p % sizes.ow
         winners[found, 3] = time
+        potentials[found] = candidates.potential[best]
         causal[found] = fields.cursor[p]
         state.won[f] = True
         _block(p, contest.radius, sizes, state)
@@ -232,22 +236,9 @@ def _block(p, radius, sizes, state):
 
 
 @inner
-def _change(weights, sizes, f, fields, begin, end, mark, stamp, rates, pair):
-    """Change every weight of map ``f``; the causal synapses are ``fields.rows[begin:end]``."""
-    at = (f // LANES) * sizes.block + f % LANES
-    for k in range(begin, end):
-        mark[fields.rows[k]] = stamp
-    for row in range(len(mark)):
-        w = weights[at + row * LANES]
-        a = rates.plus[pair, f] if mark[row] == stamp else rates.minus[pair, f]
-        if rates.stabilizer[pair]:
-            a = a * ((w - rates.lower[pair]) * (rates.upper[pair] - w))
-        w = w + a
-        weights[at + row * LANES] = min(max(w, rates.lower[pair]), rates.upper[pair])
-
-
-@inner
-def _present(columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, scratch, winners, causal):
+def _present(
+    columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, scratch, winners, potentials, causal
+):  # fmt: skip
     """Run one sample until its winners are known; return their number."""
     fields, state, candidates, times, potential = scratch
     found = np.int64(0)
@@ -258,7 +249,7 @@ def _present(columns, begin, end, weights, quiet, bound, sizes, windows, cells, 
             n = _largest(weights, sizes, bound, cells, fields, times, potential, candidates)
         else:
             n = _settle(weights, sizes, contest.pointwise, cells, fields, times, potential, state, candidates)
-        return _choose(candidates, n, cells.end, contest, sizes, fields, state, winners, causal, found)
+        return _choose(candidates, n, cells.end, contest, sizes, fields, state, winners, potentials, causal, found)
     reserve(columns, begin, end, sizes, windows, fields)
     _reset(state, fields, quiet)
     e = begin
@@ -266,38 +257,77 @@ def _present(columns, begin, end, weights, quiet, bound, sizes, windows, cells, 
         time = columns.time[e]
         e, n_touched = _arrive(columns, e, end, sizes, windows, fields, state)
         n = _fire(weights, sizes, n_touched, time, contest.pointwise, cells, fields, state, candidates)
-        found = _choose(candidates, n, time, contest, sizes, fields, state, winners, causal, found)
+        found = _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found)
     return found
 
 
 @inner
-def _clip(weights, lower, upper):
-    for i in range(len(weights)):
-        weights[i] = min(max(weights[i], lower), upper)
+def _count(winners):
+    n = np.int64(0)
+    while n < len(winners) and winners[n, 0] >= 0:
+        n += 1
+    return n
+
+
+@inner
+def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, times, causal, result, i):
+    """Change the weights of the winners of presentation ``i``; ``causal`` (if not empty) bounds their causal inputs."""
+    for j in range(found):
+        f, oy = result.winners[i, j, 0], result.winners[i, j, 1]
+        ox, time = result.winners[i, j, 2], result.winners[i, j, 3]
+        if len(rates.fine) > 0 or rates.address != 0 or len(causal) == 0:
+            note_times(columns, begin, end, oy, ox, time, sizes, times)
+        else:
+            note_causal(fields, fields.start[oy * sizes.ow + ox], causal[j], time, times)
+        at = (f // LANES) * sizes.block + f % LANES
+        if rates.address == 0:
+            change_weights(weights, at, time, times, f, rates, pair)
+            continue
+        reward = np.float64(1 - 2 * pair if rewarded else 0)
+        potential = np.float64(result.potential[i, j])
+        status = change_by_user(weights, at, time, times, potential, reward, rates, pair, result.failed)
+        if status != 0:
+            return status
+    return np.int64(0)
 
 
 @kernel
 def learn_samples(
-    columns, offsets, order, labels, classes, weights, quiet, bound, sizes, windows, cells, contest, rates, scratch,
-    winners,
+    columns, offsets, plan, labels, classes, weights, quiet, bound, sizes, windows, cells, contest, rates, levels,
+    scratch, result,
 ):  # fmt: skip
-    """Present the samples of ``order`` and fill in their ``winners``. Without ``classes`` rewards play no part."""
-    run, mark, causal = scratch
+    """Present the samples of ``plan.order``: find their winners, or change weights and limits, or both.
+
+    Without ``classes`` rewards play no part. Returns 0, or what went wrong with a user's rule.
+    """
+    run, times, causal = scratch
     fields = run[0]
     lower, upper = np.float32(np.inf), np.float32(-np.inf)  # all weights lie within these
-    for i in range(len(order)):
-        s = order[i]
+    for i in range(len(plan.order)):
+        s = plan.order[i]
         begin, end = offsets[s], offsets[s + 1]
-        found = _present(
-            columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, run, winners[i], causal
-        )
+        if plan.find:
+            if len(plan.positions) > 0:
+                look_at(plan.positions[i], sizes, windows)
+            _present(
+                columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, run, result.winners[i],
+                result.potential[i], causal,
+            )  # fmt: skip
+        found = _count(result.winners[i])
+        if found == 0 or not plan.change:
+            continue
         pair = np.int64(0)
-        if found > 0 and len(classes) > 0 and classes[winners[i, 0, 0]] != labels[s]:
+        if len(classes) > 0 and classes[result.winners[i, 0, 0]] != labels[s]:
             pair += 1
-        for j in range(found):
-            p = winners[i, j, 1] * sizes.ow + winners[i, j, 2]
-            stamp = i * contest.k + j
-            _change(weights, sizes, winners[i, j, 0], fields, fields.start[p], causal[j], mark, stamp, rates, pair)
-        if found > 0 and (lower != rates.lower[pair] or upper != rates.upper[pair]):
+        bounds = causal[:] if plan.find else causal[:0]
+        status = _apply(
+            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, times, bounds, result, i
+        )
+        if status != 0:
+            return status
+        if lower != rates.lower[pair] or upper != rates.upper[pair]:
             lower, upper = rates.lower[pair], rates.upper[pair]
-            _clip(weights, lower, upper)
+            clip(weights, lower, upper)
+        for j in range(found if levels.rate >= 0 else 0):
+            adapt(cells.limit, result.winners[i, j, 0], result.winners[i, j, 3], levels)
+    return np.int64(0)

@@ -1,10 +1,10 @@
-"""Published networks, ready made: encoder, layers, how each layer learns, and what decides in the end."""
+"""Recipes and what comes of them: encoder, layers, how each layer learns, and what decides in the end."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,21 @@ import numpy as np
 
 from eventsnn.backends import Backend
 from eventsnn.batches import Data
-from eventsnn.encode import EqualBins, ImageEncoder
-from eventsnn.encode import kheradpisheh2018_mnist as kheradpisheh2018_front_end
-from eventsnn.encode import mozafari2019_mnist as mozafari2019_front_end
-from eventsnn.encode.filters import DoG
-from eventsnn.encode.stages import Filter, LocalNormalization
+from eventsnn.encode import ImageEncoder
 from eventsnn.evaluation import Evaluation, evaluate
 from eventsnn.events import Events
 from eventsnn.history import Epoch, History
-from eventsnn.layers import Conv, Layer, Pool, inf
+from eventsnn.layers import Layer
 from eventsnn.network import Network
-from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling
+from eventsnn.plasticity import (
+    WTA,
+    Annealing,
+    Competition,
+    Doubling,
+    Rule,
+    Suppression,
+    ThresholdAdaptation,
+)
 from eventsnn.readout import FittedReadout, LinearReadout, features
 from eventsnn.train import Progress, fit
 
@@ -33,12 +37,18 @@ class Step:
     """How one layer learns; the fields are arguments of :func:`eventsnn.fit`."""
 
     layer: int
-    rule: STDP | RSTDP
-    competition: WTA = WTA()
+    rule: Rule
+    competition: WTA | Competition = WTA()
     epochs: int = 1
-    schedule: Doubling | None = None
+    schedule: Doubling | Annealing | None = None
     dropout: float = 0.0
     inhibit_input: bool = False
+    shuffle: bool = False
+    adaptation: ThresholdAdaptation | None = None
+    suppression: Suppression | None = None
+    patches: bool = False
+    mini_batch: int = 1
+    stop_below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,17 +142,11 @@ class Model:
     def _learn(
         self, net: Network, step: Step, data: Data, validation: Data | None, seed: int, progress: Progress | None
     ) -> Record:
-        selection = _Selection(net, step, validation) if isinstance(step.rule, RSTDP) else None
+        selection = _Selection(net, step, validation) if step.rule.rewarded else None
         history = fit(
             net,
             data,
-            layer=step.layer,
-            rule=step.rule,
-            competition=step.competition,
-            epochs=step.epochs,
-            schedule=step.schedule,
-            dropout=step.dropout,
-            inhibit_input=step.inhibit_input,
+            **vars(step),
             seed=seed,
             progress=None if progress is None else _named(progress, step.layer),
             on_epoch=None if selection is None else selection.see,
@@ -290,108 +294,3 @@ def write_text(path: Path, text: str) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def mozafari2019_mnist(readout: LinearReadout | None = None, *, hurry: float = 1.0) -> Model:
-    """Return the MNIST network of Mozafari et al. 2019 (Pattern Recognition 94), as run with SpykeTorch.
-
-    Two layers learn by STDP (2 and 4 epochs, rates doubled every 500 images up to 0.15) and, without a ``readout``,
-    a third by reward-modulated STDP, 20 maps for each of 10 classes. The published program runs 680 epochs of the
-    third layer; 20 is the default here.
-
-    Parameters
-    ----------
-    readout : LinearReadout, optional
-        Replaces the third layer: a classifier on which of the second layer's pooled neurons fired.
-    hurry : float
-        Factor of the third layer's four rates; 1 as published.
-    """
-    doubling = Doubling(every=500, limit=0.15)
-    first = Step(0, STDP(0.004, -0.003), WTA(5, radius=3), epochs=2, schedule=doubling)
-    second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=4, schedule=doubling)
-    rates, adaptive = ((0.004, -0.003), (-0.004, 0.0005)), Adaptive(0, 1, 1000)
-    reward, punish = ((hurry * plus, hurry * minus) for plus, minus in rates)
-    reinforced = RSTDP(reward=reward, punish=punish, bounds=(0.2, 0.8), adaptive=adaptive)
-    layers = (
-        Conv(30, kernel=5, padding=2, threshold=15),
-        Pool(2),
-        Conv(250, kernel=3, padding=1, threshold=10),
-        Pool(3),
-    )
-    encoder = mozafari2019_front_end()
-    if readout is not None:
-        return Model("mozafari2019_mnist_svm", encoder, (28, 28), layers, (first, second), readout)
-    decision = Conv(200, kernel=5, padding=2, threshold=inf)
-    third = Step(4, reinforced, WTA(1), epochs=20)
-    name = "mozafari2019_mnist" if hurry == 1 else "mozafari2019_mnist_quick"
-    return Model(name, encoder, (28, 28), (*layers, decision), (first, second, third))
-
-
-def mozafari2019_mnist_quick() -> Model:
-    """Return :func:`mozafari2019_mnist` for few epochs: the third layer's rates are twice the published ones.
-
-    The factor was chosen on held-out training images. It comes in 10 epochs to where the published rates are after 20.
-    """
-    return mozafari2019_mnist(hurry=2.0)
-
-
-def mozafari2019_mnist_svm() -> Model:
-    """Return :func:`mozafari2019_mnist` with a linear support vector machine in place of the third layer."""
-    return mozafari2019_mnist(LinearReadout(C=0.01))
-
-
-def kheradpisheh2018_mnist() -> Model:
-    """Return the MNIST network of Kheradpisheh et al. 2018 (Neural Networks 99), as run with SpykeTorch.
-
-    Two layers learn by STDP (2 and 20 epochs); the second from pointwise-inhibited spikes, at constant rates. A linear
-    support vector machine (C = 2.4) decides from which of the last pooling's neurons fired.
-    """
-    first = Step(0, STDP(0.004, -0.003), WTA(5, radius=2), epochs=2, schedule=Doubling(every=500, limit=0.15))
-    second = Step(2, STDP(0.004, -0.003), WTA(8, radius=1), epochs=20, inhibit_input=True)
-    layers = (
-        Conv(32, kernel=5, padding=2, threshold=10),
-        Pool(2, 2, padding=1),
-        Conv(150, kernel=2, padding=1, threshold=1),
-        Pool(2, 2, padding=1),
-    )
-    encoder = kheradpisheh2018_front_end()
-    return Model("kheradpisheh2018_mnist", encoder, (28, 28), layers, (first, second), LinearReadout(C=2.4))
-
-
-def digits() -> Model:
-    """Return a small network for the 8x8 digits that come with scikit-learn, enlarged to 16x16 pixels.
-
-    On- and off-centre cells; two layers learn by STDP; a linear support vector machine decides from the latencies of
-    the second layer's pooled neurons.
-
-    Notes
-    -----
-    Its numbers were chosen by five-fold cross-validation on the training digits, never on the test digits. There the
-    decision is right for 99.1 % of held-out digits (98.6 % in the worst fold); from the encoded input 97.0 %; after
-    the learnt weights of each map are shuffled, with thresholds at which as many neurons fire, 97.6 %.
-    """
-    cells = (DoG(7, 7 / 9, 14 / 9), DoG(7, 14 / 9, 7 / 9))
-    encoder = ImageEncoder((Filter(cells, padding=3, threshold=5), LocalNormalization(4)), EqualBins(15))
-    rule, doubling = STDP(0.004, -0.003), Doubling(every=200, limit=0.15)
-    first = Step(0, rule, WTA(5, radius=2), epochs=2, schedule=doubling)
-    second = Step(2, rule, WTA(8, radius=1), epochs=4, schedule=doubling)
-    layers = (
-        Conv(32, kernel=5, padding=2, threshold=9),
-        Pool(2),
-        Conv(100, kernel=3, padding=1, threshold=8),
-        Pool(2),
-    )
-    return Model("digits", encoder, (16, 16), layers, (first, second), LinearReadout(C=0.002, kind="latency"))
-
-
-#: what the command line knows by name
-MODELS: dict[str, Callable[[], Model]] = {
-    function.__name__: function
-    for function in (
-        mozafari2019_mnist,
-        mozafari2019_mnist_quick,
-        mozafari2019_mnist_svm,
-        kheradpisheh2018_mnist,
-        digits,
-    )
-}

@@ -1,0 +1,118 @@
+"""What winners do to weights and thresholds; ``backends/changes.py`` says the same in NumPy."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from eventsnn.backends.cpu._conv import leak_factor
+from eventsnn.backends.cpu._jit import inner
+from eventsnn.backends.cpu._simd import LANES
+from eventsnn.backends.cpu._user import call_rule
+
+#: row 0 of the rates, bounds and dependences: the usual (or reward) ones, row 1: the punishing ones. ``coarse``,
+#: ``fine``: exp(-dt / tau), empty without a tau; ``scale``: exp(-beta u); ``address`` of a user's rule, or 0
+Rates = namedtuple("Rates", "plus minus lower upper dependence coarse fine scale address")
+#: ``rate`` 0 or more, -1 for thresholds that stay; ``share``: by how much a winner's rivals fall
+Levels = namedtuple("Levels", "rate target share floor duration")
+NEVER = np.int64(1) << 60
+_ADDITIVE, _STABILIZED, _MULTIPLICATIVE = range(3)  # the rest is proportional
+
+
+@inner
+def note_causal(fields, begin, end, time, times):
+    """Let the inputs ``fields.rows[begin:end]`` decide, as if they came at ``time``; the others never came."""
+    for row in range(len(times)):
+        times[row] = NEVER
+    for k in range(begin, end):
+        times[fields.rows[k]] = time
+
+
+@inner
+def note_times(columns, begin, end, oy, ox, time, sizes, times):
+    """Put the time of the input that decides for each synapse of the neurons at (oy, ox) into ``times``."""
+    for row in range(len(times)):
+        times[row] = NEVER
+    top, left = oy * sizes.sh - sizes.ph, ox * sizes.sw - sizes.pw
+    for e in range(begin, end):
+        y, x = np.int64(columns.y[e]) - top, np.int64(columns.x[e]) - left
+        if 0 <= y < sizes.kh and 0 <= x < sizes.kw:
+            row = (np.int64(columns.channel[e]) * sizes.kh + y) * sizes.kw + x
+            if columns.time[e] <= time or times[row] == NEVER:
+                times[row] = columns.time[e]
+
+
+@inner
+def _in_time(rates, dt):
+    """Return exp(-dt / tau), and 0 if there is no spike."""
+    if dt > NEVER // 2:
+        return np.float32(0)
+    return leak_factor(rates.coarse, rates.fine, dt)
+
+
+@inner
+def _scale(table, u):
+    """Return exp(-beta u) as ``ScaleTable.factors`` does."""
+    x = min(max(u, np.float32(0)), np.float32(1)) * np.float32(len(table) - 1)
+    i = min(np.int64(x), len(table) - 2)
+    return table[i] + (x - np.float32(i)) * (table[i + 1] - table[i])
+
+
+@inner
+def _dependence(kind, causal, w, lower, upper, table):
+    """Return what a change of weight ``w`` is multiplied by."""
+    if kind == _ADDITIVE:
+        return np.float32(1)
+    below, above = w - lower, upper - w
+    if kind == _STABILIZED:
+        return below * above
+    if kind == _MULTIPLICATIVE:
+        return _scale(table, (below if causal else above) / (upper - lower))
+    return above if causal else below
+
+
+@inner
+def change_weights(weights, at, time, times, f, rates, pair):
+    """Change the weights ``weights[at::LANES]`` of map ``f``, whose winner fired at ``time``."""
+    lower, upper, kind = rates.lower[pair], rates.upper[pair], rates.dependence[pair]
+    if kind == _STABILIZED and len(rates.fine) == 0:  # the usual rule, in a loop without decisions
+        plus, minus = rates.plus[pair, f], rates.minus[pair, f]
+        for row in range(len(times)):
+            w = weights[at + row * LANES]
+            w = w + (plus if times[row] <= time else minus) * ((w - lower) * (upper - w))
+            weights[at + row * LANES] = min(max(w, lower), upper)
+        return
+    for row in range(len(times)):
+        w = weights[at + row * LANES]
+        causal = times[row] <= time
+        a = rates.plus[pair, f] if causal else rates.minus[pair, f]
+        if len(rates.fine) > 0:
+            a = a * _in_time(rates, abs(time - times[row]))
+        w = w + a * _dependence(kind, causal, w, lower, upper, rates.scale)
+        weights[at + row * LANES] = min(max(w, lower), upper)
+
+
+@inner
+def change_by_user(weights, at, time, times, potential, reward, rates, pair, failed):
+    """Change the weights as a user's rule says; return 0, or what went wrong."""
+    bounds = (rates.lower[pair], rates.upper[pair])
+    return call_rule(rates.address, weights, at, times, time, potential, reward, bounds[0], bounds[1], failed)
+
+
+@inner
+def adapt(limit, f, time, levels):
+    """Move all finite limits after map ``f`` won at ``time``, as ``ThresholdAdaptation`` does."""
+    shift = levels.rate * (np.float32(time) / levels.duration - levels.target)
+    for g in range(len(limit)):
+        if limit[g] < np.inf:
+            moved = limit[g] - shift
+            moved = moved + levels.rate if g == f else moved - levels.share
+            limit[g] = max(moved, levels.floor)
+
+
+@inner
+def clip(weights, lower, upper):
+    """Clip all weights."""
+    for i in range(len(weights)):
+        weights[i] = min(max(weights[i], lower), upper)

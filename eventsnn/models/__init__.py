@@ -1,0 +1,31 @@
+"""Published networks, ready made: recipes of encoder, layers, learning and decision, and what comes of them."""
+
+from eventsnn.models.published import (
+    MODELS,
+    digits,
+    kheradpisheh2018_mnist,
+    mozafari2018_caltech,
+    mozafari2018_eth80,
+    mozafari2019_mnist,
+    mozafari2019_mnist_quick,
+    mozafari2019_mnist_svm,
+    spyker_mnist,
+)
+from eventsnn.models.recipe import Model, Record, Step, Trained, write_text
+
+__all__ = [
+    "MODELS",
+    "Model",
+    "Record",
+    "Step",
+    "Trained",
+    "digits",
+    "kheradpisheh2018_mnist",
+    "mozafari2018_caltech",
+    "mozafari2018_eth80",
+    "mozafari2019_mnist",
+    "mozafari2019_mnist_quick",
+    "mozafari2019_mnist_svm",
+    "spyker_mnist",
+    "write_text",
+]
