@@ -1,10 +1,12 @@
 """Stand-ins for what the package is told of only by a contract: data in a file, a backend with a memory of its own."""
 
 import types
+from dataclasses import dataclass
 
 import numpy as np
 
 from eventsnn.backends import Backend, get
+from eventsnn.encode import EqualBins, Filter, ImageEncoder
 from eventsnn.events import replace_fields
 
 REFERENCE = get("reference")
@@ -78,3 +80,22 @@ class DeviceBackend(Backend):
         return REFERENCE.learn(
             self._in(events), order, packed.view(np.ndarray), neurons, update, reward, positions=positions, batch=batch
         )
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A kernel with given values."""
+
+    values: tuple
+
+    @property
+    def window(self):
+        return len(self.values)
+
+    def array(self):
+        return np.array(self.values, np.float32)
+
+
+def bank(kernels, *more):
+    taps = [Taps(tuple(map(tuple, kernel[0].tolist()))) for kernel in kernels]
+    return ImageEncoder((Filter(taps), *more), EqualBins(15))

@@ -1,17 +1,24 @@
-"""Every layer and every reward of SpykeTorch's outputs, whatever the number and shapes of the cases in the file.
+"""Every group of SpykeTorch's outputs, whatever the number and shapes of the cases in the file.
 
-The front ends, kernels and encodings of the same file are test_encode's. Weights there are multiples of 1/256, so
-float32 sums are exact in any order and spikes, potentials and winners must be equal; weights to within 1e-6.
+Weights there are multiples of 1/256, so float32 sums are exact in any order and spikes, potentials and winners must be
+equal; weights to within 1e-6, front ends to within 1e-4.
 """
+
+import dataclasses
 
 import h5py
 import numpy as np
 import pytest
 from conftest import GOLDEN
+from doubles import bank
 
 from eventsnn.backends import Geometry, Neurons, Reward, Update
+from eventsnn.encode import DoG, EqualBins, Gabor, ImageEncoder, MaxPool, mozafari2018, mozafari2019_mnist
 from eventsnn.events import Events
+from eventsnn.layers import Conv, Pool
+from eventsnn.network import Network
 from eventsnn.plasticity import STDP
+from eventsnn.reconstruct import reconstruct
 
 
 def cases(group):
@@ -211,3 +218,106 @@ def test_reward(backend, name):
         assert won[:3].tolist() == arrays["winner"].tolist()
         assert classes[won[0]] == attrs["decision"]
     np.testing.assert_allclose(after, arrays["weights_after"], rtol=0, atol=1e-6)
+
+
+def values(group, name):
+    """Return a case that is one array, and its attributes."""
+    with h5py.File(GOLDEN) as file:
+        return file[group][name][()], dict(file[group][name].attrs)
+
+
+# Front ends, kernels and encodings: to within 1e-4, latencies exactly but where two intensities are that close
+
+
+def assert_close(found, expected):
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def assert_latency(found, expected, intensity, bins):
+    """Equal, unless a site's intensity is within 1e-4 relative of every bin boundary between the two."""
+    strongest_first = np.sort(intensity[intensity > 0].astype(float))[::-1]
+    size = len(strongest_first) // bins
+    for site in zip(*np.nonzero(found != expected), strict=True):
+        assert intensity[site] > 0
+        first, last = sorted(int(t) if t >= 0 else bins for t in (found[site], expected[site]))
+        for boundary in range(first + 1, last + 1):
+            beside = strongest_first[boundary * size - 1 : boundary * size + 1]
+            gap = np.abs(beside - float(intensity[site])).min()
+            assert gap <= 1e-4 * intensity[site], f"{site} fires at {found[site]}, golden {expected[site]}"
+
+
+@pytest.mark.parametrize("case", cases("kernels"))
+def test_kernels(case):
+    expected, attributes = values("kernels", case)
+    window = int(attributes["window"])
+    if "sigma1" in attributes:
+        kernel = DoG(window, float(attributes["sigma1"]), float(attributes["sigma2"]))
+    else:
+        kernel = Gabor(window, float(attributes["orientation_deg"]), float(attributes["div"]))
+    assert kernel.array().shape == expected.shape
+    np.testing.assert_allclose(kernel.array(), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", cases("intensity_to_latency"))
+def test_intensity_to_latency(case):
+    arrays, attributes, _ = read("intensity_to_latency", case)
+    events = ImageEncoder([], EqualBins(attributes["bins"])).encode(arrays["intensity"][None])
+    np.testing.assert_array_equal(events.to_latency()[0], arrays["latency"])
+
+
+@pytest.mark.parametrize("case", cases("mnist_front_end"))
+def test_mnist_front_end(case):
+    arrays, _, _ = read("mnist_front_end", case)
+    encoder = mozafari2019_mnist()
+    filtered, normalized = (encoder.intensities(arrays["image"], stages=n)[0] for n in (1, 2))
+    assert_close(filtered, arrays["filtered"])
+    assert_close(normalized, arrays["normalized"])
+    assert_latency(encoder.encode(arrays["image"]).to_latency()[0], arrays["latency"], normalized, 15)
+
+
+@pytest.mark.parametrize("case", cases("gabor_front_end"))
+def test_gabor_front_end(case):
+    arrays, _, _ = read("gabor_front_end", case)
+    encoder = mozafari2018(pool=5, stride=4, bins=15)
+    found = {n: encoder.intensities(arrays["image"], stages=n)[0] for n in (2, 3, 4)}
+    for number, name in ((2, "filtered"), (3, "pooled"), (4, "inhibited")):
+        assert_close(found[number], arrays[name])
+    everyone = dataclasses.replace(encoder, pointwise=False)
+    before = everyone.encode(arrays["image"]).to_latency()[0]
+    assert_latency(before, arrays["latency_before_pointwise"], found[4], 15)
+    after = encoder.encode(arrays["image"]).to_latency()[0]
+    for y, x in set(zip(*np.nonzero(after != arrays["latency"])[1:], strict=True)):
+        # Another map may win only where latencies differ, or the strongest intensities are as good as equal.
+        moved = (before[:, y, x] != arrays["latency_before_pointwise"][:, y, x]).any()
+        second, first = np.sort(found[4][:, y, x])[-2:]
+        assert moved or first - second <= 1e-4 * first
+
+
+# What deep maps prefer, in pixels
+
+
+def features():
+    """Return the groups that hold a feature: the group itself, or its members."""
+    found = cases("feature_reconstruction")
+    return ["feature_reconstruction"] if "feature" in found else found
+
+
+@pytest.mark.parametrize("name", features())
+def test_feature_as_spyketorch(name):
+    group, case_name = ("/", name) if name == "feature_reconstruction" else ("feature_reconstruction", name)
+    case, attrs, _ = read(group, case_name)
+    weights, pool, stride = case["weights"], int(attrs["pool_kernel"]), int(attrs["pool_stride"])
+    maps, channels, height, width = weights.shape
+    conv = Conv(maps, kernel=(height, width), threshold=1)
+    pooled = Network([conv], (channels, height, width))  # the encoder pools
+    pooled.set_weights(0, weights)
+    encoder = bank(case["gabor_kernels"], MaxPool(pool, stride))
+    np.testing.assert_allclose(reconstruct(pooled, 0, encoder), case["feature"], rtol=0, atol=1e-4)
+
+    grid = [pool + (n - 1) * stride for n in (height, width)]
+    net = Network([Pool(pool, stride), conv], (channels, *grid))  # the network pools
+    net.set_weights(1, weights)
+    found = reconstruct(net, 1, bank(case["gabor_kernels"]))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, case["feature"], rtol=0, atol=1e-4)

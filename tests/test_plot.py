@@ -6,80 +6,21 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
-from conftest import GOLDEN
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eventsnn
 from eventsnn import plot
-from eventsnn.encode import DoG, EqualBins, Filter, Gabor, ImageEncoder, LocalNormalization, MaxPool, Scale
+from eventsnn.encode import DoG, EqualBins, Filter, Gabor, ImageEncoder, LocalNormalization, Scale
 from eventsnn.evaluation import Activity, Evaluation
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, FeatureInhibition, PointwiseInhibition, Pool
 from eventsnn.network import Network
 from eventsnn.reconstruct import reconstruct
 
-GROUP = "feature_reconstruction"
-
-
 # Features in pixel space
-
-
-def golden_cases():
-    if not GOLDEN.exists():
-        return [pytest.param("", marks=pytest.mark.skip(reason=f"{GOLDEN} is absent; EVENTSNN_GOLDEN may name it"))]
-    with h5py.File(GOLDEN) as file:
-        if GROUP not in file:
-            return [pytest.param("", marks=pytest.mark.skip(reason=f"{GOLDEN} has no group {GROUP}"))]
-        group = file[GROUP]
-        return [GROUP] if "feature" in group else [f"{GROUP}/{name}" for name in sorted(group)]
-
-
-@dataclass(frozen=True)
-class Taps:
-    """A kernel with given values."""
-
-    values: tuple
-
-    @property
-    def window(self):
-        return len(self.values)
-
-    def array(self):
-        return np.array(self.values, np.float32)
-
-
-def bank(kernels, *more):
-    taps = [Taps(tuple(map(tuple, kernel[0].tolist()))) for kernel in kernels]
-    return ImageEncoder((Filter(taps), *more), EqualBins(15))
-
-
-def read_golden(name):
-    with h5py.File(GOLDEN) as file:
-        attributes = dict(file[GROUP].attrs) | dict(file[name].attrs)
-        return {key: values[()] for key, values in file[name].items()}, attributes
-
-
-@pytest.mark.parametrize("name", golden_cases())
-def test_feature_as_spyketorch(name):
-    case, attrs = read_golden(name)
-    weights, pool, stride = case["weights"], int(attrs["pool_kernel"]), int(attrs["pool_stride"])
-    maps, channels, height, width = weights.shape
-    conv = Conv(maps, kernel=(height, width), threshold=1)
-    pooled = Network([conv], (channels, height, width))  # the encoder pools
-    pooled.set_weights(0, weights)
-    encoder = bank(case["gabor_kernels"], MaxPool(pool, stride))
-    np.testing.assert_allclose(reconstruct(pooled, 0, encoder), case["feature"], rtol=0, atol=1e-4)
-
-    grid = [pool + (n - 1) * stride for n in (height, width)]
-    net = Network([Pool(pool, stride), conv], (channels, *grid))  # the network pools
-    net.set_weights(1, weights)
-    found = reconstruct(net, 1, bank(case["gabor_kernels"]))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, case["feature"], rtol=0, atol=1e-4)
 
 
 def convolved(image, weights, stride):
