@@ -92,8 +92,8 @@ def fit(
         whole stimuli.
     mini_batch : int
         Stimuli whose winners are found with the same weights, on all threads, before their updates are applied in
-        order. Default 1: online, as published networks learn; more changes what is learnt (see the README for by how
-        much). A change of rates ends a mini-batch early.
+        order. Default 1: online, as published networks learn; more changes what is learnt (ARCHITECTURE.md has the
+        accuracy measured beside it). A change of rates ends a mini-batch early.
     stop_below : float, optional
         Stop as soon as convergence (see :class:`Epoch`), looked at every 100 presentations, is below this.
     dropout : float

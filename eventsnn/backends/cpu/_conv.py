@@ -27,15 +27,15 @@ def leak_factor(coarse, fine, dt):
     return coarse[a] * fine[dt - a * len(fine)]
 
 
-def quiet_spikes(weights, cells, floor=0.0):
+def quiet_spikes(weights, cells):
     """Return for every block how many spikes surely leave all its potentials at or below their thresholds.
 
-    No weight is above the block's largest, or ``floor`` if weights may grow to that. Float32 sums may be rounded up
-    once per addition, which the factor allows for. With neurons that fire at the end, or leak, every spike counts.
+    No weight is above the block's largest. Float32 sums may be rounded up once per addition, which the factor allows
+    for. With neurons that fire at the end, or leak, every spike counts.
     """
     if cells.at_end or len(cells.fine):
         return np.zeros(len(weights), np.int64)
-    largest = np.maximum(weights.max(axis=1), floor).astype(np.float64)
+    largest = weights.max(axis=1).astype(np.float64)
     lowest = cells.limit.reshape(len(weights), LANES).min(axis=1).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         n = np.where(largest > 0, np.minimum(lowest / largest, 1e6), 1e6)

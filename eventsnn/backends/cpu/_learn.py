@@ -262,6 +262,23 @@ def _present(
 
 
 @inner
+def _quiet_spikes(cells, bound):
+    """Return how many spikes surely leave all potentials at or below their limits; see ``quiet_spikes``.
+
+    No weight ever is above ``bound``.
+    """
+    if cells.at_end or len(cells.fine) > 0:
+        return np.int64(0)
+    lowest = np.float32(np.inf)
+    for f in range(len(cells.limit)):
+        lowest = min(lowest, cells.limit[f])
+    if bound <= 0:
+        return _NEVER
+    n = min(np.float64(lowest) / bound, 1e6)
+    return np.int64(n * (1 - n * 2e-7))
+
+
+@inner
 def _count(winners):
     n = np.int64(0)
     while n < len(winners) and winners[n, 0] >= 0:
@@ -293,7 +310,7 @@ def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, f
 
 @kernel
 def learn_samples(
-    columns, offsets, plan, labels, classes, weights, quiet, bound, sizes, windows, cells, contest, rates, levels,
+    columns, offsets, plan, labels, classes, weights, bound, sizes, windows, cells, contest, rates, levels,
     scratch, result,
 ):  # fmt: skip
     """Present the samples of ``plan.order``: find their winners, or change weights and limits, or both.
@@ -303,6 +320,7 @@ def learn_samples(
     run, times, causal = scratch
     fields = run[0]
     lower, upper = np.float32(np.inf), np.float32(-np.inf)  # all weights lie within these
+    quiet = _quiet_spikes(cells, bound)
     for i in range(len(plan.order)):
         s = plan.order[i]
         begin, end = offsets[s], offsets[s + 1]
@@ -330,4 +348,5 @@ def learn_samples(
             clip(weights, lower, upper)
         for j in range(found if levels.rate >= 0 else 0):
             adapt(cells.limit, result.winners[i, j, 0], result.winners[i, j, 3], levels)
+            quiet = _quiet_spikes(cells, bound)
     return np.int64(0)

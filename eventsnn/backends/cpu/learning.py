@@ -13,7 +13,7 @@ from eventsnn.backends import LeakTable, Lesson, Update
 from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.competition import Found, compete, nobody
 from eventsnn.backends.cpu._change import Levels, Rates
-from eventsnn.backends.cpu._conv import Cells, quiet_spikes
+from eventsnn.backends.cpu._conv import Cells
 from eventsnn.backends.cpu._fields import Windows, make_fields, make_times
 from eventsnn.backends.cpu._learn import Contest, Plan, Result, learn_samples, make_candidates, make_state
 from eventsnn.backends.cpu._simd import LANES
@@ -42,7 +42,6 @@ class Learning:
         self._levels = _levels(update, events.duration, layer.cells)
         self._contest = Contest(update.k, update.radius, update.pointwise)
         self._bound = float(max(packed.blocks.max(), self._rates.upper.max()))  # no weight is ever larger
-        self._quiet = int(quiet_spikes(packed.blocks, _lowest(layer.cells, update), self._bound).min())
         self._found = nobody(len(order), update.k)
         self._failed = np.zeros(4)
 
@@ -91,7 +90,7 @@ class Learning:
             layer.columns, events.offsets, Plan(self._order[part], positions, find, change),
             nobody if events.labels is None else events.labels,
             nobody if lesson.reward is None else lesson.reward.classes,
-            self._packed.blocks.ravel(), self._quiet, self._bound, layer.sizes, windows, layer.cells, self._contest,
+            self._packed.blocks.ravel(), self._bound, layer.sizes, windows, layer.cells, self._contest,
             self._rates, self._levels, rest, result,
         )  # fmt: skip
         if change and lesson.update.thresholds is not None:
@@ -146,14 +145,6 @@ def _levels(update: Update, duration: int, cells: Cells) -> Levels:
     share = adaptation.share(int(np.isfinite(cells.limit).sum()))
     return Levels(np.float32(adaptation.rate), np.float32(adaptation.target), share, np.float32(adaptation.floor),
                   np.float32(duration))  # fmt: skip
-
-
-def _lowest(cells: Cells, update: Update) -> Cells:
-    """Return the cells with the lowest limits that they can come to."""
-    if update.thresholds is None:
-        return cells
-    floor = np.float32(update.thresholds.floor)
-    return cells._replace(limit=np.where(np.isfinite(cells.limit), np.minimum(cells.limit, floor), cells.limit))
 
 
 def _write_back(cells: Cells, threshold: np.ndarray) -> None:
