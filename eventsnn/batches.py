@@ -157,7 +157,7 @@ class Collector:
 
     def _write(self, batch: Events, start: int) -> None:
         stop = start + batch.n_events
-        if stop > self._capacity:
+        if stop > self._capacity or not self._columns:
             self._reserve(stop, batch)
         for name, column in self._columns.items():
             column[start:stop] = getattr(batch, name)

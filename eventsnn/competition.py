@@ -35,8 +35,9 @@ class WTA:
     pointwise: bool = True
 
     def __post_init__(self) -> None:
-        if self.k < 1 or self.radius < 0:
-            raise ValueError(f"WTA expects k >= 1 and radius >= 0, got k={self.k}, radius={self.radius}")
+        for name, value, least in (("k", self.k, 1), ("radius", self.radius, 0)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"WTA: {name} expects an integer of at least {least}, got {value!r}")
 
     def __call__(self, spikes: Events, backend: Backend | None = None) -> np.ndarray:
         """Choose the winners of every sample of a layer's output.

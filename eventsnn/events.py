@@ -144,6 +144,8 @@ class Events:
         check_grid(arrays, check_shape(shape))
         sample = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
         order = np.lexsort((arrays["x"], arrays["y"], arrays["channel"], arrays["time"], sample))
+        if fields.get("labels") is not None:
+            fields["labels"] = as_integers("labels", fields["labels"])
         if fields.get("potential") is not None:
             potential = np.asarray(fields["potential"], np.float32)
             if potential.shape != order.shape:

@@ -48,7 +48,7 @@ class Epoch:
         return self.presented / max(self.seconds, 1e-9)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class History:
     """Record of one :func:`fit`.
 
@@ -73,6 +73,14 @@ class History:
     preparation_seconds: float
     cached: bool
     converged: bool = False
+
+    def __repr__(self) -> str:
+        """Return layer, epochs and how the last one ended, in one line."""
+        if not self.epochs:
+            return f"History(layer {self.layer}, no epochs)"
+        last = self.epochs[-1]
+        right = "" if last.accuracy is None else f", {last.accuracy:.2%} right"
+        return f"History(layer {self.layer}, {len(self.epochs)} epochs, convergence {last.convergence:.4f}{right})"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""

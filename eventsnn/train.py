@@ -65,7 +65,8 @@ def fit(
     Parameters
     ----------
     net : Network
-        Its layer ``layer`` changes in place. With :class:`RSTDP`, ``net.classes`` is set too.
+        Its layer ``layer`` changes in place. With :class:`RSTDP` in the last layer with weights, ``net.classes`` is set
+        too: the network then decides.
     data : Events or EventDataset
         Stimuli on the grid ``net.shape``, with labels for :class:`RSTDP`.
     layer : int
@@ -140,7 +141,7 @@ def fit(
         name = "shuffle" if shuffle else "mini_batch"
         raise ValueError(f"{name} expects the layer's input in memory, and it does not fit into {memory} bytes")
     prepared = time.perf_counter() - start
-    if rule.rewarded:
+    if rule.rewarded and layer == net.trainable[-1]:
         net.classes = learner.classes
     records = []
     for number in range(epochs):
@@ -365,14 +366,11 @@ def _rng(seed: int, epoch: int, purpose: int) -> np.random.Generator:
 
 
 def _check_numbers(epochs: int, dropout: float, seed: int, mini_batch: int) -> None:
-    if mini_batch < 1:
-        raise ValueError(f"mini_batch expects at least 1, got {mini_batch}")
-    if epochs < 1:
-        raise ValueError(f"epochs expects at least 1, got {epochs}")
+    for name, value, least in (("epochs", epochs, 1), ("seed", seed, 0), ("mini_batch", mini_batch, 1)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ValueError(f"{name} expects an integer of at least {least}, got {value!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout expects a probability from 0 to below 1, got {dropout}")
-    if seed < 0:
-        raise ValueError(f"seed expects 0 or more, got {seed}")
 
 
 def _classes(rule: Rule, data: Data, classes: Any, maps: int) -> np.ndarray:

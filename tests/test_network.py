@@ -395,3 +395,14 @@ def test_a_flipped_bit_in_an_array_is_noticed(name, tmp_path):
         flip(path, whole, place, 3)
         with pytest.raises(ValueError, match="not a file that eventsnn can read"):
             Network.load(path, "reference")
+
+
+@pytest.mark.parametrize("record", [False, True])
+def test_samples_without_a_spike_are_kept_in_every_batch(record):
+    # 600 samples are two batches of the usual size, and nobody fires in either.
+    events = Events.from_latency(np.ones((600, 1, 4, 4), int), duration=5, labels=list(range(600)))
+    silent = Network([Conv(2, kernel=3, threshold=99)], (1, 4, 4)).run(events, record=record)
+    for output in silent if record else [silent]:
+        assert len(output) == 600
+        assert output.n_events == 0
+        assert output.labels.tolist() == list(range(600))

@@ -258,9 +258,9 @@ def test_progress_within_long_epochs():
     ("fields", "message"),
     [
         ({"layer": 1}, r"layer expects one that has weights, \[0, 2, 3\], got 1"),
-        ({"epochs": 0}, "epochs expects at least 1, got 0"),
+        ({"epochs": 0}, "epochs expects an integer of at least 1, got 0"),
         ({"dropout": 1.0}, "dropout expects a probability"),
-        ({"seed": -1}, "seed expects 0 or more"),
+        ({"seed": -1}, "seed expects an integer of at least 0"),
         ({"batch_size": 0, "layer": 2}, "batch_size expects at least 1"),
         ({"data": random_events(shape=(3, 6, 6))}, r"layer 0 \(Conv\(5, kernel=3\)\) expects 2 input channels, got 3"),
         ({"rule": STDP([0.1, 0.2], -0.1)}, "a_plus has 2 rates, the layer has 5 maps"),
@@ -288,3 +288,22 @@ def test_labels_below_zero_are_refused():
     events = random_events().with_labels(np.arange(23) - 1)
     with pytest.raises(ValueError, match="labels of 0 or more, got -1"):
         fit(network(), events, layer=3, rule=REWARD)
+
+
+def test_a_rewarded_layer_below_the_last_does_not_decide_for_the_network(tmp_path):
+    net = Network([Conv(6, kernel=3, threshold=2), Pool(2), Dense(4, threshold=inf)], (1, 6, 6))
+    data = Events.from_latency(np.random.default_rng(0).integers(0, 5, (8, 1, 6, 6)), labels=[0, 1] * 4)
+    fit(net, data, layer=0, rule=RSTDP(reward=(0.1, -0.1), punish=(-0.1, 0.1)))
+    assert net.classes is None
+    net.save(tmp_path / "net.h5")
+    assert Network.load(tmp_path / "net.h5").classes is None
+    fit(net, data, layer=2, rule=RSTDP(reward=(0.1, -0.1), punish=(-0.1, 0.1)))
+    assert net.classes.tolist() == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize(("name", "value"), [("epochs", 1.5), ("epochs", 0), ("seed", -1), ("mini_batch", 2.0)])
+def test_numbers_that_are_refused(name, value):
+    net = Network([Conv(2, kernel=3, threshold=2)], (1, 6, 6))
+    data = Events.from_latency(np.zeros((2, 1, 6, 6), int))
+    with pytest.raises(ValueError, match=f"{name} expects an integer of at least"):
+        fit(net, data, layer=0, rule=STDP(0.1, -0.1), **{name: value})

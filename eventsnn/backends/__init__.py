@@ -255,7 +255,6 @@ def _check_reward(events: Events, maps: int, update: Update, reward: Reward) -> 
         raise ValueError(f"reward and punishment share tau, beta and function, got {shared[0]} and {shared[1]}")
 
 
-@cache
 def get(name: str | None = None) -> Backend:
     """Return a backend by name, by default the one that ``EVENTSNN_BACKEND`` names, else ``"cpu"``.
 
@@ -265,12 +264,17 @@ def get(name: str | None = None) -> Backend:
         If there is no backend of that name.
     """
     wanted = name or os.environ.get("EVENTSNN_BACKEND") or "cpu"
-    if wanted == "reference":
+    if wanted not in NAMES:
+        raise ValueError(f"backend expects one of {', '.join(NAMES)}, got {wanted!r}")
+    return _make(wanted)
+
+
+@cache
+def _make(name: str) -> Backend:
+    if name == "reference":
         from eventsnn.backends.reference import ReferenceBackend
 
         return ReferenceBackend()
-    if wanted == "cpu":
-        from eventsnn.backends.cpu import CpuBackend
+    from eventsnn.backends.cpu import CpuBackend
 
-        return CpuBackend()
-    raise ValueError(f"backend expects one of {', '.join(NAMES)}, got {wanted!r}")
+    return CpuBackend()
