@@ -11,11 +11,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
-import typer
+try:
+    import typer
 
-from eventsnn import __version__
-from eventsnn.console import INTERRUPTED, UsageError, describe, one_line_errors, phases
-from eventsnn.models import MODELS
+    from eventsnn import __version__
+    from eventsnn.console import (
+        INTERRUPTED,
+        PlainCommand,
+        PlainGroup,
+        UsageError,
+        describe,
+        one_line_errors,
+        phases,
+        printable,
+    )
+    from eventsnn.models import MODELS
+except KeyboardInterrupt:  # main is not there yet to see it
+    sys.exit(130)
 
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:
@@ -33,9 +45,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object as the last line; what is for people goes to stderr.")
+    bool,
+    typer.Option(
+        "--json", metavar="", help="Print one JSON object as the last line; what is for people goes to stderr."
+    ),
 ]
 Data = Annotated[
     str,
@@ -44,10 +59,10 @@ Data = Annotated[
 File = Annotated[Path, typer.Argument(metavar="FILE", help="An event file (HDF5).")]
 
 
-@app.callback(invoke_without_command=True, epilog="Start with: eventsnn demo")
+@app.callback(cls=PlainGroup, invoke_without_command=True, epilog="Start with: eventsnn demo")
 def root(
     context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version.")] = False,
     debug: Debug = False,
 ) -> None:
     """Exact event-driven simulation of convolutional spiking networks."""
@@ -59,7 +74,7 @@ def root(
         print(context.get_help())
 
 
-@app.command(epilog="Example: eventsnn demo --out first")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn demo --out first")
 def demo(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder; an earlier demo's is replaced.")] = (
@@ -88,7 +103,7 @@ def demo(
         _print_json(as_json, result)
 
 
-@app.command(epilog="Example: eventsnn encode mnist/ -o test.h5 --split test")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn encode mnist/ -o test.h5 --split test")
 def encode(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"Images: {_IMAGES}.")],
@@ -111,21 +126,27 @@ def encode(
 ) -> None:
     """Encode images as spikes into an event file (HDF5)."""
     with one_line_errors("eventsnn encode", debug or context.obj):
+        from eventsnn.io.targets import check_target
         from eventsnn.sources import encoders, read_images, write_encoded
 
         known = encoders()
         name = _one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
         part = cast("Part", _one_of(split, ("train", "test", "all"), "--split"))
         value, usual = known[name]
+        wanted = _parse_size(size) or usual
+        check_target(out)
         with phases() as progress:
-            images = read_images(source, part, _parse_size(size) or usual, progress)
+            images = read_images(source, part, wanted, progress)
             height, width = images.pixels.shape[1:]
-            print(f"{images.source}: {len(images):,} images of {height}x{width} pixels, encoder {name}", flush=True)
+            print(
+                f"{printable(images.source)}: {len(images):,} images of {height}x{width} pixels, encoder {name}",
+                flush=True,
+            )
             write_encoded(out, images, value, progress)
         print(f"Written: {out}")
 
 
-@app.command(epilog="Example: eventsnn info train.h5")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn info train.h5")
 def info(context: typer.Context, file: File, as_json: Json = False, debug: Debug = False) -> None:
     """Say what an event file holds, without reading its events."""
     with one_line_errors("eventsnn info", debug or context.obj):
@@ -134,11 +155,11 @@ def info(context: typer.Context, file: File, as_json: Json = False, debug: Debug
 
         found = summarize(file)
         for line in summary_lines(found):
-            _say(as_json)(line)
+            _say(as_json)(printable(line))
         _print_json(as_json, found)
 
 
-@app.command(epilog="Example: eventsnn check train.h5")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn check train.h5")
 def check(context: typer.Context, file: File, debug: Debug = False) -> None:
     """Read an event file to the end and verify every checksum and every event."""
     with one_line_errors("eventsnn check", debug or context.obj):
@@ -149,7 +170,7 @@ def check(context: typer.Context, file: File, debug: Debug = False) -> None:
         print(f"{file}: sound; {found['samples']:,} samples, {found['events']:,} events, {times}")
 
 
-@app.command(epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
 def train(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of {_NAMES}.")],
@@ -172,7 +193,7 @@ def train(
             "reward-modulated layer chooses its best epoch on them, else 0.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier run.")] = False,
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace an earlier run.")] = False,
     debug: Debug = False,
 ) -> None:
     """Train a published network.
@@ -198,7 +219,7 @@ def train(
         print(f"Next: eventsnn evaluate {out} --data {'TEST.h5' if Path(data).is_file() else data}")
 
 
-@app.command(epilog="Example: eventsnn evaluate run --data mnist/ --json")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")
 def evaluate(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")],

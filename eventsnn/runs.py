@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import platform
-import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,10 @@ from eventsnn import __version__
 from eventsnn.batches import Data
 from eventsnn.evaluation import Evaluation
 from eventsnn.io import EventDataset
+from eventsnn.io.targets import hidden_beside, shown_as
 from eventsnn.models import Model, Trained, write_text
 from eventsnn.plasticity import RSTDP
-from eventsnn.sources import Samples, hold_out, open_data
+from eventsnn.sources import Samples, hold_out, image_size, open_data
 from eventsnn.threads import default_threads
 from eventsnn.train import Progress
 
@@ -31,7 +32,8 @@ Say = Callable[[str], object]
 LOG = "log.json"
 VALIDATION = 1 / 12  # of the training samples, for models that choose an epoch: 5,000 of MNIST's 60,000
 
-_FILES = {LOG, "model.json", "network.h5", "readout.h5", "train.h5", "test.h5", "raster.png", "features.png"}
+_FILES = {LOG, "model.json", "network.h5", "readout.h5", "train.h5", "test.h5", "raster.png"}
+_PICTURES = "features-layer-*.png"  # as many as layers learn
 
 
 def check_free(target: Path, replaced: str | None = None) -> None:
@@ -66,11 +68,12 @@ def staged(target: Path) -> Iterator[Path]:
     Files of an earlier run are replaced; what else lies in ``target`` stays.
     """
     target = _absolute(target)
-    staging = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    staging.mkdir()
+    staging = hidden_beside(target)
     try:
-        yield staging
-        _publish(staging, target)
+        with shown_as(staging, target):
+            staging.mkdir()
+            yield staging
+            _publish(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -85,7 +88,7 @@ def _publish(staging: Path, target: Path) -> None:
         return
     (target / "model.json").unlink(missing_ok=True)  # no half of an old model passes for a whole one
     names = {path.name for path in staging.iterdir()}
-    for name in _FILES - names:
+    for name in (_FILES | {path.name for path in target.glob(_PICTURES)}) - names:
         (target / name).unlink(missing_ok=True)
     for name in sorted(names, key=lambda name: name == "model.json"):
         os.replace(staging / name, target / name)
@@ -195,7 +198,11 @@ def train(
     with staged(run) as folder:
         with open_data(source, "train", model.encoder, model.size, folder, progress) as dataset:
             opened = time.perf_counter()
+            size = image_size(dataset, model.encoder, model.size)
             say(f"{_origin(source, dataset)}: {len(dataset):,} samples, {dataset.n_events:,} spikes")
+            if size != model.size:
+                say("from images of {}x{} pixels, not {}x{} as published".format(*size, *model.size))
+                model = replace(model, size=size)
             training, held_out, how = _parts(model, dataset, validation)
             say(how)
             trained = model.train(training, validation=held_out, seed=seed, backend=backend, progress=progress)
