@@ -1,4 +1,4 @@
-"""The command line: ``eventsnn demo``, ``encode``, ``info``, ``check``, ``train`` and ``evaluate``."""
+"""The command line: one function for each command, from ``eventsnn demo`` to ``eventsnn features``."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ except KeyboardInterrupt:  # main is not there yet to see it
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:
     from eventsnn.models import Model
+    from eventsnn.readout import Feature, Kind
     from eventsnn.runs import Say
     from eventsnn.sources import Part
 
@@ -57,6 +58,8 @@ Data = Annotated[
     typer.Option(metavar="DIR_OR_FILE", help=f"A file that 'eventsnn encode' made, or images: {_IMAGES}."),
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="An event file (HDF5).")]
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")]
 
 
 @app.callback(cls=PlainGroup, invoke_without_command=True, epilog="Start with: eventsnn demo")
@@ -222,7 +225,7 @@ def train(
 @app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")
 def evaluate(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")],
+    run: Run,
     data: Data,
     as_json: Json = False,
     debug: Debug = False,
@@ -238,6 +241,68 @@ def evaluate(
         with phases() as progress:
             result = runs.evaluate(run, data, progress=progress, say=_say(as_json))
         _print_json(as_json, result)
+
+
+@app.command(epilog="Example: eventsnn plot run -o pictures --data mnist/")
+def plot(
+    context: typer.Context,
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the PNG files.")],
+    data: Annotated[
+        str, typer.Option(metavar="DIR_OR_FILE", help="Show spikes and decisions of these; as for evaluate.")
+    ] = "",
+    sample: Annotated[int, typer.Option(metavar="N", help="Whose spikes to show.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Draw a trained network: features, weights, curves of learning.
+
+    With --data also a raster and latency maps of one sample, spikes over
+    time and the confusion matrix. Files of the same names are replaced.
+    """
+    with one_line_errors("eventsnn plot", debug or context.obj):
+        from eventsnn.pictures import draw
+
+        with phases() as progress:
+            files = draw(run, out, data or None, sample=sample, progress=progress)
+        print(f"Written to {out}: " + ", ".join(path.name for path in files))
+
+
+@app.command(epilog="Example: eventsnn features run --data train.h5 -o features.h5 --kind latency")
+def features(
+    context: typer.Context,
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.h5", help="File to make or replace.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="fired, latency, potential, counts or target-time. Default: what the run's readout reads, else fired.",
+        ),
+    ] = "",
+    regions: Annotated[
+        str, typer.Option(metavar="HxW", help="Sum over so many regions of each map. Default: neuron by neuron.")
+    ] = "",
+    target: Annotated[float, typer.Option(metavar="PART", help="Of the duration, for target-time.")] = 0.75,
+    split: Annotated[
+        str, typer.Option(metavar="train|test|all", help="Part of the images, where the source has parts.")
+    ] = "train",
+    debug: Debug = False,
+) -> None:
+    """Write a run's last layer as features for any classifier (HDF5).
+
+    Python reads the file with eventsnn.read_features.
+    """
+    with one_line_errors("eventsnn features", debug or context.obj):
+        from eventsnn.feature_files import extract
+
+        part = cast("Part", _one_of(split, ("train", "test", "all"), "--split"))
+        wanted = _feature(kind, target, _parse_size(regions, "--regions", "2x2"))
+        with phases() as progress:
+            found = extract(run, data, out, wanted, part=part, progress=progress)
+        samples, size = found.features.shape
+        print(f"{samples:,} samples, {size:,} features ({found.meta['feature']['kind']}), {found.features.nnz:,} not 0")
+        print(f"Written: {out}")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -288,13 +353,27 @@ def _one_of(value: str, known: Iterable[str], name: str) -> str:
     return value
 
 
-def _parse_size(text: str) -> tuple[int, int] | None:
+def _parse_size(text: str, name: str = "--size", example: str = "28x28") -> tuple[int, int] | None:
     if not text:
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if match is None:
-        raise UsageError(f"--size expects HxW, as 28x28, got {text!r}")
+        raise UsageError(f"{name} expects HxW, as {example}, got {text!r}")
     return int(match[1]), int(match[2])
+
+
+def _feature(kind: str, target: float, regions: tuple[int, int] | None) -> Feature | None:
+    """Return what the options ask for, or None where they leave it to the run."""
+    from eventsnn.readout import Feature
+
+    if not kind:
+        if regions is not None:
+            raise UsageError("--regions expects --kind too")
+        return None
+    try:
+        return Feature(cast("Kind", kind), target, regions)
+    except ValueError as error:
+        raise UsageError(f"--kind, --target: {describe(error)}") from None
 
 
 def _with_epochs(model: Model, text: str) -> Model:
