@@ -176,13 +176,15 @@ def check(context: typer.Context, file: File, debug: Debug = False) -> None:
 @app.command(cls=PlainCommand, epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of {_NAMES}.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of {_NAMES}; or a .toml file.")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder to make.")],
     epochs: Annotated[
         str, typer.Option(metavar="N,N,...", help="Epochs of each layer that learns. Default: as published.")
     ] = "",
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the initial weights.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Of the initial weights. Default: the .toml file's, else 0.")
+    ] = None,
     backend: Annotated[
         str, typer.Option(metavar="NAME", help="cpu or reference. Default: $EVENTSNN_BACKEND, else cpu.")
     ] = "",
@@ -199,7 +201,7 @@ def train(
     force: Annotated[bool, typer.Option("--force", metavar="", help="Replace an earlier run.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Train a published network.
+    """Train a published network, or one that a .toml file describes.
 
     Images are encoded as the model wants it (their train part, if there
     are parts). RUN appears when training is complete, and holds the model
@@ -208,7 +210,8 @@ def train(
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs
 
-        recipe = _with_epochs(MODELS[_one_of(model, MODELS, "MODEL")](), epochs)
+        recipe, usual_seed = _recipe(model)
+        recipe, seed = _with_epochs(recipe, epochs), usual_seed if seed is None else seed
         _check_backend(backend)
         runs.check_free(out, replaced="train" if force else None)
         given = {"model": model, "data": data, "out": str(out), "epochs": [step.epochs for step in recipe.steps]}
@@ -374,6 +377,16 @@ def _feature(kind: str, target: float, regions: tuple[int, int] | None) -> Featu
         return Feature(cast("Kind", kind), target, regions)
     except ValueError as error:
         raise UsageError(f"--kind, --target: {describe(error)}") from None
+
+
+def _recipe(model: str) -> tuple[Model, int]:
+    """Return the model of a name or of a TOML file, and the seed that goes with it."""
+    if not model.endswith(".toml"):
+        return MODELS[_one_of(model, MODELS, "MODEL")](), 0
+    from eventsnn.experiment import Experiment
+
+    experiment = Experiment.load(model)
+    return experiment.model, experiment.seed
 
 
 def _with_epochs(model: Model, text: str) -> Model:

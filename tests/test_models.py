@@ -7,16 +7,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eventsnn.encode import DoG, EqualBins, Filter, ImageEncoder, Linear, LocalNormalization, Scale
+from eventsnn.encode import (
+    DivideByMax,
+    DoG,
+    EqualBins,
+    Filter,
+    ImageEncoder,
+    Linear,
+    LocalNormalization,
+    OnOff,
+    Scale,
+)
 from eventsnn.evaluation import evaluate
 from eventsnn.io import load_images
-from eventsnn.layers import Conv, Dense, Pool, inf
+from eventsnn.layers import Conv, Dense, Normal, PointwiseInhibition, Pool, inf
 from eventsnn.models import (
     MODELS,
     Model,
     Step,
     Trained,
     digits,
+    falez2019_mnist,
+    goupy2022_mnist,
     kheradpisheh2018_mnist,
     mozafari2019_mnist,
     mozafari2019_mnist_quick,
@@ -24,8 +36,8 @@ from eventsnn.models import (
     write_text,
 )
 from eventsnn.network import Network
-from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling
-from eventsnn.readout import LinearReadout, features
+from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Annealing, Doubling, ThresholdAdaptation
+from eventsnn.readout import Feature, LinearReadout, features
 from eventsnn.train import fit
 
 # Recipes
@@ -107,6 +119,54 @@ def test_kheradpisheh2018_mnist():
     assert (second.schedule, second.inhibit_input) == (None, True)
     assert model.readout == LinearReadout(C=2.4, kind="fired")
     assert grids(model)[-1] == (150, 9, 9)
+
+
+def test_falez2019_mnist():
+    model = falez2019_mnist()
+    cells = Filter((DoG(7, 1, 4, "sum"),), padding=3, signed=True)
+    stages = (Scale(1 / 255), cells, OnOff(0.001), DivideByMax())
+    assert (model.size, model.encoder) == ((28, 28), ImageEncoder(stages, Linear(1000)))
+    assert model.layers == (Conv(32, kernel=5, threshold=8, init=Normal(0.5, 0.15)),)
+    rule = STDP(0.1, -0.1, (0, 1), dependence="multiplicative", tau=None, beta=1)
+    adaptation = ThresholdAdaptation(rate=1, target=0.75, floor=1)
+    assert model.steps == (
+        Step(0, rule, WTA(1), epochs=5, schedule=Annealing(0.95), adaptation=adaptation, patches=True),
+    )
+    assert model.readout == LinearReadout(C=0.01, kind=Feature("target-time", target=0.75, regions=(6, 6)))
+    assert grids(model) == ((2, 28, 28), (32, 24, 24))
+
+
+def test_falez2019_codes_contrast_as_time():
+    """A bright point: its on-cell fires first, at 0; the off-cells around it later, the nearer the earlier."""
+    image = np.zeros((28, 28), np.uint8)
+    image[14, 14] = 200
+    events = falez2019_mnist().encoder.encode(image)
+    assert (events.time[0], events.channel[0], events.y[0], events.x[0]) == (0, 0, 14, 14)
+    off = {(y, x): t for t, c, y, x in zip(events.time, events.channel, events.y, events.x, strict=True) if c == 1}
+    assert 0 < off[14, 17] < 1000
+    assert off[14, 17] == off[11, 14] == off[17, 14] == off[14, 11]
+    assert off[14, 17] < off[16, 17] < off[17, 17]
+
+
+def test_goupy2022_mnist():
+    model = goupy2022_mnist()
+    assert (model.size, model.encoder) == ((28, 28), ImageEncoder((), EqualBins(15)))
+    assert model.layers == (Conv(70, kernel=7, padding=3, threshold=10), PointwiseInhibition(), Pool(3))
+    (step,) = model.steps
+    assert as_learnt(step) == (0, 0.01, -0.02, 7, 3, 1)
+    assert (step.schedule, step.stop_below) == (Doubling(every=72, limit=0.1), 0.01)
+    assert model.readout == LinearReadout(C=0.005, kind="fired")
+    assert grids(model)[-1] == (70, 9, 9)
+
+
+def test_goupy2022_stops_when_it_has_converged():
+    model = goupy2022_mnist()
+    images = load_images("digits", "train", size=model.size)
+    data = model.encoder.encode(images.pixels, images.labels)
+    history = fit(Network(model.layers, data.shape), data, **vars(model.steps[0]))
+    assert history.converged
+    assert history.epochs[0].presented == history.curve[-1, 0] < len(data)
+    assert history.curve[-1, 1] < 0.01 <= history.curve[:-1, 1].min()
 
 
 def test_digits():

@@ -2,7 +2,14 @@
 
 from eventsnn.encode.filters import DoG, Gabor, LoG
 from eventsnn.encode.intensity import EqualBins, ImageEncoder, Linear, Rank
-from eventsnn.encode.published import kheradpisheh2018_mnist, mozafari2018, mozafari2019_mnist, spyker_mnist
+from eventsnn.encode.published import (
+    falez2019_mnist,
+    goupy2022_mnist,
+    kheradpisheh2018_mnist,
+    mozafari2018,
+    mozafari2019_mnist,
+    spyker_mnist,
+)
 from eventsnn.encode.stages import (
     DivideByMax,
     Filter,
@@ -33,6 +40,8 @@ __all__ = [
     "Rank",
     "Scale",
     "Standardize",
+    "falez2019_mnist",
+    "goupy2022_mnist",
     "kheradpisheh2018_mnist",
     "mozafari2018",
     "mozafari2019_mnist",

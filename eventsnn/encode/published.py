@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from eventsnn.encode.filters import DoG, Gabor
-from eventsnn.encode.intensity import EqualBins, ImageEncoder
-from eventsnn.encode.stages import Filter, LateralInhibition, LocalNormalization, MaxPool, OnOff, Scale
+from eventsnn.encode.intensity import EqualBins, ImageEncoder, Linear
+from eventsnn.encode.stages import DivideByMax, Filter, LateralInhibition, LocalNormalization, MaxPool, OnOff, Scale
 
 
 def mozafari2019_mnist() -> ImageEncoder:
@@ -84,3 +84,36 @@ def spyker_mnist() -> ImageEncoder:
     kernels = [DoG(7, sigma / math.sqrt(2), sigma * math.sqrt(2), "sum") for sigma in sigmas]
     stages = (Scale(1 / 255), Filter(kernels, padding=3, signed=True), OnOff(threshold=0.01))
     return ImageEncoder(stages, EqualBins(15))
+
+
+def falez2019_mnist(bins: int = 1000) -> ImageEncoder:
+    """Return the front end of Falez et al. 2019 for MNIST: images of 0 to 255, 2 maps, nearly continuous time.
+
+    One difference of Gaussians (window 7, standard deviations 1 and 4), its positive parts as on- and its negative
+    parts as off-cells, divided by the largest of each image; the latency falls linearly with the intensity. Outputs
+    below 0.001, mostly rounding errors, do not fire. The grid is as large as the image.
+
+    Parameters
+    ----------
+    bins : int
+        Time steps of a sample; the published program has floats.
+
+    References
+    ----------
+    Falez, Tirilly, Bilasco, Devienne and Boulet, "Multi-layered spiking neural network with target timestamp
+    threshold adaptation and STDP", IJCNN (2019), and the configuration files of csnn-simulator.
+    """
+    cells = Filter((DoG(7, 1, 4, "sum"),), padding=3, signed=True)
+    return ImageEncoder((Scale(1 / 255), cells, OnOff(0.001), DivideByMax()), Linear(bins))
+
+
+def goupy2022_mnist() -> ImageEncoder:
+    """Return the front end of Goupy et al. 2022 for MNIST: the pixels above 0 themselves, 1 map, 15 bins.
+
+    References
+    ----------
+    Goupy, Juneau-Fecteau, Garg, Balafrej, Alibart, Frechette, Drouin and Beilliard, "Unsupervised and efficient
+    learning in sparsely activated convolutional spiking neural networks enabled by voltage-dependent synaptic
+    plasticity", Neuromorphic Computing and Engineering 3 (2023); first as a preprint of 2022.
+    """
+    return ImageEncoder((), EqualBins(15))

@@ -3,6 +3,8 @@
 from eventsnn.models.published import (
     MODELS,
     digits,
+    falez2019_mnist,
+    goupy2022_mnist,
     kheradpisheh2018_mnist,
     mozafari2018_caltech,
     mozafari2018_eth80,
@@ -20,6 +22,8 @@ __all__ = [
     "Step",
     "Trained",
     "digits",
+    "falez2019_mnist",
+    "goupy2022_mnist",
     "kheradpisheh2018_mnist",
     "mozafari2018_caltech",
     "mozafari2018_eth80",

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from eventsnn.encode import DoG, EqualBins, Filter, ImageEncoder, LocalNormalization
 from eventsnn.encode import published as front_ends
-from eventsnn.layers import Conv, Normal, Pool, inf
+from eventsnn.layers import Conv, Normal, PointwiseInhibition, Pool, inf
 from eventsnn.models.recipe import Model, Step
-from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Doubling
-from eventsnn.readout import LinearReadout
+from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Annealing, Doubling, ThresholdAdaptation
+from eventsnn.readout import Feature, LinearReadout
 
 
 def mozafari2019_mnist(readout: LinearReadout | None = None, *, hurry: float = 1.0) -> Model:
@@ -127,6 +127,47 @@ def spyker_mnist() -> Model:
     return Model("spyker_mnist", front_ends.spyker_mnist(), (28, 28), layers, (first, second), readout)
 
 
+def falez2019_mnist() -> Model:
+    """Return the first layer of the MNIST network of Falez et al. 2019, with a linear support vector machine.
+
+    32 maps of 5x5 learn by multiplicative STDP (0.1, beta 1), each image on one random patch until its first spike;
+    thresholds from 8 on, at least 1, are adapted (rate 1) toward firing at 0.75 of the stimulus; all rates are
+    multiplied by 0.95 after each epoch. The features are how early each neuron fired before that time, summed over
+    regions of each map.
+
+    Notes
+    -----
+    What differs from the published program was chosen on held-out training images. Five epochs in place of 100: of
+    2,000 held-out images 97.5 % were right after 1 epoch of 8,000 others, 97.8 % after 5, 97.7 % after 20. Regions 6x6
+    and C = 0.01 in place of 2x2 and 1: after 5 epochs of 55,000 images 99.1 % of the 5,000 others were right, in place
+    of 97.9 %. Features are not scaled to [0, 1]. Initial weights are drawn from a normal distribution, not a uniform.
+    """
+    rule = STDP(0.1, -0.1, dependence="multiplicative", beta=1)
+    step = Step(
+        0, rule, WTA(1), epochs=5, schedule=Annealing(0.95), adaptation=ThresholdAdaptation(1, 0.75, 1), patches=True
+    )
+    layer = Conv(32, kernel=5, threshold=8, init=Normal(0.5, 0.15))
+    readout = LinearReadout(C=0.01, kind=Feature("target-time", 0.75, (6, 6)))
+    return Model("falez2019_mnist", front_ends.falez2019_mnist(), (28, 28), (layer,), (step,), readout)
+
+
+def goupy2022_mnist() -> Model:
+    """Return a network like that of Goupy et al. 2022 for MNIST: one layer of 70 maps of 7x7, with few spikes.
+
+    It learns from the pixels themselves and stops as soon as the mean of ``w (1 - w)`` is below 0.01. At each position
+    only the first map fires; a linear support vector machine (C = 0.005) decides from which pooled neurons did.
+
+    Notes
+    -----
+    Voltage-dependent plasticity weakens a synapse by 1.9 to 2 times the rate that strengthens it, more the further its
+    input is from firing; here it is twice. The published program doubles the rates after 500 updates, of which an
+    image brings up to seven; here after 72 images.
+    """
+    step = Step(0, STDP(0.01, -0.02), WTA(7, radius=3), schedule=Doubling(every=72, limit=0.1), stop_below=0.01)
+    layers = (Conv(70, kernel=7, padding=3, threshold=10), PointwiseInhibition(), Pool(3))
+    return Model("goupy2022_mnist", front_ends.goupy2022_mnist(), (28, 28), layers, (step,), LinearReadout(C=0.005))
+
+
 def digits() -> Model:
     """Return a small network for the 8x8 digits that come with scikit-learn, enlarged to 16x16 pixels.
 
@@ -164,6 +205,8 @@ MODELS: dict[str, Callable[[], Model]] = {
         mozafari2018_caltech,
         mozafari2018_eth80,
         spyker_mnist,
+        falez2019_mnist,
+        goupy2022_mnist,
         digits,
     )
 }
