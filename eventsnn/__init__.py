@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+from eventsnn.checkpoint import Checkpoint
 from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
 from eventsnn.events import Events, concatenate
 from eventsnn.history import Epoch, History
@@ -54,6 +55,7 @@ __all__ = [
     "Activity",
     "Adaptive",
     "Annealing",
+    "Checkpoint",
     "Competition",
     "Conv",
     "Custom",
