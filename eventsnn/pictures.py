@@ -111,7 +111,7 @@ def _of_log(run: Path) -> Pictures:
 def _of_data(trained: Trained, dataset: EventDataset, sample: int, progress: Progress | None) -> Pictures:
     if not -len(dataset) <= sample < len(dataset):
         raise IndexError(f"sample expects an index into {len(dataset)} samples, got {sample}")
-    net, names = trained.network, ["input", *(str(layer) for layer in trained.network.layers)]
+    net, names = trained.network, ["input", *(f"{i}: {layer}" for i, layer in enumerate(trained.network.layers))]
     one = dataset[[sample % len(dataset)]]
     layers: list[Events] = [one, *net.run(one, record=True)]
     yield "raster", plot.raster(layers, names=names)

@@ -154,7 +154,7 @@ def latency_map(events: Events, sample: int = 0, *, maps: Sequence[int] | None =
 def _color_bar(axes: Axes, label: str) -> None:
     if not axes.images:
         return
-    bar = axes.figure.colorbar(axes.images[0], ax=axes, fraction=0.05, aspect=12, shrink=0.8)
+    bar = axes.figure.colorbar(axes.images[0], ax=axes, fraction=0.05, aspect=25, shrink=0.8)
     bar.set_label(label, size=9, color=INK)
     bar.ax.tick_params(labelsize=8, colors=INK)
     bar.ax.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])
