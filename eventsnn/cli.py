@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
@@ -15,12 +13,12 @@ try:
     import typer
 
     from eventsnn import __version__
+    from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
     from eventsnn.console import (
         INTERRUPTED,
         PlainCommand,
         PlainGroup,
         UsageError,
-        describe,
         one_line_errors,
         phases,
         printable,
@@ -31,8 +29,6 @@ except KeyboardInterrupt:  # main is not there yet to see it
 
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:
-    from eventsnn.models import Model
-    from eventsnn.readout import Feature, Kind
     from eventsnn.runs import Say
     from eventsnn.sources import Part
 
@@ -133,10 +129,10 @@ def encode(
         from eventsnn.sources import encoders, read_images, write_encoded
 
         known = encoders()
-        name = _one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
-        part = cast("Part", _one_of(split, ("train", "test", "all"), "--split"))
+        name = one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
+        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
         value, usual = known[name]
-        wanted = _parse_size(size) or usual
+        wanted = parse_size(size) or usual
         check_target(out)
         with phases() as progress:
             images = read_images(source, part, wanted, progress)
@@ -210,15 +206,15 @@ def train(
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs
 
-        recipe, usual_seed = _recipe(model)
-        recipe, seed = _with_epochs(recipe, epochs), usual_seed if seed is None else seed
-        _check_backend(backend)
+        chosen, usual_seed = recipe(model)
+        chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
+        check_backend(backend)
         runs.check_free(out, replaced="train" if force else None)
-        given = {"model": model, "data": data, "out": str(out), "epochs": [step.epochs for step in recipe.steps]}
+        given = {"model": model, "data": data, "out": str(out), "epochs": [step.epochs for step in chosen.steps]}
         log = runs.start_log("train", given | {"seed": seed, "backend": backend or None, "validation": validation})
         options: dict[str, Any] = {"seed": seed, "backend": backend or None, "validation": validation}
         with phases() as progress:
-            runs.train(recipe, data, out, log=log, progress=progress, say=_say(False), **options)
+            runs.train(chosen, data, out, log=log, progress=progress, say=_say(False), **options)
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
@@ -299,8 +295,8 @@ def features(
     with one_line_errors("eventsnn features", debug or context.obj):
         from eventsnn.feature_files import extract
 
-        part = cast("Part", _one_of(split, ("train", "test", "all"), "--split"))
-        wanted = _feature(kind, target, _parse_size(regions, "--regions", "2x2"))
+        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
+        wanted = feature(kind, target, parse_size(regions, "--regions", "2x2"))
         with phases() as progress:
             found = extract(run, data, out, wanted, part=part, progress=progress)
         samples, size = found.features.shape
@@ -348,60 +344,3 @@ def _say(as_json: bool) -> Say:
 def _print_json(wanted: bool, value: dict[str, Any]) -> None:
     if wanted:
         print(json.dumps(value, allow_nan=False))
-
-
-def _one_of(value: str, known: Iterable[str], name: str) -> str:
-    if value not in known:
-        raise UsageError(f"{name} expects one of {', '.join(known)}, got {value!r}")
-    return value
-
-
-def _parse_size(text: str, name: str = "--size", example: str = "28x28") -> tuple[int, int] | None:
-    if not text:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if match is None:
-        raise UsageError(f"{name} expects HxW, as {example}, got {text!r}")
-    return int(match[1]), int(match[2])
-
-
-def _feature(kind: str, target: float, regions: tuple[int, int] | None) -> Feature | None:
-    """Return what the options ask for, or None where they leave it to the run."""
-    from eventsnn.readout import Feature
-
-    if not kind:
-        if regions is not None:
-            raise UsageError("--regions expects --kind too")
-        return None
-    try:
-        return Feature(cast("Kind", kind), target, regions)
-    except ValueError as error:
-        raise UsageError(f"--kind, --target: {describe(error)}") from None
-
-
-def _recipe(model: str) -> tuple[Model, int]:
-    """Return the model of a name or of a TOML file, and the seed that goes with it."""
-    if not model.endswith(".toml"):
-        return MODELS[_one_of(model, MODELS, "MODEL")](), 0
-    from eventsnn.experiment import Experiment
-
-    experiment = Experiment.load(model)
-    return experiment.model, experiment.seed
-
-
-def _with_epochs(model: Model, text: str) -> Model:
-    if not text:
-        return model
-    try:
-        return model.with_epochs([int(number) for number in text.split(",")])
-    except ValueError as error:
-        raise UsageError(f"--epochs {text!r}: {error}") from None
-
-
-def _check_backend(name: str) -> None:
-    from eventsnn.backends import get
-
-    try:
-        get(name or None)
-    except ValueError as error:
-        raise UsageError(f"--backend: {describe(error)}") from None
