@@ -26,7 +26,7 @@ def with_results(text: str) -> str:
 
 def results() -> str:
     """Return the tables, each from the newest measurement of its kind."""
-    runs = {line["model"]: line for line in read("mnist")}
+    runs = {(line["model"], line["seed"]): line for line in read("mnist")}
     parts = [mnist_table(list(runs.values()))] if runs else []
     if seeds := {(line["model"], line["seed"]): line for line in read("objects")}:
         parts.append(objects_table([seeds[key] for key in sorted(seeds)]))
@@ -40,25 +40,32 @@ def read(name: str) -> list[dict[str, Any]]:
 
 
 def mnist_table(lines: list[dict[str, Any]]) -> str:
-    """Return one row per model; seconds of learning are means over a layer's epochs."""
-    machine = f"{lines[-1]['processor']}, {lines[-1]['threads']} threads"
+    """Return one row per model; seconds of learning are means over a layer's epochs; times are the last seed's."""
+    machine = lines[-1]["processor"]
     head = [
         f"Whole MNIST on {machine}, a shared machine with other work beside (`python -m benchmarks.mnist FOLDER`).",
         "Everything was chosen on held-out training images; the test set was used once. SpykeTorch reports 95,007 s.",
         "",
-        "| model | test accuracy | epochs | encode 60,000 | learn, seconds an epoch, by layer | total | peak memory |",
-        "|---|---|---|---|---|---|---|",
+        "| model | test accuracy (of single seeds) | epochs | threads | encode 60,000 | "
+        "learn, seconds an epoch, by layer | total | peak memory |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *(mnist_row(line) for line in lines)])
+    models = {line["model"]: [other for other in lines if other["model"] == line["model"]] for line in lines}
+    return "\n".join([*head, *(mnist_row(runs) for runs in models.values())])
 
 
-def mnist_row(line: dict[str, Any]) -> str:
+def mnist_row(runs: list[dict[str, Any]]) -> str:
+    line, accuracies = runs[-1], [run["test_accuracy"] for run in runs]
+    accuracy = ", ".join(f"{one:.2%}" for one in accuracies)
+    if len(runs) > 1:
+        accuracy = f"{statistics.mean(accuracies):.2%} ± {statistics.stdev(accuracies):.2%} ({accuracy})"
     epochs = " + ".join(str(len(step["epoch_seconds"])) for step in line["steps"])
     learn = ", ".join(f"{sum(s['epoch_seconds']) / len(s['epoch_seconds']):.1f}" for s in line["steps"])
     cells = (
         f"`{line['model']}`",
-        f"{line['test_accuracy']:.2%}",
+        accuracy,
         epochs,
+        str(line["threads"]),
         f"{line['encode_60000_seconds']:.1f} s",
         learn,
         f"{line['seconds']['total']:.0f} s",

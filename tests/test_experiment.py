@@ -2,14 +2,17 @@
 
 import copy
 import json
+import subprocess
+import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eventsnn import cli
-from eventsnn.encode import EqualBins, ImageEncoder, Linear, MaxPool, OnOff, Standardize
+from eventsnn.encode import EqualBins, ImageEncoder, Linear, MaxPool, OnOff, PatchZCA, Standardize
 from eventsnn.experiment import Experiment, model_from_dict, model_to_dict
 from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
 from eventsnn.models import MODELS, Model, Step, digits
@@ -74,6 +77,13 @@ def through_toml(experiment):
 @pytest.mark.parametrize("model", [*(make() for make in MODELS.values()), EVERYTHING], ids=lambda model: model.name)
 def test_what_is_written_comes_back(model):
     assert through_toml(Experiment(model, seed=7)) == Experiment(model, seed=7)
+
+
+def test_a_fitted_encoder_comes_back():
+    stage = PatchZCA.fit(np.random.default_rng(0).random((20, 9, 9)), window=3)
+    encoder = ImageEncoder((stage, OnOff(0.05)), EqualBins(15))
+    model = Model("whitened", encoder, (9, 9), (Conv(2, kernel=3, threshold=1),), (Step(0, STDP(0.1, -0.1)),))
+    assert through_toml(Experiment(model)) == Experiment(model, 0)
 
 
 def test_the_example_is_the_model():
@@ -188,6 +198,12 @@ def test_the_command_trains_a_file(tmp_path, capsys):
     assert train(path, *common, "-o", tmp_path / "other", "--seed", 6, "--epochs", "2,1") == 0
     log = json.loads((tmp_path / "other" / "log.json").read_text())
     assert (log["seed"], [len(step["epochs"]) for step in log["steps"]]) == (6, [2, 1])
+
+
+def test_pydantic_comes_with_the_first_file():
+    program = "import sys, eventsnn.cli; print('pydantic' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", program], cwd=EXAMPLE.parents[1], capture_output=True, check=True)
+    assert run.stdout.strip() == b"False"
 
 
 def test_the_command_refuses_a_bad_file(tmp_path, capsys):
