@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+from eventsnn.checkpoint import Checkpoint
 from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
 from eventsnn.events import Events, concatenate
 from eventsnn.history import Epoch, History
@@ -30,6 +31,7 @@ from eventsnn.train import fit
 
 if TYPE_CHECKING:
     from eventsnn import encode, io, models, plot
+    from eventsnn.feature_files import FeatureSet, read_features, write_features
     from eventsnn.io import DatasetError, EventDataset, EventWriter
 
 # These need libraries that take long to import, so they come when they are asked for.
@@ -37,10 +39,13 @@ _LATER = {
     "DatasetError": "eventsnn.io",
     "EventDataset": "eventsnn.io",
     "EventWriter": "eventsnn.io",
+    "FeatureSet": "eventsnn.feature_files",
     "encode": "eventsnn.encode",
     "io": "eventsnn.io",
     "models": "eventsnn.models",
     "plot": "eventsnn.plot",
+    "read_features": "eventsnn.feature_files",
+    "write_features": "eventsnn.feature_files",
 }
 
 __all__ = [
@@ -50,6 +55,7 @@ __all__ = [
     "Activity",
     "Adaptive",
     "Annealing",
+    "Checkpoint",
     "Competition",
     "Conv",
     "Custom",
@@ -63,6 +69,7 @@ __all__ = [
     "Events",
     "Feature",
     "FeatureInhibition",
+    "FeatureSet",
     "FittedReadout",
     "History",
     "LinearReadout",
@@ -82,7 +89,9 @@ __all__ = [
     "io",
     "models",
     "plot",
+    "read_features",
     "split_evenly",
+    "write_features",
 ]
 
 

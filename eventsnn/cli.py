@@ -1,25 +1,34 @@
-"""The command line: ``eventsnn demo``, ``encode``, ``info``, ``check``, ``train`` and ``evaluate``."""
+"""The command line: one function for each command, from ``eventsnn demo`` to ``eventsnn features``."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
-import typer
+try:
+    import typer
 
-from eventsnn import __version__
-from eventsnn.console import INTERRUPTED, UsageError, describe, one_line_errors, phases
-from eventsnn.models import MODELS
+    from eventsnn import __version__
+    from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
+    from eventsnn.console import (
+        INTERRUPTED,
+        PlainCommand,
+        PlainGroup,
+        UsageError,
+        one_line_errors,
+        phases,
+        printable,
+    )
+    from eventsnn.models import MODELS
+except KeyboardInterrupt:  # main is not there yet to see it
+    sys.exit(130)
 
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:
-    from eventsnn.models import Model
     from eventsnn.runs import Say
     from eventsnn.sources import Part
 
@@ -33,9 +42,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object as the last line; what is for people goes to stderr.")
+    bool,
+    typer.Option(
+        "--json", metavar="", help="Print one JSON object as the last line; what is for people goes to stderr."
+    ),
 ]
 Data = Annotated[
     str,
@@ -43,11 +55,13 @@ Data = Annotated[
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="An event file (HDF5).")]
 
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")]
 
-@app.callback(invoke_without_command=True, epilog="Start with: eventsnn demo")
+
+@app.callback(cls=PlainGroup, invoke_without_command=True, epilog="Start with: eventsnn demo")
 def root(
     context: typer.Context,
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", metavar="", help="Print the version.")] = False,
     debug: Debug = False,
 ) -> None:
     """Exact event-driven simulation of convolutional spiking networks."""
@@ -59,7 +73,7 @@ def root(
         print(context.get_help())
 
 
-@app.command(epilog="Example: eventsnn demo --out first")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn demo --out first")
 def demo(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder; an earlier demo's is replaced.")] = (
@@ -88,7 +102,7 @@ def demo(
         _print_json(as_json, result)
 
 
-@app.command(epilog="Example: eventsnn encode mnist/ -o test.h5 --split test")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn encode mnist/ -o test.h5 --split test")
 def encode(
     context: typer.Context,
     source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"Images: {_IMAGES}.")],
@@ -111,21 +125,27 @@ def encode(
 ) -> None:
     """Encode images as spikes into an event file (HDF5)."""
     with one_line_errors("eventsnn encode", debug or context.obj):
+        from eventsnn.io.targets import check_target
         from eventsnn.sources import encoders, read_images, write_encoded
 
         known = encoders()
-        name = _one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
-        part = cast("Part", _one_of(split, ("train", "test", "all"), "--split"))
+        name = one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
+        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
         value, usual = known[name]
+        wanted = parse_size(size) or usual
+        check_target(out)
         with phases() as progress:
-            images = read_images(source, part, _parse_size(size) or usual, progress)
+            images = read_images(source, part, wanted, progress)
             height, width = images.pixels.shape[1:]
-            print(f"{images.source}: {len(images):,} images of {height}x{width} pixels, encoder {name}", flush=True)
+            print(
+                f"{printable(images.source)}: {len(images):,} images of {height}x{width} pixels, encoder {name}",
+                flush=True,
+            )
             write_encoded(out, images, value, progress)
         print(f"Written: {out}")
 
 
-@app.command(epilog="Example: eventsnn info train.h5")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn info train.h5")
 def info(context: typer.Context, file: File, as_json: Json = False, debug: Debug = False) -> None:
     """Say what an event file holds, without reading its events."""
     with one_line_errors("eventsnn info", debug or context.obj):
@@ -134,11 +154,11 @@ def info(context: typer.Context, file: File, as_json: Json = False, debug: Debug
 
         found = summarize(file)
         for line in summary_lines(found):
-            _say(as_json)(line)
+            _say(as_json)(printable(line))
         _print_json(as_json, found)
 
 
-@app.command(epilog="Example: eventsnn check train.h5")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn check train.h5")
 def check(context: typer.Context, file: File, debug: Debug = False) -> None:
     """Read an event file to the end and verify every checksum and every event."""
     with one_line_errors("eventsnn check", debug or context.obj):
@@ -149,7 +169,7 @@ def check(context: typer.Context, file: File, debug: Debug = False) -> None:
         print(f"{file}: sound; {found['samples']:,} samples, {found['events']:,} events, {times}")
 
 
-@app.command(epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
 def train(
     context: typer.Context,
     model: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of {_NAMES}; or a .toml file.")],
@@ -174,37 +194,52 @@ def train(
             "reward-modulated layer chooses its best epoch on them, else 0.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier run.")] = False,
+    force: Annotated[bool, typer.Option("--force", metavar="", help="Replace an earlier run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", metavar="", help="Continue a training that was cut; begin if there is none.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="How often training is saved.")
+    ] = 60.0,
     debug: Debug = False,
 ) -> None:
     """Train a published network, or one that a .toml file describes.
 
     Images are encoded as the model wants it (their train part, if there
     are parts). RUN appears when training is complete, and holds the model
-    and log.json.
+    and log.json. Until then RUN.checkpoint holds how far training has
+    come: if it is cut, the same command with --resume continues it, and
+    the result is the same to the bit.
     """
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs
+        from eventsnn.checkpoint import Checkpoint
 
-        recipe, usual_seed = _recipe(model)
-        recipe, seed = _with_epochs(recipe, epochs), usual_seed if seed is None else seed
-        _check_backend(backend)
-        runs.check_free(out, replaced="train" if force else None)
-        given = {"model": model, "data": data, "out": str(out), "epochs": [step.epochs for step in recipe.steps]}
-        log = runs.start_log("train", given | {"seed": seed, "backend": backend or None, "validation": validation})
+        chosen, usual_seed = recipe(model)
+        chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
+        check_backend(backend)
+        given = {"model": model, "data": data, "out": str(out), "epochs": [step.epochs for step in chosen.steps]}
         options: dict[str, Any] = {"seed": seed, "backend": backend or None, "validation": validation}
+        if resume and not force and runs.is_complete(out, given | options):
+            print(f"Complete already: {out}")
+            return
+        runs.check_free(out, replaced="train" if force else None)
+        if not (resume or force):
+            runs.check_checkpoints(out)
+        log = runs.start_log("train", given | options)
+        options |= {"resume": resume, "checkpoint": Checkpoint(runs.checkpoints_of(out), every_seconds=every)}
         with phases() as progress:
-            runs.train(recipe, data, out, log=log, progress=progress, say=_say(False), **options)
+            runs.train(chosen, data, out, log=log, progress=progress, say=_say(False), **options)
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
         print(f"Next: eventsnn evaluate {out} --data {'TEST.h5' if Path(data).is_file() else data}")
 
 
-@app.command(epilog="Example: eventsnn evaluate run --data mnist/ --json")
+@app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")
 def evaluate(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")],
+    run: Run,
     data: Data,
     as_json: Json = False,
     debug: Debug = False,
@@ -220,6 +255,68 @@ def evaluate(
         with phases() as progress:
             result = runs.evaluate(run, data, progress=progress, say=_say(as_json))
         _print_json(as_json, result)
+
+
+@app.command(epilog="Example: eventsnn plot run -o pictures --data mnist/")
+def plot(
+    context: typer.Context,
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the PNG files.")],
+    data: Annotated[
+        str, typer.Option(metavar="DIR_OR_FILE", help="Show spikes and decisions of these; as for evaluate.")
+    ] = "",
+    sample: Annotated[int, typer.Option(metavar="N", help="Whose spikes to show.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Draw a trained network: features, weights, curves of learning.
+
+    With --data also a raster and latency maps of one sample, spikes over
+    time and the confusion matrix. Files of the same names are replaced.
+    """
+    with one_line_errors("eventsnn plot", debug or context.obj):
+        from eventsnn.pictures import draw
+
+        with phases() as progress:
+            files = draw(run, out, data or None, sample=sample, progress=progress)
+        print(f"Written to {out}: " + ", ".join(path.name for path in files))
+
+
+@app.command(epilog="Example: eventsnn features run --data train.h5 -o features.h5 --kind latency")
+def features(
+    context: typer.Context,
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT.h5", help="File to make or replace.")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="fired, latency, potential, counts or target-time. Default: what the run's readout reads, else fired.",
+        ),
+    ] = "",
+    regions: Annotated[
+        str, typer.Option(metavar="HxW", help="Sum over so many regions of each map. Default: neuron by neuron.")
+    ] = "",
+    target: Annotated[float, typer.Option(metavar="PART", help="Of the duration, for target-time.")] = 0.75,
+    split: Annotated[
+        str, typer.Option(metavar="train|test|all", help="Part of the images, where the source has parts.")
+    ] = "train",
+    debug: Debug = False,
+) -> None:
+    """Write a run's last layer as features for any classifier (HDF5).
+
+    Python reads the file with eventsnn.read_features.
+    """
+    with one_line_errors("eventsnn features", debug or context.obj):
+        from eventsnn.feature_files import extract
+
+        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
+        wanted = feature(kind, target, parse_size(regions, "--regions", "2x2"))
+        with phases() as progress:
+            found = extract(run, data, out, wanted, part=part, progress=progress)
+        samples, size = found.features.shape
+        print(f"{samples:,} samples, {size:,} features ({found.meta['feature']['kind']}), {found.features.nnz:,} not 0")
+        print(f"Written: {out}")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -262,46 +359,3 @@ def _say(as_json: bool) -> Say:
 def _print_json(wanted: bool, value: dict[str, Any]) -> None:
     if wanted:
         print(json.dumps(value, allow_nan=False))
-
-
-def _one_of(value: str, known: Iterable[str], name: str) -> str:
-    if value not in known:
-        raise UsageError(f"{name} expects one of {', '.join(known)}, got {value!r}")
-    return value
-
-
-def _parse_size(text: str) -> tuple[int, int] | None:
-    if not text:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
-    if match is None:
-        raise UsageError(f"--size expects HxW, as 28x28, got {text!r}")
-    return int(match[1]), int(match[2])
-
-
-def _recipe(model: str) -> tuple[Model, int]:
-    """Return the model of a name or of a TOML file, and the seed that goes with it."""
-    if not model.endswith(".toml"):
-        return MODELS[_one_of(model, MODELS, "MODEL")](), 0
-    from eventsnn.experiment import Experiment
-
-    experiment = Experiment.load(model)
-    return experiment.model, experiment.seed
-
-
-def _with_epochs(model: Model, text: str) -> Model:
-    if not text:
-        return model
-    try:
-        return model.with_epochs([int(number) for number in text.split(",")])
-    except ValueError as error:
-        raise UsageError(f"--epochs {text!r}: {error}") from None
-
-
-def _check_backend(name: str) -> None:
-    from eventsnn.backends import get
-
-    try:
-        get(name or None)
-    except ValueError as error:
-        raise UsageError(f"--backend: {describe(error)}") from None

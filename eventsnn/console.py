@@ -6,11 +6,13 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+import typer.core
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -24,15 +26,37 @@ _SHORT = 5.0  # seconds within which epochs share a line
 
 def fail(command: str, message: str, code: int = 1) -> NoReturn:
     """Print one line on stderr and leave with an exit code."""
-    print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{command}: {one_line(message)}", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line that no terminal takes for commands."""
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str) -> str:
+    """Return a text with all that moves the cursor, changes colours or breaks the line as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
 def one_line_errors(command: str, debug: bool) -> Iterator[None]:
-    """Turn every exception into one line on stderr and exit code 1, with ``debug`` after its traceback."""
+    """Turn every exception into one line on stderr and exit code 1, with ``debug`` after its traceback.
+
+    Warnings become a line too, each once.
+    """
+    warned: set[str] = set()
+
+    def warn(message: Warning | str, *_: object, **__: object) -> None:
+        if (line := one_line(str(message))) not in warned:
+            print(f"{command}: {line}", file=sys.stderr)
+        warned.add(line)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = warn
+            yield
     except (typer.Exit, typer.Abort, UsageError, BrokenPipeError):
         raise
     except KeyboardInterrupt:
@@ -41,6 +65,27 @@ def one_line_errors(command: str, debug: bool) -> Iterator[None]:
         if debug:
             traceback.print_exc()
         fail(command, describe(error))
+
+
+class _Plain:
+    """Help as other programs show it: ``MODEL``, not ``{MODEL}``, and no type for ``--help``."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc]
+        return [piece.strip("{}") for piece in pieces]
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        option.metavar = ""
+        return option
+
+
+class PlainCommand(_Plain, typer.core.TyperCommand):
+    """A command with such help."""
+
+
+class PlainGroup(_Plain, typer.core.TyperGroup):
+    """Commands with such help."""
 
 
 def describe(error: Exception) -> str:

@@ -88,10 +88,11 @@ def _encode(path: Path, part: Part, recipe: Model, progress: Progress | None) ->
 
 
 def _draw(folder: Path, trained: Trained, test: EventDataset) -> None:
-    """Draw the spikes of the first test sample in every layer, and what the last layer with weights prefers."""
+    """Draw the spikes of the first test sample in every layer, and what each layer with weights prefers."""
     from eventsnn import plot
 
     net, sample = trained.network, test[:1]
     names = ["input", *(str(layer) for layer in net.layers)]
     plot.raster([sample, *net.run(sample, record=True)], names=names).savefig(folder / "raster.png")
-    plot.features(net, net.trainable[-1], encoder=trained.encoder).savefig(folder / "features.png")
+    for layer in net.trainable:
+        plot.features(net, layer, encoder=trained.encoder).savefig(folder / f"features-layer-{layer}.png")

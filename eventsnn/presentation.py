@@ -49,9 +49,13 @@ class Source:
             report(done, len(self._data), "frozen layers")
         return put(collector.result(), backend)
 
-    def stream(self) -> Iterator[Block]:
-        """Yield block after block."""
-        for batch in batches(self._data, self._batch_size):
+    def stream(self, skip: int = 0) -> Iterator[Block]:
+        """Yield block after block, without the first ``skip`` samples."""
+        for whole in batches(self._data, self._batch_size):
+            batch = whole[skip:] if skip else whole
+            skip = max(skip - len(whole), 0)
+            if len(whole) and not len(batch):
+                continue
             yield Block(self._prepare(batch), batch.labels, np.arange(len(batch)))
 
     def _prepare(self, batch: Events) -> Events:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from eventsnn.encode.intensity import ImageEncoder
-from eventsnn.encode.stages import DivideByMax, Filter, LateralInhibition, LocalNormalization, MaxPool, Scale
+from eventsnn.encode.stages import (
+    DivideByMax,
+    Filter,
+    LateralInhibition,
+    LocalNormalization,
+    MaxPool,
+    OnOff,
+    Scale,
+    Stage,
+    Standardize,
+)
+from eventsnn.encode.whitening import ZCA, PatchZCA
 from eventsnn.layers import Conv, Dense, Pool
 from eventsnn.network import Network
 
-_PIXEL_BY_PIXEL = (Scale, DivideByMax, LocalNormalization, LateralInhibition)
+_PIXEL_BY_PIXEL = (Scale, DivideByMax, Standardize, LocalNormalization, LateralInhibition)
+_KNOWN = (*_PIXEL_BY_PIXEL, Filter, PatchZCA, OnOff, MaxPool)
 
 
 class _Features(NamedTuple):
@@ -29,13 +41,16 @@ def reconstruct(
     *,
     maps: Sequence[int] | None = None,
     signed: bool = False,
+    weights: Any = None,
 ) -> np.ndarray:
     """Return in pixels what each map of a layer responds to.
 
     The feature of a pixel is 1. That of a filter or a convolution's map is the sum over the places of its kernel of
     the features below, shifted by the distance between neurons: at each pixel the largest product of weight and
     feature over the channels, never below 0. Pooling puts the feature below in the middle of its window. Inhibition
-    and normalization change nothing. The result is as large as the receptive field in the image.
+    and normalization change nothing. Signed filters and the whitening of patches keep their signs up to
+    :class:`~eventsnn.encode.OnOff`, whose off maps have the feature turned over. The result is as large as the
+    receptive field in the image.
 
     Parameters
     ----------
@@ -50,6 +65,8 @@ def reconstruct(
     signed : bool
         Add the products over the channels instead and keep what is negative, so that a feature is below 0 where it
         should be dark; kernels of filters then have equal largest absolute values.
+    weights : array_like, shape (maps, channels, kernel height, kernel width), optional
+        Weights of this layer in place of the network's present ones, as recorded while it learnt.
 
     Returns
     -------
@@ -61,7 +78,9 @@ def reconstruct(
     IndexError
         If there is no such layer or map.
     ValueError
-        If the encoder does not make the network's input, or holds a stage of which this knows nothing.
+        If the encoder does not make the network's input, or holds a stage whose features this does not know: one of
+        your own, or :class:`~eventsnn.encode.ZCA`, which treats each pixel of the image in a way of its own; or if
+        ``weights`` do not fit the layer.
 
     References
     ----------
@@ -71,11 +90,24 @@ def reconstruct(
     if not 0 <= layer < len(net.layers):
         raise IndexError(f"layer expects 0 to {len(net.layers) - 1}, got {layer}")
     wanted = _wanted(maps, net.shapes[layer + 1][0])
+    own = None if weights is None else _fitting(net, layer, weights)
     features = _encoded(net, encoder, signed)
-    for i in range(layer + 1):
-        chosen = wanted if i == layer else np.arange(net.shapes[i + 1][0])
-        features = _through(net, i, features, chosen, signed)
-    return features.maps
+    for i in range(layer):
+        features = _through(net, i, features, slice(None), signed)
+    return _through(net, layer, features, wanted, signed, own).maps
+
+
+def can_reconstruct(encoder: ImageEncoder) -> bool:
+    """Tell whether :func:`reconstruct` knows the features of all stages of an encoder."""
+    return all(isinstance(stage, _KNOWN) for stage in encoder.stages)
+
+
+def _fitting(net: Network, layer: int, weights: Any) -> np.ndarray:
+    net.check_trainable(layer)
+    array = np.asarray(weights, np.float32)
+    if array.shape != net.weights_shape(layer):
+        raise ValueError(f"weights expects shape {net.weights_shape(layer)}, got {array.shape}")
+    return array
 
 
 def _wanted(maps: Sequence[int] | None, count: int) -> np.ndarray:
@@ -92,16 +124,35 @@ def _encoded(net: Network, encoder: ImageEncoder | None, signed: bool) -> _Featu
         return _Features(np.repeat(pixel, net.shape[0], axis=0), (1, 1))
     features = _Features(pixel, (1, 1))
     for stage in encoder.stages:
-        if isinstance(stage, Filter):
-            features = _weighted(features, _bank(stage, signed), (1, 1), signed)
-        elif isinstance(stage, MaxPool):
-            step = stage.stride or stage.kernel
-            features = _centred(features, (stage.kernel, stage.kernel), (step, step))
-        elif not isinstance(stage, _PIXEL_BY_PIXEL):
-            raise ValueError(f"reconstruct expects stages whose features it knows, got {stage!r}")
+        features = _through_stage(stage, features, signed)
+    if not signed:
+        features = features._replace(maps=np.maximum(features.maps, 0))
     if len(features.maps) != net.shape[0]:
         raise ValueError(f"encoder expects to make {net.shape[0]} channels, makes {len(features.maps)}")
     return features
+
+
+def _through_stage(stage: Stage, below: _Features, signed: bool) -> _Features:
+    if isinstance(stage, Filter):
+        return _weighted(below, _bank(stage, signed), (1, 1), signed or stage.signed)
+    if isinstance(stage, PatchZCA):
+        stage.output_shape((len(below.maps), 1, 1))  # refuses what is not grey
+        return _weighted(below, stage.weights.array, (1, 1), True)
+    if isinstance(stage, OnOff):
+        return _split(below, stage, signed)
+    if isinstance(stage, MaxPool):
+        step = stage.stride or stage.kernel
+        return _centred(below, (stage.kernel, stage.kernel), (step, step))
+    if not isinstance(stage, _PIXEL_BY_PIXEL):
+        why = ", and ZCA makes each pixel of the image in another way" if isinstance(stage, ZCA) else ""
+        raise ValueError(f"reconstruct expects stages whose features it knows, got {type(stage).__name__}{why}")
+    return below
+
+
+def _split(below: _Features, stage: OnOff, signed: bool) -> _Features:
+    parts = {"both": (below.maps, -below.maps), "on": (below.maps,), "off": (-below.maps,)}[stage.polarity]
+    maps = np.concatenate(parts)
+    return below._replace(maps=maps if signed else np.maximum(maps, 0))
 
 
 def _bank(stage: Filter, signed: bool) -> np.ndarray:
@@ -115,10 +166,13 @@ def _bank(stage: Filter, signed: bool) -> np.ndarray:
     return weights
 
 
-def _through(net: Network, i: int, features: _Features, chosen: np.ndarray, signed: bool) -> _Features:
+def _through(
+    net: Network, i: int, features: _Features, chosen: Any, signed: bool, weights: np.ndarray | None = None
+) -> _Features:
     layer = net.layers[i]
     if isinstance(layer, Conv | Dense):
-        return _weighted(features, net.weights[i][chosen], layer.geometry(net.shapes[i]).stride, signed)
+        own = net.weights[i] if weights is None else weights
+        return _weighted(features, own[chosen], layer.geometry(net.shapes[i]).stride, signed)
     kept = features._replace(maps=features.maps[chosen])
     if isinstance(layer, Pool):
         geometry = layer.geometry(net.shapes[i])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +79,8 @@ def write_encoded(
     images : Images
         At least one.
     encoder : ImageEncoder
-        Goes into the file's provenance, with the source, its SHA-256 and the names of the classes.
+        Goes into the file's provenance, with the source, its SHA-256, the names of the classes and the size of the
+        images (height and width, ``image_size``).
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
 
@@ -89,7 +91,7 @@ def write_encoded(
     """
     shape = encoder.output_shape(*images.pixels.shape[1:])
     origin: dict[str, Any] = {"source": images.source, "source_sha256": images.sha256, "encoder": encoder.to_dict()}
-    extra = {"classes": images.names}
+    extra = {"classes": images.names, "image_size": images.pixels.shape[1:]}
     with EventWriter(Path(path), shape, encoder.latency.duration(shape), **origin, extra=extra) as writer:
         for start in range(0, len(images), _CHUNK):
             block = slice(start, start + _CHUNK)
@@ -139,6 +141,30 @@ def open_data(
             yield dataset
     finally:
         path.unlink(missing_ok=True)
+
+
+def image_size(dataset: EventDataset, encoder: ImageEncoder, usual: Size) -> Size:
+    """Return the size of the images that an event file was made from, ``usual`` if it does not say.
+
+    Raises
+    ------
+    ValueError
+        If images of this size would not give the file's grid.
+    """
+    found = dataset.provenance.get("extra", {}).get("image_size", usual)
+    try:
+        height, width = (operator.index(n) for n in found)
+        fits = encoder.output_shape(height, width) == dataset.shape
+    except (TypeError, ValueError) as error:
+        expected = "image_size expects a size that the encoder takes"
+        raise ValueError(f"{dataset.path}: {expected}, found {found!r}: {error}") from None
+    if not fits:
+        grid = encoder.output_shape(height, width)
+        raise ValueError(
+            f"{dataset.path}: images of {height}x{width} pixels expect the grid {grid}, found {dataset.shape}; "
+            "'eventsnn encode' records the size of the images"
+        )
+    return height, width
 
 
 def encoder_name(recorded: Any) -> str | None:

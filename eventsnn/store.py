@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +32,41 @@ def write(
         JSON values.
     arrays : mapping of str to ndarray
         Of fixed dtype, at least one-dimensional and not empty; names may hold ``/``.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, on a full disk for instance; ``path`` is what it was before.
     """
     import h5py
 
     from eventsnn import __version__
 
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     values = dict(meta) | {"arrays": {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}}
     text = np.frombuffer(json.dumps(values, allow_nan=False).encode(), np.uint8)
+    whole = io.BytesIO()  # h5py's own errors on a full disk come late, and without the reason
+    with h5py.File(whole, "w") as file:
+        file.attrs["format"], file.attrs["format_version"] = kind
+        file.attrs["created_by"] = f"eventsnn {__version__}"
+        for name, array in {"meta": text, **arrays}.items():
+            file.create_dataset(name, data=array, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True)
+    _replace(Path(path), whole.getbuffer())
+
+
+def _replace(target: Path, content: memoryview) -> None:
+    """Put a file in place of another: whole on the disk before it has the name, so that a crash leaves one of them."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with h5py.File(beside, "w") as file:
-            file.attrs["format"], file.attrs["format_version"] = kind
-            file.attrs["created_by"] = f"eventsnn {__version__}"
-            for name, array in {"meta": text, **arrays}.items():
-                file.create_dataset(
-                    name, data=array, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True
-                )
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(beside, target)
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(target)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # what stopped the writing is the news
+            beside.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike[str], kind: tuple[str, int]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -301,11 +301,9 @@ def test_lessons_that_do_not_fit_are_refused_before_anything_changes(backend, er
 
 
 def test_the_environment_chooses_the_default_backend(monkeypatch):
-    get.cache_clear()
     for name in ("reference", "cpu"):
         monkeypatch.setenv("EVENTSNN_BACKEND", name)
-        get.cache_clear()
         assert get().name == name
+        assert get() is get(name)
     monkeypatch.delenv("EVENTSNN_BACKEND")
-    get.cache_clear()
     assert get().name == "cpu"

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -121,7 +122,7 @@ def test_version():
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("command", ["demo", "encode", "info", "check", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["demo", "encode", "info", "check", "train", "evaluate", "plot", "features"])
 def test_help_has_an_example_that_is_correct(command, succeed):
     out, _ = succeed(command, "--help")
     example = re.search(r"Example: eventsnn (.*)", out)[1].split()
@@ -132,8 +133,65 @@ def test_help_has_an_example_that_is_correct(command, succeed):
 
 def test_without_a_command_there_is_help(succeed):
     out, _ = succeed()
-    for command in ("demo", "encode", "info", "check", "train", "evaluate"):
+    for command in ("demo", "encode", "info", "check", "train", "evaluate", "plot", "features"):
         assert re.search(rf"\b{command}\b", out)
+
+
+def test_help_looks_as_elsewhere(succeed, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    for command in ("train", "info"):
+        out, _ = succeed(command, "--help")
+        assert re.search(rf"Usage: eventsnn {command} \[OPTIONS\] (MODEL|FILE)\s", out)
+        assert "<bool>" not in out
+    assert "<bool>" not in succeed("--help")[0]
+
+
+def test_an_interrupt_while_it_starts():
+    """Ctrl-C comes when the models, the last of what the start imports, are being imported."""
+    program = """
+import sys
+class Interrupt:
+    def find_spec(name, *_):
+        if name == "eventsnn.models":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt)
+import eventsnn.cli
+"""
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+
+
+def test_without_a_place_for_compiled_code_there_is_one_warning():
+    program = """
+from numba.core import caching
+caching.InTreeCacheLocator.from_function = classmethod(lambda *_: None)  # the package cannot be written
+from eventsnn.console import one_line_errors
+with one_line_errors("eventsnn", False):
+    import eventsnn.backends.cpu, eventsnn.encode._kernels
+"""
+    nowhere = {"HOME": "/dev/null/x", "XDG_CACHE_HOME": "/dev/null/x", "LOCALAPPDATA": "/dev/null/x"}
+    env = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"} | nowhere
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert run.returncode == 0
+    assert re.fullmatch(r"eventsnn: no folder .* set NUMBA_CACHE_DIR to .*\n", run.stderr)
+
+
+def test_what_cannot_be_kept_is_compiled_all_the_same():
+    from eventsnn.jit import kernel
+
+    names = {}
+    exec("def increased(x): return x + 1", names)  # in no file, so Numba finds no place for it either
+    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR"):
+        compiled = kernel(names["increased"])
+    assert compiled(2) == 3
+    assert compiled.stats.cache_path is None
+
+
+def test_compiled_code_is_kept():
+    from eventsnn.backends.cpu._conv import conv_samples
+    from eventsnn.encode._kernels import correlate
+
+    assert all(function.stats.cache_path for function in (conv_samples, correlate))
 
 
 def test_the_start_leaves_heavy_libraries_out():
@@ -155,7 +213,7 @@ def test_encode_writes_what_the_encoder_gives(images, tmp_path, succeed, monkeyp
     assert_same(loaded, expected)
     assert origin["source_sha256"] == source.sha256
     assert origin["encoder"] == digits().encoder.to_dict()
-    assert origin["extra"] == {"classes": ["0", "1"]}
+    assert origin["extra"] == {"classes": ["0", "1"], "image_size": [16, 16]}
     assert "20 images of 16x16 pixels, encoder digits" in out
     assert list(tmp_path.iterdir()) == [tmp_path / "a.h5"]
 
@@ -173,9 +231,42 @@ def test_encode_rescales(images, tmp_path, succeed):
     assert info(tmp_path / "given.h5")["shape"] == [6, 12, 20]
 
 
-def save_png(path, seed):
+def refuse(path, *_, **__):
+    raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+
+@pytest.mark.parametrize(
+    ("out", "message"), [("a.h5", r"\S*/a.h5: Permission denied"), ("absent/a.h5", ".*existing folder.*")]
+)
+def test_encode_looks_at_the_output_first(out, message, images, tmp_path, call, monkeypatch):
+    monkeypatch.setattr(sources, "read_images", lambda *_: pytest.fail("reads images"))
+    monkeypatch.setattr(Path, "touch", refuse)
+    code, printed, err = call("encode", images, "-o", tmp_path / out)
+    assert (code, printed) == (1, "")
+    assert re.fullmatch(f"eventsnn encode: {message}\n", err)
+    assert ".tmp" not in err
+
+
+def test_train_names_the_run_that_cannot_be_made(images, tmp_path, call, monkeypatch):
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, _, err = call("train", "digits", "--data", images, "-o", tmp_path / "run")
+    assert (code, err) == (1, f"eventsnn train: {tmp_path / 'run'}: Permission denied\n")
+
+
+def save_png(path, seed, size=16):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (16, 16)).astype(np.uint8)).save(path)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (size, size)).astype(np.uint8)).save(path)
+
+
+def test_images_of_many_sizes_need_the_option(tmp_path, call):
+    for size in (16, 18):
+        save_png(tmp_path / "images" / "cat" / f"{size}.png", 0, size)
+    arguments = ("encode", tmp_path / "images", "-o", tmp_path / "a.h5", "--encoder", "mozafari2018")
+    code, _, err = call(*arguments)
+    assert code == 1
+    assert "images differ in size" in err
+    assert "--size HxW" in err
+    assert call(*arguments, "--size", "16x16")[0] == 0
 
 
 def test_a_folder_of_classes_without_parts_is_taken_whole(tmp_path):
@@ -226,6 +317,19 @@ def test_info(encoded, succeed):
     assert re.search(r"encoder +digits\n", people)
 
 
+def test_info_does_not_let_a_file_command_the_terminal(encoded, tmp_path, succeed):
+    with EventDataset(encoded) as dataset:
+        write(tmp_path / "a.h5", dataset.load(), source="mine\x1b[2J\x9b31m\r\nevents 0\u2028\u202eé")
+    out, _ = succeed("info", tmp_path / "a.h5")
+    assert r"  source         mine\x1b[2J\x9b31m\r\nevents 0\u2028\u202eé" in out.splitlines()
+
+
+def test_an_error_does_not_command_the_terminal(tmp_path, call):
+    (tmp_path / "a\x1b[2J.h5").write_text("no HDF5")
+    _, _, err = call("check", tmp_path / "a\x1b[2J.h5")
+    assert r"a\x1b[2J.h5: expected an HDF5 file" in err
+
+
 def test_check(encoded, call):
     code, out, _ = call("check", encoded)
     assert (code, out.startswith(f"{encoded}: sound; 48 samples, {check(encoded)['events']:,} events")) == (0, True)
@@ -271,6 +375,35 @@ def test_train_takes_an_event_file_and_hashes_it(trained, encoded, tmp_path, suc
     assert all((found.weights[layer] == weights).all() for layer, weights in expected.weights.items())
     digest = hashlib.sha256(encoded.read_bytes()).hexdigest()
     assert json.loads((run / "log.json").read_text())["data"]["sha256"] == digest
+
+
+def test_a_model_takes_images_of_the_size_it_has_learnt_from(images, tmp_path, succeed):
+    succeed("encode", images, "-o", tmp_path / "a.h5", "--encoder", "digits", "--size", "20x22")
+    out, _ = succeed("train", "digits", "--data", tmp_path / "a.h5", "-o", tmp_path / "run", "--epochs", "1,1")
+    assert "images of 20x22 pixels, not 16x16 as published" in out
+    result = json.loads(succeed("evaluate", tmp_path / "run", "--data", images, "--json")[0].splitlines()[-1])
+    assert result["data"]["shape"][1:] == [20, 22]
+    source = load_images(images, "test", size=(20, 22))
+    assert result["accuracy"] == np.mean(Trained.load(tmp_path / "run").predict(source.pixels) == source.labels)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (None, r"images of 16x16 pixels expect the grid \(2, 16, 16\), found \(2, 20, 20\)"),
+        ({"image_size": [16, 20]}, r"images of 16x20 pixels expect the grid \(2, 16, 20\)"),
+        ({"image_size": "16x16"}, "image_size expects a size that the encoder takes, found '16x16'"),
+        ({"image_size": [20, -20]}, r"image_size expects a size that the encoder takes, found \[20, -20\]"),
+    ],
+)
+def test_a_file_with_a_wrong_image_size_is_refused(extra, message, tmp_path, call):
+    encoder = digits().encoder
+    pixels, labels = bars(4, 20, seed=0)
+    write(tmp_path / "a.h5", encoder.encode(pixels, labels), encoder=encoder, extra=extra)
+    code, _, err = call("train", "digits", "--data", tmp_path / "a.h5", "-o", tmp_path / "run")
+    assert code == 1
+    assert re.fullmatch(rf"eventsnn train: .*/a.h5: {message}.*\n", err)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.h5"]
 
 
 def test_other_seed_and_backend(trained, images, tmp_path, succeed):
@@ -510,6 +643,43 @@ def test_whatever_happens_in_training(error, code, message, workplace, call, mon
     assert files(workplace) == before
 
 
+def test_a_checkpoint_that_is_in_the_way(images, tmp_path, call):
+    run, kept = tmp_path / "run", tmp_path / "run.checkpoint" / "step-1.h5"
+    kept.parent.mkdir()
+    kept.write_bytes(b"half of a file")
+    before = files(tmp_path)
+    arguments = ("train", "digits", "--data", images, "-o", run, "--epochs", "1,1")
+    for options, message in (
+        ([], f"{kept.parent}: a training of {run} has not ended; --resume continues it, --force begins anew"),
+        (["--resume"], f"{kept}: not a file that eventsnn can read"),
+    ):
+        code, _, err = call(*arguments, *options)
+        assert (code, message in err.splitlines()[-1]) == (1, True)
+        assert files(tmp_path) == before
+    code, _, err = call(*arguments, "--force")
+    assert code == 0, err
+    assert list(tmp_path.iterdir()) == [run]
+
+
+def test_a_full_disk_while_training(images, tmp_path, call, monkeypatch):
+    kept, sync = tmp_path / "run.checkpoint" / "step-1.h5", os.fsync
+
+    def full(descriptor):
+        if kept.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    arguments = ("train", "digits", "--data", images, "-o", tmp_path / "run", "--epochs", "2,1", "--seed", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        code, out, err = call(*arguments, "--checkpoint-every", "0")
+    assert (code, err.splitlines()[-1]) == (1, f"eventsnn train: {kept}: No space left on device")
+    assert f"{kept.parent} holds how far training has come: --resume continues it" in out
+    assert set(tmp_path.rglob("*")) == {kept.parent, kept}
+    assert call(*arguments, "--resume")[0] == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "info", "absent.h5"], ["info", "absent.h5", "--debug"]])
 def test_debug_shows_the_traceback(arguments, call):
     code, _, err = call(*arguments)
@@ -519,7 +689,7 @@ def test_debug_shows_the_traceback(arguments, call):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_training_and_leaves_nothing(number, code, workplace):
+def test_a_signal_ends_training_and_leaves_only_what_resumes_it(number, code, workplace):
     before = files(workplace)
     arguments = ("train", "digits", "--data", "images", "-o", "run", "--epochs", "99999,1")
     process = shell(*arguments, cwd=workplace)
@@ -533,7 +703,8 @@ def test_a_signal_ends_training_and_leaves_nothing(number, code, workplace):
         process.kill()
     assert process.returncode == code
     assert "Traceback" not in err
-    assert files(workplace) == before
+    assert set(files(workplace)) - set(before) == {workplace / "run.checkpoint", workplace / "run.checkpoint/step-1.h5"}
+    shutil.rmtree(workplace / "run.checkpoint")
 
 
 def test_a_closed_pipe_is_no_error(workplace):
@@ -600,7 +771,8 @@ def few_digits(monkeypatch):
     monkeypatch.setattr(demo, "digits", lambda: digits().with_epochs([1, 1]))
 
 
-DEMO_FILES = RUN_FILES | {"train.h5", "test.h5", "raster.png", "features.png"}
+DEMO_FILES = RUN_FILES | {"train.h5", "test.h5", "raster.png"}
+DEMO_FILES |= {"features-layer-0.png", "features-layer-2.png"}
 
 
 def test_demo(few_digits, tmp_path, succeed, monkeypatch):
@@ -616,7 +788,7 @@ def test_demo(few_digits, tmp_path, succeed, monkeypatch):
     assert found["accuracy"] == np.mean(Trained.load(folder).predict(test.pixels) == test.labels)
     assert log["result"]["accuracy"] == found["accuracy"]
     assert [layer["synaptic_operations"] > 0 for layer in found["layers"]] == [True, False, True, False]
-    for name in ("raster.png", "features.png"):
+    for name in ("raster.png", "features-layer-0.png", "features-layer-2.png"):
         with Image.open(folder / name) as picture:
             assert len(np.unique(np.asarray(picture.convert("L")))) > 2
     assert f"{found['accuracy']:.2%} of the held-out digits right" in err
@@ -628,9 +800,10 @@ def test_demo_replaces_its_own_and_keeps_the_users(few_digits, tmp_path, succeed
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / "log.json").write_text('{"command": "demo"}')
-    (folder / "features.png").touch()  # of the earlier demo
+    (folder / "features-layer-5.png").touch()  # of the earlier demo
     (folder / "notes.txt").write_text("mine")
     monkeypatch.setattr(demo, "_draw", lambda folder, *_: (folder / "raster.png").touch())
     succeed("demo", "--out", folder)
-    assert {path.name for path in folder.iterdir()} == DEMO_FILES - {"features.png"} | {"notes.txt"}
+    expected = {name for name in DEMO_FILES if "features" not in name} | {"notes.txt"}
+    assert {path.name for path in folder.iterdir()} == expected
     assert json.loads((folder / "log.json").read_text())["model"] == "digits"

@@ -132,6 +132,12 @@ def hole(file):
     values[:300] = 0
 
 
+def bare_chunk(file):
+    """Store a chunk that never passed the checksum, as its filter mask says: reading would not notice damage."""
+    put(file, "events/x", file["events/x"][:], chunks=(100,), compression="gzip")
+    file["events/x"].id.write_direct_chunk((200,), bytes(100), filter_mask=0b11)
+
+
 def polarity(file):
     del file["events/p"]
     file["events/p"] = 1 - file["events/c"][:]
@@ -142,7 +148,14 @@ VIOLATIONS = {
     "no format": (without_attribute("format"), "without the attribute 'format'"),
     "other format": (attribute("format", "frames"), "'format' expects 'eventsnn-events', found 'frames'"),
     "format of another type": (attribute("format", 3), "'format' expects text, found"),
-    "format not UTF-8": (attribute("format", np.bytes_(b"\xff\xfe")), "damaged"),
+    "format not UTF-8": (attribute("format", np.bytes_(b"\xff\xfe")), "'format' expects text in UTF-8"),
+    "source not UTF-8": (
+        lambda f: f.attrs.create("source", b"caf\xe9", dtype=h5py.string_dtype()),  # of variable length
+        r"'source' expects text in UTF-8, found b'caf\\xe9'",
+    ),
+    "short sha256": (attribute("source_sha256", "ab" * 31), "'source_sha256' expects 64 lower-case hexadecimal digits"),
+    "upper-case sha256": (attribute("source_sha256", "AB" * 32), "'source_sha256' expects 64 lower-case"),
+    "sha256 and more": (attribute("source_sha256", "ab" * 32 + "\n"), "'source_sha256' expects 64 lower-case"),
     "no version": (without_attribute("format_version"), "'format_version' is missing"),
     "newer": (attribute("format_version", 2), "format version 2 is newer than 1.*upgrade"),
     "version 0": (attribute("format_version", 0), "'format_version' expects an integer from 1"),
@@ -157,6 +170,7 @@ VIOLATIONS = {
     "unit": (attribute("time_unit", "ms"), r"'time_unit' expects one of \('bin', 'us'\), found 'ms'"),
     "no unit": (without_attribute("time_unit"), "'time_unit' is missing"),
     "duration 0": (attribute("duration", 0), "'duration' expects an integer from 1"),
+    "duration beyond int64": (attribute("duration", np.uint64(2**63)), r"'duration' expects .* to 2\*\*63 - 1, found"),
     "no duration": (without_attribute("duration"), "'duration' is missing"),
     "not sorted": (attribute("sorted", 0), "'sorted' expects 1, found 0"),
     "negative samples": (attribute("n_samples", -1), "'n_samples' expects an integer from 0"),
@@ -165,6 +179,10 @@ VIOLATIONS = {
     "encoder not JSON": (attribute("encoder", "{'a': 1}"), "'encoder' expects a JSON object"),
     "encoder not an object": (attribute("encoder", "[1]"), "'encoder' expects a JSON object, found list"),
     "encoder with NaN": (attribute("encoder", '{"a": NaN}'), "'encoder' expects a JSON object.*NaN"),
+    "number beyond float64": (
+        attribute("extra", '{"a": [-1e999]}'),
+        "'extra' expects a JSON object.*-1e999 is too large",
+    ),
     "encoder too deep": (attribute("encoder", '{"a":' * 9999 + "1" + "}" * 9999), "'encoder' expects a JSON object"),
     "long encoder not JSON": (long_encoder(np.frombuffer(b"{1}", np.uint8)), "'encoder' expects a JSON object"),
     "long encoder not UTF-8": (long_encoder(np.full(9, 255, np.uint8)), "'encoder' cannot be read"),
@@ -222,6 +240,7 @@ VIOLATIONS = {
     ),
     "huge chunks": (column("events/x", lambda v: v, chunks=(2**21,)), "expects chunks of 1 to 1048576"),
     "no checksum": (column("events/x", lambda v: v, fletcher32=False), "expects the fletcher32 checksum"),
+    "chunk without checksum": (bare_chunk, "events/x expects .* checksum, the chunk at entry 200 is without"),
     "other filter": (
         column("events/x", lambda v: v.astype("u2"), scaleoffset=0, fletcher32=None),
         r"only the filters .* found the filter ids \[6",
@@ -317,6 +336,15 @@ def test_what_the_format_allows_is_read(path, written):
     dataset = EventDataset(path)
     assert dataset.load().equals(written)
     assert dataset.provenance == {}
+
+
+def test_chunks_that_compression_would_not_shrink_are_read(path):
+    """HDF5 leaves lzf out of these, as their filter mask says; the checksum is there."""
+    events = random_events(0, [9000], shape=(65536, 65536, 65536))
+    write(path, events, compression="lzf", chunk=9000)
+    with h5py.File(path) as file:
+        assert file["events/x"].id.get_chunk_info(0).filter_mask
+    assert EventDataset(path).load().equals(events)
 
 
 def test_zeros_that_compress_best_are_no_bomb(path):

@@ -1,5 +1,9 @@
 """Writing event files: batch by batch, all or nothing."""
 
+import errno
+import re
+from pathlib import Path
+
 import h5py
 import numpy as np
 import pytest
@@ -165,6 +169,25 @@ def test_wrong_types_and_places_are_refused(path, tmp_path):
         EventWriter(tmp_path, (1, 1, 1), 1)
     with pytest.raises(ValueError, match="no folder"):
         EventWriter(tmp_path / "missing" / "a.h5", (1, 1, 1), 1)
+
+
+def test_errors_name_the_file_and_not_the_hidden_one(path, written, monkeypatch):
+    before = path.read_bytes()
+
+    def write_with(owner, name, error):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, lambda *names, **_: (_ for _ in ()).throw(error(str(names[0]))))
+            with pytest.raises(OSError, match=re.escape(str(path))) as caught:
+                write(path, written)
+        assert ".tmp" not in str(caught.value)
+        return caught.value
+
+    refused = write_with(Path, "touch", lambda name: PermissionError(errno.EACCES, "Permission denied", name))
+    assert (refused.errno, refused.filename) == (errno.EACCES, str(path))
+    write_with(writer.os, "replace", lambda name: OSError(errno.EBUSY, "busy", name))
+    write_with(h5py, "File", lambda name: OSError(f"cannot open {name}"))
+    assert path.read_bytes() == before
+    assert leftovers(path) == []
 
 
 def test_a_link_to_a_file_stays_a_link(path, written, tmp_path):

@@ -16,7 +16,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
-    ("validation", "threads", "store"),
+    ("validation", "threads", "store", "jit"),
     ("events",),
     ("backends",),
     ("layers", "batches"),
@@ -24,14 +24,15 @@ ORDER = [
     ("competition",),
     ("rules",),
     ("schedules",),
-    ("plasticity", "readout", "history", "presentation"),
+    ("plasticity", "readout", "history", "presentation", "checkpoint"),
+    ("learner",),
     ("train",),
     ("evaluation",),
     ("models",),
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-WITHIN_EVENTS = {"events", "validation", "threads"}
+WITHIN_EVENTS = {"events", "validation", "threads", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 

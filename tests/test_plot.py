@@ -1,6 +1,8 @@
 """Features in pixel space against SpykeTorch's, against impulses sent through the layers, and what pictures show."""
 
+import dataclasses
 import io
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,12 +15,29 @@ from hypothesis import strategies as st
 
 import eventsnn
 from eventsnn import plot
-from eventsnn.encode import DoG, EqualBins, Filter, Gabor, ImageEncoder, LocalNormalization, Scale
+from eventsnn.encode import (
+    ZCA,
+    DivideByMax,
+    DoG,
+    EqualBins,
+    Filter,
+    Gabor,
+    ImageEncoder,
+    LocalNormalization,
+    LoG,
+    OnOff,
+    PatchZCA,
+    Scale,
+    Standardize,
+)
 from eventsnn.evaluation import Activity, Evaluation
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, FeatureInhibition, PointwiseInhibition, Pool
+from eventsnn.models import Record
 from eventsnn.network import Network
-from eventsnn.reconstruct import reconstruct
+from eventsnn.plasticity import RSTDP, STDP
+from eventsnn.reconstruct import can_reconstruct, reconstruct
+from eventsnn.train import fit
 
 # Features in pixel space
 
@@ -104,6 +123,53 @@ def test_signed_filters_are_equally_strong():
     np.testing.assert_allclose(found[0], -found[1], atol=1e-6)
 
 
+def seen_from_the_middle(encoder, size, channels):
+    """Return the intensities of the middle cell of each map for an impulse at each pixel, (channels, size, size)."""
+    impulses = np.eye(size * size).reshape(-1, size, size)
+    answers = encoder.intensities(impulses)
+    assert answers.shape[1] == channels
+    return answers[:, :, answers.shape[2] // 2, answers.shape[3] // 2].T.reshape(channels, size, size)
+
+
+def test_log_filters_with_on_and_off_cells_are_their_answers_to_impulses():
+    stages = (Filter([LoG(7, 1), LoG(7, 1.5)], signed=True), OnOff())
+    encoder = ImageEncoder(stages, EqualBins(15))
+    found = reconstruct(Network([Pool(1)], (4, 9, 9)), 0, encoder)
+    np.testing.assert_allclose(found, seen_from_the_middle(encoder, 7, 4), atol=1e-6)
+    assert (found.max(axis=(1, 2)) > 0).all()
+
+
+@pytest.mark.parametrize(("polarity", "channels"), [("both", 2), ("on", 1), ("off", 1)])
+def test_whitened_patches_are_their_answers_to_impulses(polarity, channels):
+    images = np.random.default_rng(0).random((40, 12, 12)).cumsum(axis=1).cumsum(axis=2)
+    white = PatchZCA.fit(images / images.max(), window=5)
+    encoder = ImageEncoder((white, OnOff(polarity=polarity)), EqualBins(15))
+    net = Network([Pool(1)], (channels, 9, 9))
+    expected = seen_from_the_middle(encoder, 15, channels)[:, 5:10, 5:10]  # far from the border, which is continued
+    np.testing.assert_allclose(reconstruct(net, 0, encoder), expected, atol=1e-6)
+    both = [white.weights.array[0, 0], -white.weights.array[0, 0]]
+    signed = {"both": both, "on": both[:1], "off": both[1:]}[polarity]
+    assert np.array_equal(reconstruct(net, 0, encoder, signed=True), signed)
+
+
+def test_standardizing_leaves_features():
+    cells = Filter([DoG(3, 1, 2)])
+    net = Network([Pool(1)], (1, 9, 9))
+    plain, more = (ImageEncoder(stages, EqualBins(2)) for stages in ((cells,), (Standardize(), cells, DivideByMax())))
+    assert np.array_equal(reconstruct(net, 0, plain), reconstruct(net, 0, more))
+
+
+def test_recorded_weights_stand_in_for_the_present_ones():
+    net = Network([Conv(2, kernel=3, threshold=1), Pool(2), Conv(3, kernel=2, threshold=1)], (1, 9, 9), seed=1)
+    other = Network(net.layers, net.shape, seed=2)
+    other.set_weights(0, net.weights[0])
+    assert np.array_equal(reconstruct(net, 2, maps=[1], weights=other.weights[2]), reconstruct(other, 2, maps=[1]))
+    with pytest.raises(ValueError, match=r"weights expects shape \(3, 2, 2, 2\), got \(2, 1, 3, 3\)"):
+        reconstruct(net, 2, weights=net.weights[0])
+    with pytest.raises(ValueError, match="layer expects one that has weights"):
+        reconstruct(net, 1, weights=net.weights[0])
+
+
 @dataclass(frozen=True)
 class Negative:
     """A stage of the user's own."""
@@ -127,6 +193,11 @@ def test_reconstruct_refuses():
         reconstruct(net, 0, ImageEncoder((Filter([DoG(3, 1, 2)]),), EqualBins(2)))
     with pytest.raises(ValueError, match="expects stages whose features it knows, got Negative"):
         reconstruct(net, 0, ImageEncoder((Negative(),), EqualBins(2)))
+    whole = ImageEncoder((ZCA.fit(np.random.default_rng(0).random((9, 5, 5))), OnOff()), EqualBins(2))
+    with pytest.raises(ValueError, match="got ZCA, and ZCA makes each pixel of the image in another way"):
+        reconstruct(net, 0, whole)
+    assert not can_reconstruct(whole)
+    assert can_reconstruct(ImageEncoder((Standardize(), Filter([DoG(3, 1, 2)], signed=True), OnOff()), EqualBins(2)))
 
 
 # Pictures
@@ -258,6 +329,93 @@ def test_spikes_over_time():
     for nothing in ([], Events.empty((1, 1, 1), 0)):
         with pytest.raises(ValueError, match="at least one layer and one sample"):
             plot.spikes_over_time(nothing)
+
+
+@pytest.mark.parametrize(("unit", "latest", "label"), [("bin", 3, "time (bins)"), ("us", 4, "time (ms)")])
+def test_latency_map(unit, latest, label):
+    axes = plot.latency_map(spikes(unit), sample=1, maps=[2, 0, 1])
+    third, first, second = (np.ma.filled(image.get_array().astype(float), -1).tolist() for image in axes.images)
+    assert third == [[-1, -1], [-1, 2]]  # silent but for one
+    assert second == [[1, -1], [-1, -1]]
+    assert first == [[-1, -1], [-1, -1]]
+    assert [text.get_text() for text in axes.texts] == ["2", "0", "1"]
+    assert {image.get_clim() for image in axes.images} == {(0, latest)}
+    (bar,) = (other for other in axes.figure.axes if other is not axes)
+    assert bar.get_ylabel() == label
+    assert png(axes.figure).startswith(b"\x89PNG")
+
+
+def test_latency_map_takes_the_first_of_many_spikes():
+    many = Events.from_columns([1, 3, 3], [0] * 3, [0] * 3, [0, 0, 1], shape=(1, 1, 2), duration=4)
+    assert plot.latency_map(many).images[0].get_array().tolist() == [[1, 3]]
+
+
+def test_latency_map_refuses():
+    with pytest.raises(IndexError, match="sample expects an index into 2 samples, got 2"):
+        plot.latency_map(spikes(), 2)
+    with pytest.raises(IndexError, match=r"maps expects indices of 0 to 2, got \[3\]"):
+        plot.latency_map(spikes(), maps=[3])
+
+
+def test_evolution_has_a_row_for_each_moment():
+    net = Network([Conv(20, kernel=3, threshold=1)], (2, 6, 6), seed=3)
+    recorded = {"start": net.weights[0], "end": 1 - net.weights[0]}
+    (axes,) = plot.evolution(net, 0, recorded, maps=[5, 0]).axes
+    expected = [reconstruct(net, 0, maps=[m], weights=w, signed=True)[0] for w in recorded.values() for m in (5, 0)]
+    assert np.array_equal([image.get_array() for image in axes.images], expected)
+    assert [text.get_text() for text in axes.texts] == ["5", "0", "start", "end"]
+    places = [image.get_extent() for image in axes.images]
+    assert [place[0] for place in places[:2]] == [place[0] for place in places[2:]]
+    assert len(plot.evolution(net, 0, recorded).axes[0].images) == 2 * 16
+    with pytest.raises(ValueError, match="at least one moment, got none"):
+        plot.evolution(net, 0, {})
+
+
+@pytest.fixture(scope="module")
+def histories():
+    """Return what two layers' training did: by STDP, then by reward."""
+    net = Network([Conv(4, kernel=2, threshold=1), Dense(2, threshold=2)], (3, 2, 2), seed=0)
+    data = eventsnn.concatenate([spikes()] * 4)
+    first = fit(net, data, layer=0, rule=STDP(0.1, -0.1), epochs=2)
+    labelled = dataclasses.replace(data, labels=np.arange(8) % 2)
+    return first, fit(net, labelled, layer=1, rule=RSTDP((0.1, -0.1), (-0.1, 0.1)), epochs=3)
+
+
+def lines(axes):
+    return {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+
+
+def test_convergence(histories):
+    axes = plot.convergence(histories)
+    assert lines(axes) == {f"layer {i}": history.curve.tolist() for i, history in enumerate(histories)}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("stimuli presented", "convergence, mean of u (1 - u)")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["layer 0", "layer 1"]
+
+
+def test_accuracy(histories):
+    record = Record(histories[1], validation=(0.5, 0.75, 0.25))
+    axes = plot.accuracy([histories[0], record])
+    learning = [[i + 1, 100 * epoch.accuracy] for i, epoch in enumerate(histories[1].epochs)]
+    held_out = [[1, 50], [2, 75], [3, 25]]
+    assert lines(axes) == {"layer 1, while learning": learning, "layer 1, held out": held_out}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "right decisions (%)")
+    assert plot.has_accuracy(record)
+    assert not plot.has_accuracy(histories[0])
+    with pytest.raises(ValueError, match="a layer that learns from labels, found none"):
+        plot.accuracy(histories[0])
+
+
+def test_curves_from_the_log_of_a_run(histories, tmp_path):
+    log = {"steps": [history.to_dict() for history in histories]}
+    (tmp_path / "log.json").write_text(json.dumps(log))
+    expected = lines(plot.convergence(histories))
+    for source in (log, tmp_path, str(tmp_path / "log.json")):
+        assert lines(plot.convergence(source)) == expected
+    for nothing in ({}, {"steps": []}, []):
+        with pytest.raises(ValueError, match="found none"):
+            plot.convergence(nothing)
+    with pytest.raises(FileNotFoundError):
+        plot.convergence(tmp_path / "none")
 
 
 def evaluation(table):

@@ -7,11 +7,14 @@ one addition after another in the order of the loops.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from eventsnn.jit import kernel
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
@@ -29,7 +32,7 @@ def _emit_fma(typing_context, factor, term, total):
 _fma: Any = intrinsic(_emit_fma)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _span(row):
     """Return where the part of a row begins and ends outside of which it is 0."""
     low, high = 0, len(row)
@@ -40,7 +43,7 @@ def _span(row):
     return low, high
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add(row, source, span, shift, weight):
     """Add to ``row[i]`` the product of ``weight`` and ``source[i + shift]``, where that is in the span.
 
@@ -57,7 +60,7 @@ def _add(row, source, span, shift, weight):
         target[i] = _fma(weight, terms[i], target[i])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def correlate(padded, weights, taps, starts, n_images, mode, out):
     """Cross-correlate ``padded`` (H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
 
@@ -83,7 +86,7 @@ def correlate(padded, weights, taps, starts, n_images, mode, out):
                 row[i] = _ZERO if size < threshold else value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def transform(cells, weights, out):
     """Write ``weights @ cells`` to ``out``: (D', D) times (D, N), each image's sum in the order of its cells."""
     for d in range(len(weights)):
@@ -95,7 +98,7 @@ def transform(cells, weights, out):
                 row[i] = _fma(weight, terms[i], row[i])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def moments(cells):
     """Return the mean and the standard deviation of each column of ``cells`` (D, N), float64 sums in order."""
     mean, spread = np.zeros(cells.shape[1]), np.zeros(cells.shape[1])
@@ -109,7 +112,7 @@ def moments(cells):
     return mean, np.sqrt(spread / len(cells))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@partial(kernel, error_model="numpy")
 def normalize(block, radius, n_images, out):
     """Divide ``block`` (C, H, W * N) by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
@@ -137,7 +140,7 @@ def normalize(block, radius, n_images, out):
                 result[i] = cells[i] / (total[i] / area + _EPSILON)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def max_pool(block, kernel, stride, padding, n_images, out):
     """Write the maximum over each window of ``block`` (C, H, W * N) to ``out`` (C, H', W' * N)."""
     channels, height, length = block.shape
@@ -156,7 +159,7 @@ def max_pool(block, kernel, stride, padding, n_images, out):
                             best[i] = source[i] if source[i] > best[i] else best[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def lateral_inhibition(padded, factors, n_images, out):
     """Raise each cell by the factors of its weaker neighbours, of Chebyshev distance 1 to ``len(factors)``.
 
@@ -182,7 +185,7 @@ def lateral_inhibition(padded, factors, n_images, out):
                 gain[i] = cells[i] + cells[i] * gain[i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rank(bits):
     """Sort the non-zero intensities of every image in descending order, ties by site.
 
@@ -229,7 +232,7 @@ def rank(bits):
     return sites, ranked, ranked_bits, offsets
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _sort(keys, spare):
     """Sort uint64 keys by their upper halves, stably and in place: a radix sort by bytes."""
     counts = np.zeros((4, 256), np.int64)
@@ -250,7 +253,7 @@ def _sort(keys, spare):
         source, target = target, source
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def equal_bins(offsets, bins, times):
     """Write the bin of each rank: ``n // bins`` ranks each, at least 1, and -1 for those beyond the last."""
     for i in range(len(offsets) - 1):
@@ -260,7 +263,7 @@ def equal_bins(offsets, bins, times):
             times[offsets[i] + rank_] = rank_ // size if rank_ < size * bins else -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def emit(sites, ranked, times, offsets, pointwise, shape):
     """Turn ranked sites and their times into the columns of events in canonical order.
 
@@ -312,7 +315,7 @@ def emit(sites, ranked, times, offsets, pointwise, shape):
     return time[: kept[-1]], columns[:, : kept[-1]], kept
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _place(ranked, times, plane, taken, start, time, place):
     """Write the spikes' times from ``start`` on, and return one 0 for each.
 

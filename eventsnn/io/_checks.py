@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +35,7 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _FLETCHER32 = 3
 _MAX_CHUNK = 1 << 20
 _MAX_INFLATION = 1100  # deflate's limit is 1032
+_LARGEST = 2**63 - 1  # of numbers that lie in int64 once they are read
 
 
 class DatasetError(ValueError):
@@ -49,6 +52,11 @@ class Header:
     n_samples: int
     n_events: int
     provenance: dict[str, Any]
+
+
+def is_sha256(text: str) -> bool:
+    """Tell whether a text is a SHA-256, written as files have it."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 @contextmanager
@@ -176,6 +184,11 @@ def _check_filters(item: h5py.Dataset, where: str) -> None:
         raise DatasetError(f"{where} expects each filter at most once, found the filter ids {found}")
     if _FLETCHER32 not in found:
         raise DatasetError(f"{where} expects the fletcher32 checksum, found the filter ids {found}")
+    # A chunk may leave out single filters: compression that would not make it smaller, but never its checksum.
+    left_out = 1 << found.index(_FLETCHER32)
+    bare = item.id.chunk_iter(lambda chunk: chunk.chunk_offset[0] if chunk.filter_mask & left_out else None)
+    if bare is not None:
+        raise DatasetError(f"{where} expects the fletcher32 checksum, the chunk at entry {bare} is without")
 
 
 def _check_storage(item: h5py.Dataset, where: str) -> None:
@@ -190,17 +203,20 @@ def _check_storage(item: h5py.Dataset, where: str) -> None:
 
 def _text(file: h5py.File, name: str) -> str:
     value = _attribute(file, name, ())
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if not isinstance(value, str):
+    if not isinstance(value, str | bytes):
         raise DatasetError(f"attribute {name!r} expects text, found {value!r}")
-    return value
+    # Of variable length it comes decoded, with surrogates for bytes that are not UTF-8.
+    stored = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
+    try:
+        return stored.decode("utf-8")
+    except UnicodeDecodeError:
+        raise DatasetError(f"attribute {name!r} expects text in UTF-8, found {bytes(stored)!r:.80}") from None
 
 
 def _integer(file: h5py.File, name: str, low: int) -> int:
     value = _attribute(file, name, ())
-    if not isinstance(value, np.integer) or value < low:
-        raise DatasetError(f"attribute {name!r} expects an integer from {low}, found {value!r}")
+    if not isinstance(value, np.integer) or not low <= value <= _LARGEST:
+        raise DatasetError(f"attribute {name!r} expects an integer from {low} to 2**63 - 1, found {value!r}")
     return int(value)
 
 
@@ -228,6 +244,9 @@ def _grid(file: h5py.File) -> Shape:
 
 def _provenance(file: h5py.File) -> dict[str, Any]:
     texts: dict[str, Any] = {n: _text(file, n) for n in ("created_by", "source", "source_sha256") if n in file.attrs}
+    if "source_sha256" in texts and not is_sha256(texts["source_sha256"]):
+        found = texts["source_sha256"]
+        raise DatasetError(f"attribute 'source_sha256' expects 64 lower-case hexadecimal digits, found {found!r:.80}")
     texts |= {n: _json(f"attribute {n!r}", _text(file, n)) for n in ("encoder", "extra") if n in file.attrs}
     if "encoder" not in file.attrs and file.id.links.exists(b"encoder"):
         texts["encoder"] = _long_encoder(file)
@@ -248,12 +267,18 @@ def _long_encoder(file: h5py.File) -> dict[str, Any]:
 
 def _json(where: str, text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{where} expects a JSON object, found text that is not: {error}") from None
     if not isinstance(value, dict):
         raise DatasetError(f"{where} expects a JSON object, found {type(value).__name__}")
     return value
+
+
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text:.40} is too large for a float64")
+    return number
 
 
 def _refuse_constant(constant: str) -> None:

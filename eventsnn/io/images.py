@@ -315,7 +315,7 @@ def _stacked(paths: list[Path], size: Size | None) -> np.ndarray:
         if image.shape != images[0].shape:
             raise ValueError(
                 f"images differ in size (height, width): {paths[0]} has {images[0].shape}, {path} has {image.shape}; "
-                "size=(height, width) rescales them"
+                "rescale them: size=(height, width), on the command line --size HxW"
             )
     return np.stack(images)
 

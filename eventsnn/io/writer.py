@@ -6,7 +6,6 @@ import dataclasses
 import json
 import operator
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,7 +14,8 @@ import numpy as np
 
 import eventsnn
 from eventsnn.events import Events, Shape, TimeUnit, check_shape
-from eventsnn.io._checks import COLUMNS, FORMAT, UNITS, VERSION
+from eventsnn.io._checks import COLUMNS, FORMAT, UNITS, VERSION, is_sha256
+from eventsnn.io.targets import check_folder, hidden_beside, shown_as
 
 if TYPE_CHECKING:
     import h5py
@@ -93,7 +93,7 @@ class EventWriter:
         _check_options(self._path, self._duration, unit, compression, chunk)
         self._texts = _provenance(source, source_sha256, encoder, extra)
         self._dtypes = _dtypes(self._shape, self._duration)
-        self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
+        self._temporary = hidden_beside(self._path)
         self._file: h5py.File | None = None
         self._start()
 
@@ -107,8 +107,14 @@ class EventWriter:
         import h5py
 
         self._start()
-        # Version 1.10 files checksum their metadata and are read by every HDF5 since; "latest" is not.
-        self._file = h5py.File(self._temporary, "x", libver=("v110", "v110"))
+        with shown_as(self._temporary, self._path):
+            self._temporary.touch(exist_ok=False)  # its errors say more than those of HDF5
+            try:
+                # Version 1.10 files checksum their metadata and are read by every HDF5 since; "latest" is not.
+                self._file = h5py.File(self._temporary, "w", libver=("v110", "v110"))
+            except BaseException:
+                self._discard()
+                raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -118,8 +124,9 @@ class EventWriter:
         if self._file is None:
             raise RuntimeError(f"{self._path}: writing failed earlier, nothing was committed")
         try:
-            self._finish(self._file)
-            _commit(self._temporary, self._path)
+            with shown_as(self._temporary, self._path):
+                self._finish(self._file)
+                _commit(self._temporary, self._path)
         except BaseException:
             self._discard()
             raise
@@ -164,7 +171,8 @@ class EventWriter:
 
     def _flush_or_discard(self, file: h5py.File) -> None:
         try:
-            self._flush(file, whole_chunks=True)
+            with shown_as(self._temporary, self._path):
+                self._flush(file, whole_chunks=True)
         except BaseException:
             self._discard()
             raise
@@ -258,9 +266,7 @@ def write(path: str | Path, events: Events, **options: Any) -> None:
 
 
 def _check_options(path: Path, duration: int, unit: str, compression: str, chunk: int | None) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        problem = "is a folder" if path.is_dir() else f"lies in {path.parent}, which is no folder"
-        raise ValueError(f"the file to write expects a name in an existing folder, but {path} {problem}")
+    check_folder(path)
     if not 1 <= duration < 2**63:
         raise ValueError(f"duration expects 1 to 2**63 - 1, got {duration}")
     if unit not in UNITS:
@@ -279,7 +285,7 @@ def _dtypes(shape: Shape, duration: int) -> dict[str, str]:
 
 
 def _provenance(source: str | Path | None, sha256: str | None, encoder: Any, extra: Any) -> dict[str, str]:
-    if sha256 is not None and (len(sha256) != 64 or set(sha256) - set("0123456789abcdef")):
+    if sha256 is not None and not is_sha256(sha256):
         raise ValueError(f"source_sha256 expects 64 lower-case hexadecimal digits, got {sha256!r}")
     texts = {"source": None if source is None else str(source), "source_sha256": sha256}
     for name, value in (("encoder", encoder), ("extra", extra)):

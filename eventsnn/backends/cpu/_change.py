@@ -7,9 +7,9 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._conv import leak_factor
-from eventsnn.backends.cpu._jit import inner
 from eventsnn.backends.cpu._simd import LANES
 from eventsnn.backends.cpu._user import call_rule
+from eventsnn.jit import inner
 
 #: row 0 of the rates, bounds and dependences: the usual (or reward) ones, row 1: the punishing ones. ``coarse``,
 #: ``fine``: exp(-dt / tau), empty without a tau; ``scale``: exp(-beta u); ``address`` of a user's rule, or 0

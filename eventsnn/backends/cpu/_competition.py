@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from eventsnn.backends.cpu._emit import emit
-from eventsnn.backends.cpu._jit import inner, kernel
+from eventsnn.jit import inner, kernel
 
 
 @kernel

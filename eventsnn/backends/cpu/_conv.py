@@ -8,8 +8,8 @@ import numpy as np
 
 from eventsnn.backends.cpu._emit import emit
 from eventsnn.backends.cpu._fields import collect
-from eventsnn.backends.cpu._jit import inner, kernel
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit, seek
+from eventsnn.jit import inner, kernel
 
 #: ``limit`` (blocks * LANES): thresholds, or 0 if neurons fire ``at_end``; inf for maps that may not fire and
 #: where there is no map. ``end``: last time of the stimulus. ``coarse``, ``fine``: leak tables, empty without a leak

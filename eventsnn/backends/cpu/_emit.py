@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._jit import inner
+from eventsnn.jit import inner
 
 #: a spike's key is ``rank of time << bits | map << position_bits | position``; ``y``, ``x`` of each position
 Sites = namedtuple("Sites", "position_bits bits y x")

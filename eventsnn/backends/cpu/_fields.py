@@ -6,8 +6,8 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._jit import inner
 from eventsnn.backends.cpu._simd import LANES
+from eventsnn.jit import inner
 
 #: sizes of a layer: input grid, kernel, stride, padding, output grid, maps, blocks of maps, floats of a block's weights
 Sizes = namedtuple("Sizes", "channels height width kh kw sh sw ph pw oh ow maps blocks block")

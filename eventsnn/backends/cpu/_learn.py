@@ -9,8 +9,8 @@ import numpy as np
 from eventsnn.backends.cpu._change import adapt, change_by_user, change_weights, clip, note_causal, note_times
 from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
 from eventsnn.backends.cpu._fields import collect, look_at, reserve
-from eventsnn.backends.cpu._jit import inner, kernel
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
+from eventsnn.jit import inner, kernel
 
 #: who wins: number, radius, pointwise inhibition before
 Contest = namedtuple("Contest", "k radius pointwise")

@@ -1,0 +1,75 @@
+"""What the command line's arguments mean, and one line for those that mean nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+from eventsnn.console import UsageError, describe
+from eventsnn.models import MODELS
+
+if TYPE_CHECKING:
+    from eventsnn.models import Model
+    from eventsnn.readout import Feature, Kind
+
+
+def one_of(value: str, known: Iterable[str], name: str) -> str:
+    """Return ``value`` if it is known, else refuse it."""
+    if value not in known:
+        raise UsageError(f"{name} expects one of {', '.join(known)}, got {value!r}")
+    return value
+
+
+def parse_size(text: str, name: str = "--size", example: str = "28x28") -> tuple[int, int] | None:
+    """Return the two numbers of ``HxW``, or None of an empty text."""
+    if not text:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if match is None:
+        raise UsageError(f"{name} expects HxW, as {example}, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def feature(kind: str, target: float, regions: tuple[int, int] | None) -> Feature | None:
+    """Return what the options ask for, or None where they leave it to the run."""
+    from eventsnn.readout import Feature
+
+    if not kind:
+        if regions is not None:
+            raise UsageError("--regions expects --kind too")
+        return None
+    try:
+        return Feature(cast("Kind", kind), target, regions)
+    except ValueError as error:
+        raise UsageError(f"--kind, --target: {describe(error)}") from None
+
+
+def recipe(model: str) -> tuple[Model, int]:
+    """Return the model of a name or of a TOML file, and the seed that goes with it."""
+    if not model.endswith(".toml"):
+        return MODELS[one_of(model, MODELS, "MODEL")](), 0
+    from eventsnn.experiment import Experiment
+
+    experiment = Experiment.load(model)
+    return experiment.model, experiment.seed
+
+
+def with_epochs(model: Model, text: str) -> Model:
+    """Return the recipe with the epochs of a text like ``2,4,20``; unchanged where it is empty."""
+    if not text:
+        return model
+    try:
+        return model.with_epochs([int(number) for number in text.split(",")])
+    except ValueError as error:
+        raise UsageError(f"--epochs {text!r}: {error}") from None
+
+
+def check_backend(name: str) -> None:
+    """Refuse a backend that there is not."""
+    from eventsnn.backends import get
+
+    try:
+        get(name or None)
+    except ValueError as error:
+        raise UsageError(f"--backend: {describe(error)}") from None

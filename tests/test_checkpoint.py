@@ -1,0 +1,373 @@
+"""Checkpoints: a training that was cut ends with the bits of one that was not, and what does not fit is refused."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from doubles import InBatches
+
+from eventsnn import store
+from eventsnn.checkpoint import Checkpoint, fingerprint
+from eventsnn.encode import ImageEncoder, Linear, Scale
+from eventsnn.events import Events
+from eventsnn.layers import Conv, Dense, Normal, Pool, inf
+from eventsnn.models import Model, Step
+from eventsnn.network import Network
+from eventsnn.plasticity import (
+    RSTDP,
+    STDP,
+    WTA,
+    Adaptive,
+    Annealing,
+    Custom,
+    Doubling,
+    Suppression,
+    ThresholdAdaptation,
+)
+from eventsnn.train import fit
+
+SHAPE = (2, 6, 6)
+CONV = Conv(6, (3, 2), stride=(1, 2), padding=(1, 0), threshold=2.4, init=Normal(0.6, 0.2))
+BELOW = (Conv(5, 3, padding=1, threshold=2.5), Pool(2), replace(CONV, threshold=1.5))
+RULE = STDP(0.05, -0.04)
+NEVER = float("inf")
+
+
+def random_events(n_samples=23, seed=0, duration=9):
+    rng = np.random.default_rng(seed)
+    latency = rng.integers(-duration // 2, duration, (n_samples, *SHAPE)).clip(-1)
+    return Events.from_latency(latency, duration=duration, labels=rng.integers(0, 3, n_samples))
+
+
+def own_rule(w, dt):
+    return w + 0.02 if dt >= 0 else w - 0.03
+
+
+# Each with the layers, and the index of the one that learns
+TRAININGS = {
+    "doubling": ((CONV,), 0, {"rule": RULE, "schedule": Doubling(every=7, limit=0.3), "epochs": 2}),
+    "adaptive by samples": (
+        (Dense(6, threshold=inf),),
+        0,
+        {"rule": RSTDP((0.05, -0.04), (-0.04, 0.05), adaptive=Adaptive(every=8)), "epochs": 2},
+    ),
+    "adaptive by epochs": (
+        (Dense(6, threshold=inf),),
+        0,
+        {"rule": RSTDP((0.05, -0.04), (-0.04, 0.05), adaptive=Adaptive(every=None)), "epochs": 3},
+    ),
+    "dropout, shuffle": ((CONV,), 0, {"rule": RULE, "dropout": 0.4, "shuffle": True, "epochs": 3, "seed": 4}),
+    "suppression": ((CONV,), 0, {"rule": RULE, "suppression": Suppression(1.2, every=9), "epochs": 2}),
+    "adaptation, patches": (
+        (CONV,),
+        0,
+        {"rule": RULE, "adaptation": ThresholdAdaptation(0.3, 0.6, floor=1.5), "patches": True,
+         "schedule": Annealing(0.8), "epochs": 2},
+    ),
+    "mini-batches": ((CONV,), 0, {"rule": RULE, "mini_batch": 4, "schedule": Doubling(every=7, limit=1), "epochs": 2}),
+    "frozen layers": (BELOW, 2, {"rule": RULE, "epochs": 2, "inhibit_input": True}),
+    "read again in each epoch": (BELOW, 2, {"rule": RULE, "epochs": 2, "memory": 0, "batch_size": 4}),
+    "own rule": ((CONV,), 0, {"rule": Custom(own_rule), "epochs": 2}),
+    "until converged": ((CONV,), 0, {"rule": STDP(0.5, -0.5), "stop_below": 0.12, "epochs": 9}),
+}  # fmt: skip
+
+
+class KilledError(BaseException):
+    pass
+
+
+def train(name, checkpoint=None, events=None, **changed):
+    """Return the network and the history of one of the trainings."""
+    layers, layer, fields = TRAININGS[name]
+    net = Network(layers, SHAPE, seed=changed.pop("net_seed", 0), backend="reference")
+    arguments = {"competition": WTA(2, radius=1) if layers[0] is CONV else None} | fields | changed
+    history = fit(net, events or random_events(), layer=layer, checkpoint=checkpoint, **arguments)
+    return net, history
+
+
+def killed_after(writes, monkeypatch, work):
+    """Do ``work`` until so many checkpoints were written; return whether it was cut."""
+    left = [writes]
+
+    def write(*arguments):
+        if not left[0]:
+            raise KilledError
+        left[0] -= 1
+        store_write(*arguments)
+
+    store_write = store.write
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", write)
+        try:
+            work()
+        except KilledError:
+            return True
+    return False
+
+
+def told(history):
+    return [{k: v for k, v in e.items() if "second" not in k} for e in history.to_dict()["epochs"]]
+
+
+def assert_same(found, expected):
+    for arrays in ("weights", "thresholds"):
+        for a, b in zip(*(getattr(net, arrays).values() for net in (found[0], expected[0])), strict=True):
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(found[0].classes, expected[0].classes)
+    np.testing.assert_array_equal(found[1].curve, expected[1].curve)
+    assert told(found[1]) == told(expected[1])
+    assert found[1].converged == expected[1].converged
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_cut_training_ends_with_the_bits_of_a_whole_one(name, tmp_path, monkeypatch):
+    expected = train(name)
+    start = Network(*TRAININGS[name][0:1], SHAPE, backend="reference")
+    layer = TRAININGS[name][1]
+    assert not np.array_equal(expected[0].weights[layer], start.weights[layer])
+    cuts = 0
+    for writes in (1, 2, 3, 5, 7, 12):
+        checkpoint = Checkpoint(tmp_path / f"{writes}.h5", every_seconds=NEVER, every_samples=4)
+        if killed_after(writes, monkeypatch, lambda: train(name, checkpoint)):  # noqa: B023
+            cuts += 1
+        for _ in range(2):  # continued, and ended before
+            assert_same(train(name, checkpoint), expected)
+    assert cuts > 3
+
+
+def test_a_training_that_is_cut_again_and_again(tmp_path, monkeypatch):
+    name, checkpoint, cuts = "frozen layers", Checkpoint(tmp_path / "a.h5", every_seconds=0), 0
+    while killed_after(1, monkeypatch, lambda: train(name, replace(checkpoint, every_samples=1 + cuts % 3))):  # noqa: B023
+        cuts += 1
+    assert cuts > 10
+    assert_same(train(name, checkpoint), train(name))
+
+
+def test_where_data_come_from_and_memory_do_not_matter(tmp_path, monkeypatch):
+    name, checkpoint = "frozen layers", Checkpoint(tmp_path / "a.h5", every_samples=5)
+    assert killed_after(3, monkeypatch, lambda: train(name, checkpoint, memory=0, batch_size=3))
+    assert_same(train(name, checkpoint, events=InBatches(random_events())), train(name))
+
+
+@pytest.mark.parametrize(("writes", "before"), [(4, 0), (6, 1)])
+def test_on_epoch_is_not_called_again_for_epochs_that_are_kept(writes, before, tmp_path, monkeypatch):
+    checkpoint, seen = Checkpoint(tmp_path / "a.h5", every_seconds=0), []
+    assert killed_after(writes, monkeypatch, lambda: train("doubling", checkpoint, on_epoch=seen.append))
+    assert len(seen) == before
+    train("doubling", checkpoint, on_epoch=seen.append)
+    assert len(seen) == 2
+
+
+class Counter:
+    def __init__(self):
+        self.counts = np.zeros(2, np.int64)
+
+    def see(self, epoch):
+        self.counts += (1, epoch.silent)
+
+    def state(self):
+        return {"counts": self.counts}
+
+    def set_state(self, arrays):
+        self.counts = arrays["counts"].copy()
+
+
+@pytest.mark.parametrize("writes", [1, 4, 5, 6, 8])
+def test_what_else_changes_is_kept(writes, tmp_path, monkeypatch):
+    whole, cut, again = Counter(), Counter(), Counter()
+    train("suppression", epochs=4, on_epoch=whole.see)
+    checkpoint = Checkpoint(tmp_path / "a.h5", every_seconds=0, extra=cut)
+    assert killed_after(writes, monkeypatch, lambda: train("suppression", checkpoint, epochs=4, on_epoch=cut.see))
+    train("suppression", replace(checkpoint, extra=again), epochs=4, on_epoch=again.see)
+    assert again.counts.tolist() == whole.counts.tolist()
+    assert whole.counts[0] == 4
+
+
+def test_the_clock_decides_when(tmp_path, monkeypatch):
+    def written(checkpoint):
+        writes = []
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "write", lambda *_: writes.append(None))
+            train("doubling", checkpoint)
+        return len(writes)
+
+    assert written(Checkpoint(tmp_path / "a.h5", every_seconds=3600)) == 2  # the first and the last
+    assert written(Checkpoint(tmp_path / "a.h5", every_seconds=0)) > 8
+    assert written(Checkpoint(tmp_path / "a.h5", NEVER, every_samples=20)) == 2 + 2
+
+
+# Models
+
+
+def model_and_data():
+    layers = (Conv(4, 3, padding=1, threshold=2.5), Pool(2), Dense(6, threshold=inf))
+    reward = RSTDP((0.05, -0.04), (-0.04, 0.05), adaptive=Adaptive(every=8))
+    steps = (Step(0, RULE, WTA(2, 1), epochs=2, dropout=0.2), Step(2, reward, epochs=4))
+    encoder = ImageEncoder((Scale(1),), Linear(9))
+    return Model("small", encoder, (6, 6), layers, steps), random_events(30), random_events(17, seed=8)
+
+
+@pytest.mark.parametrize("writes", [1, 4, 8, 12, 16, 20])
+def test_a_model_continues_with_the_epoch_that_was_best(writes, tmp_path, monkeypatch):
+    model, data, held_out = model_and_data()
+
+    def work(checkpoint=None):
+        return model.train(data, validation=held_out, seed=3, backend="reference", checkpoint=checkpoint)
+
+    expected, checkpoint = work(), Checkpoint(tmp_path / "kept", every_seconds=NEVER, every_samples=7)
+    assert killed_after(writes, monkeypatch, lambda: work(checkpoint))
+    for _ in range(2):
+        found = work(checkpoint)
+        assert [record.validation for record in found.records] == [record.validation for record in expected.records]
+        for a, b in zip(found.records, expected.records, strict=True):
+            assert_same((found.network, a.history), (expected.network, b.history))
+    assert len(set(expected.records[1].validation)) > 1
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["step-1.h5", "step-2.h5"]
+
+
+def test_held_out_data_count(tmp_path):
+    model, data, held_out = model_and_data()
+    checkpoint = Checkpoint(tmp_path / "kept")
+    model.train(data, validation=held_out, checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"step-1\.h5: a checkpoint of a training that began with other data"):
+        model.train(data, validation=held_out[:-1], checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="expects no extra"):
+        model.train(data, checkpoint=replace(checkpoint, extra=Counter()))
+
+
+# Refusals
+
+
+@pytest.fixture
+def cut(tmp_path, monkeypatch):
+    """Return the checkpoint of a training that was cut."""
+    checkpoint = Checkpoint(tmp_path / "a.h5", every_seconds=NEVER, every_samples=10)
+    assert killed_after(2, monkeypatch, lambda: train("doubling", checkpoint))
+    return checkpoint
+
+
+OTHERS = {
+    "seed 0, this one has 1": {"seed": 1},
+    "epochs 2, this one has 3": {"epochs": 3},
+    "dropout 0.0, this one has 0.5": {"dropout": 0.5},
+    r"rule STDP\(a_plus=0.05, .*, this one has STDP\(a_plus=0.06, ": {"rule": STDP(0.06, -0.04)},
+    r"competition WTA\(k=2, .*, this one has WTA\(k=3": {"competition": WTA(3)},
+    "rule STDP.*this one has Custom.*own_rule": {"rule": Custom(own_rule), "schedule": None},
+    "began with other data": {"events": random_events(seed=1)},
+    "began with another network": {"net_seed": 1},
+}
+
+
+@pytest.mark.parametrize("message", OTHERS)
+def test_a_checkpoint_of_another_training_is_refused(message, cut):
+    before = cut.path.read_bytes()
+    with pytest.raises(ValueError, match=rf"a\.h5: .*{message}"):
+        train("doubling", cut, **OTHERS[message])
+    assert cut.path.read_bytes() == before
+
+
+def test_a_refused_checkpoint_changes_nothing(cut):
+    def damage(file):
+        del file["thresholds"]
+        file.create_dataset("thresholds", data=np.ones(2, np.float32), chunks=(2,))
+
+    net = Network((CONV,), SHAPE, backend="reference")
+    before = net.weights[0]
+    with h5py.File(cut.path, "r+") as file:
+        damage(file)
+        meta = json.loads(file["meta"][()].tobytes())
+        meta["arrays"]["thresholds"] = ["<f4", [2]]
+        del file["meta"]
+        file.create_dataset("meta", data=np.frombuffer(json.dumps(meta).encode(), np.uint8), chunks=(8,))
+    fields = TRAININGS["doubling"][2]
+    with pytest.raises(ValueError, match="'thresholds' expects float32 of shape"):
+        fit(net, random_events(), layer=0, competition=WTA(2, radius=1), checkpoint=cut, **fields)
+    np.testing.assert_array_equal(net.weights[0], before)
+
+
+def newer(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["format_version"] = 99
+
+
+def other_kind(path):
+    Network((CONV,), SHAPE, backend="reference").save(path)
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    with h5py.File(path) as file:
+        at = file["weights"].id.get_chunk_info(0).byte_offset
+    content[at + 5] ^= 0xFF
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "format_version 99 is newer": newer,
+    "format expects 'eventsnn-checkpoint'": other_kind,
+    "not a file that eventsnn can read": flip,
+    "truncated file|not a file": lambda path: path.write_bytes(path.read_bytes()[:-200]),
+    "not a file that eventsnn": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("message", DAMAGES)
+def test_a_broken_checkpoint_is_refused(message, cut):
+    DAMAGES[message](cut.path)
+    before = cut.path.read_bytes()
+    with pytest.raises(ValueError, match=rf"a\.h5: .*({message})"):
+        train("doubling", cut)
+    assert cut.path.read_bytes() == before
+
+
+def test_intervals_make_sense():
+    with pytest.raises(ValueError, match="every_seconds expects 0 or more, got -1"):
+        Checkpoint("a.h5", every_seconds=-1)
+    with pytest.raises(ValueError, match="every_samples expects at least 1, got 0"):
+        Checkpoint("a.h5", every_samples=0)
+
+
+def test_fingerprints():
+    events = random_events()
+    assert fingerprint(events) == fingerprint(InBatches(events))
+    changed = replace(events, labels=None), replace(events, duration=10), events[:-1], random_events(seed=1)
+    assert len({fingerprint(e) for e in (events, *changed)}) == 5
+
+
+# Writing fails
+
+
+def full_disk(descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_loses_nothing(cut, monkeypatch):
+    before = cut.path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match=r"No space left on device: .*a\.h5"):
+            train("doubling", cut)
+    assert cut.path.read_bytes() == before
+    assert list(cut.path.parent.iterdir()) == [cut.path]
+    assert_same(train("doubling", cut), train("doubling"))
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_work(tmp_path):
+    presented = []
+    with pytest.raises(FileNotFoundError, match=r"absent.a\.h5"):
+        train("doubling", Checkpoint(tmp_path / "absent" / "a.h5"), progress=lambda *a: presented.append(a))
+    assert not presented
+
+
+def test_what_a_kill_left_is_removed(cut):
+    left = cut.path.with_name(".a.h5.123.tmp")
+    left.write_bytes(b"half")
+    other = cut.path.with_name(".b.h5.123.tmp")
+    other.write_bytes(b"")
+    train("doubling", cut)
+    assert not left.exists()
+    assert other.exists()

@@ -1,0 +1,198 @@
+"""``eventsnn plot`` and ``eventsnn features``: their files against the library, and that a failure leaves nothing."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import eventsnn as es
+from eventsnn import cli
+from eventsnn.encode import ZCA, DoG, EqualBins, Filter, ImageEncoder, OnOff
+from eventsnn.io import Images
+from eventsnn.models import Model, Step
+from eventsnn.readout import Feature, LinearReadout
+from eventsnn.runs import write_log
+from eventsnn.sources import write_encoded
+
+ENCODER = ImageEncoder((Filter([DoG(3, 0.5, 1), DoG(3, 1, 0.5)], padding=1, threshold=5),), EqualBins(6))
+LAYERS = (es.Conv(4, kernel=3, threshold=3), es.Pool(2))
+
+
+def stripes(n=12):
+    """Return images with a line in a random place, lying or upright by turns."""
+    pixels, rng = np.zeros((n, 8, 8), np.uint8), np.random.default_rng(0)
+    for i, at in enumerate(rng.integers(1, 7, n)):
+        pixels[i][(at, slice(None)) if i % 2 else (slice(None), at)] = 200
+    return Images(pixels, np.arange(n) % 2, ("upright", "lying"), "stripes")
+
+
+def make(folder, encoder, readout=None):
+    """Train a small network and leave it with its log in a folder, and the data beside it."""
+    images, data = stripes(), folder / "data.h5"
+    write_encoded(data, images, encoder)
+    steps = (Step(0, es.STDP(0.1, -0.1), epochs=2),)
+    with es.EventDataset(data) as dataset:
+        trained = Model("stripes", encoder, (8, 8), LAYERS, steps, readout).train(dataset)
+    trained.save(folder / "run")
+    write_log(folder / "run", {"command": "train", "steps": [record.to_dict() for record in trained.records]})
+    return trained, folder / "run", data
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("run"), ENCODER, LinearReadout(kind="latency"))
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        return left.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+OF_RUN = {"features-0.png", "weights-0.png", "convergence.png"}
+OF_DATA = {"raster.png", "latency-input.png", "latency-0.png", "spikes.png", "confusion.png"}
+
+
+def test_plot_draws_the_run_and_the_data(made, tmp_path, call):
+    _, run, data = made
+    out = tmp_path / "pictures"
+    code, said, _ = call("plot", run, "-o", out)
+    assert (code, {path.name for path in out.iterdir()}) == (0, OF_RUN)
+    assert all(name in said for name in OF_RUN)
+    (out / "raster.png").write_text("of before")
+    (out / "mine.txt").touch()
+    assert call("plot", run, "-o", out, "--data", data, "--sample", "3")[0] == 0
+    assert {path.name for path in out.iterdir()} == OF_RUN | OF_DATA | {"mine.txt"}
+    for name in OF_RUN | OF_DATA:
+        with Image.open(out / name) as picture:
+            picture.load()
+            assert min(picture.size) > 150
+            assert len(picture.convert("L").getcolors()) > 2  # there is something on it
+
+
+def test_plot_without_log_readout_and_features_in_pixels(tmp_path, call):
+    whole = ImageEncoder((ZCA.fit(stripes().pixels / 255), OnOff()), EqualBins(6))
+    _, run, data = make(tmp_path, whole)
+    (run / "log.json").unlink()
+    assert call("plot", run, "-o", tmp_path / "out", "--data", data)[0] == 0
+    expected = (OF_RUN | OF_DATA) - {"confusion.png", "convergence.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == expected
+
+
+def test_plot_refuses_and_leaves_nothing(made, tmp_path, call):
+    _, run, data = made
+    out, file = tmp_path / "out", tmp_path / "file"
+    file.touch()
+    for wrong, line in (
+        (["plot", tmp_path, "-o", out], "not a trained model"),
+        (["plot", run, "-o", file], "expected a folder, found a file"),
+        (["plot", run, "-o", tmp_path / "a" / "b"], "expected a name in an existing folder"),
+        (["plot", run, "-o", out, "--data", data, "--sample", "12"], "sample expects an index into 12 samples, got 12"),
+        (["plot", run, "-o", out, "--data", tmp_path / "none"], "no such file or folder"),
+    ):
+        code, _, said = call(*wrong)
+        assert code == 1
+        assert line in said.splitlines()[-1]
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def same(found, expected):
+    return (found.features != expected).nnz == 0 and found.features.shape == expected.shape
+
+
+def test_features_are_those_of_the_readout(made, tmp_path, call):
+    trained, run, data = made
+    out = tmp_path / "f.h5"
+    code, said, _ = call("features", run, "--data", data, "-o", out)
+    found = es.read_features(out)
+    assert code == 0
+    assert "12 samples, 36 features (latency)" in said
+    with es.EventDataset(data) as dataset:
+        assert same(found, es.features(trained.network, dataset, "latency"))
+        assert np.array_equal(found.labels, dataset.labels)
+    assert found.features.dtype == np.float64
+    assert found.meta["grid"] == [4, 3, 3]
+    assert found.meta["feature"] == {"kind": "latency", "target": 0.75, "regions": None}
+    assert trained.readout.predict(found.features).tolist() == trained.predict(stripes().pixels).tolist()
+
+
+def test_features_of_a_kind(made, tmp_path, call):
+    trained, run, data = made
+    out = tmp_path / "f.h5"
+    options = ["--kind", "target-time", "--target", "0.5", "--regions", "2x3"]
+    assert call("features", run, "--data", data, "-o", out, *options)[0] == 0
+    with es.EventDataset(data) as dataset:
+        assert same(es.read_features(out), es.features(trained.network, dataset, Feature("target-time", 0.5, (2, 3))))
+
+
+def test_features_refuse_and_leave_the_earlier_file(made, tmp_path, call):
+    _, run, data = made
+    out = tmp_path / "f.h5"
+    out.write_text("earlier")
+    for wrong, status, line in (
+        (["-o", out, "--kind", "loud"], 2, "kind expects one of fired"),
+        (["-o", out, "--regions", "2x2"], 2, "--regions expects --kind too"),
+        (["-o", out, "--kind", "counts", "--regions", "2"], 2, "--regions expects HxW, as 2x2, got '2'"),
+        (["-o", out, "--kind", "counts", "--regions", "9x9"], 1, "regions expects at most 3 x 3"),
+        (["-o", tmp_path / "a" / "f.h5"], 1, "expected the name of a file in an existing folder"),
+        (["-o", data], 1, "expected a file other than the data"),
+    ):
+        code, _, said = call("features", run, "--data", data, *wrong)
+        assert (code, line in said.splitlines()[-1]) == (status, True), said
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"f.h5": "earlier"}
+    assert es.EventDataset(data).labels is not None
+
+
+def silent_features(path, labels):
+    net = es.Network(LAYERS, (2, 8, 8))
+    matrix = es.features(net, es.Events.empty((2, 8, 8), 3, duration=5))
+    es.write_features(path, matrix, labels)
+    return matrix
+
+
+@pytest.mark.parametrize("labels", [None, [4, 0, 2]])
+def test_features_of_silence(tmp_path, labels):
+    matrix = silent_features(tmp_path / "f.h5", labels)
+    found = es.read_features(tmp_path / "f.h5")
+    assert same(found, matrix)
+    assert (found.labels if labels is None else found.labels.tolist()) == labels
+    assert found.meta == {}
+
+
+def test_write_features_refuses_labels_of_others(tmp_path):
+    with pytest.raises(ValueError, match="labels expects one for each of 3 samples"):
+        silent_features(tmp_path / "f.h5", [1, 2])
+    assert not list(tmp_path.iterdir())
+
+
+def test_read_features_trusts_nothing(made, tmp_path):
+    trained, _, data = made
+    with es.EventDataset(data) as dataset:
+        matrix, path = es.features(trained.network, dataset), tmp_path / "f.h5"
+    assert matrix.nnz
+    es.write_features(path, matrix)
+    whole = path.read_bytes()
+    with h5py.File(path) as file:
+        at = file["data"].id.get_chunk_info(0).byte_offset
+    path.write_bytes(whole[: at + 3] + bytes([whole[at + 3] ^ 1]) + whole[at + 4 :])
+    with pytest.raises(ValueError, match="not a file that eventsnn can read"):
+        es.read_features(path)
+    matrix.indices[0] = 99
+    es.write_features(path, matrix)
+    with pytest.raises(ValueError, match="inconsistent features"):
+        es.read_features(path)
+    trained.network.save(path)
+    with pytest.raises(ValueError, match="format expects 'eventsnn-features', got"):
+        es.read_features(path)
+
+
+def test_the_log_of_a_run_makes_the_curves(made):
+    _, run, _ = made
+    log = json.loads((run / "log.json").read_text())
+    assert es.plot.convergence(run).lines[0].get_ydata().tolist() == [point[1] for point in log["steps"][0]["curve"]]
