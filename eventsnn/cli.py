@@ -195,24 +195,39 @@ def train(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Replace an earlier run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", metavar="", help="Continue a training that was cut; begin if there is none.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option("--checkpoint-every", min=0, metavar="SECONDS", help="How often training is saved.")
+    ] = 60.0,
     debug: Debug = False,
 ) -> None:
     """Train a published network, or one that a .toml file describes.
 
     Images are encoded as the model wants it (their train part, if there
     are parts). RUN appears when training is complete, and holds the model
-    and log.json.
+    and log.json. Until then RUN.checkpoint holds how far training has
+    come: if it is cut, the same command with --resume continues it, and
+    the result is the same to the bit.
     """
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs
+        from eventsnn.checkpoint import Checkpoint
 
         chosen, usual_seed = recipe(model)
         chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
         check_backend(backend)
-        runs.check_free(out, replaced="train" if force else None)
         given = {"model": model, "data": data, "out": str(out), "epochs": [step.epochs for step in chosen.steps]}
-        log = runs.start_log("train", given | {"seed": seed, "backend": backend or None, "validation": validation})
         options: dict[str, Any] = {"seed": seed, "backend": backend or None, "validation": validation}
+        if resume and not force and runs.is_complete(out, given | options):
+            print(f"Complete already: {out}")
+            return
+        runs.check_free(out, replaced="train" if force else None)
+        if not (resume or force):
+            runs.check_checkpoints(out)
+        log = runs.start_log("train", given | options)
+        options |= {"resume": resume, "checkpoint": Checkpoint(runs.checkpoints_of(out), every_seconds=every)}
         with phases() as progress:
             runs.train(chosen, data, out, log=log, progress=progress, say=_say(False), **options)
         for line in runs.result_lines(log):

@@ -6,11 +6,12 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from eventsnn import __version__
 from eventsnn.batches import Data
+from eventsnn.checkpoint import Checkpoint
 from eventsnn.evaluation import Evaluation
 from eventsnn.io import EventDataset
 from eventsnn.io.targets import hidden_beside, shown_as
@@ -94,6 +96,56 @@ def _publish(staging: Path, target: Path) -> None:
         os.replace(staging / name, target / name)
 
 
+def checkpoints_of(run: Path) -> Path:
+    """Return the folder where a training of ``run`` keeps its checkpoints until it has ended."""
+    return run.with_name(f"{run.name}.checkpoint")
+
+
+def check_checkpoints(run: Path) -> None:
+    """Refuse to begin where a training of ``run`` was cut.
+
+    Raises
+    ------
+    ValueError
+        If so.
+    """
+    folder = checkpoints_of(run)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(f"{folder}: a training of {run} has not ended; --resume continues it, --force begins anew")
+
+
+def is_complete(run: Path, arguments: dict[str, Any]) -> bool:
+    """Tell whether a training with these arguments has ended, and remove checkpoints that a kill at its end left."""
+    log = read_log(run) if (run / "model.json").is_file() else {}
+    complete = (log.get("command"), log.get("arguments")) == ("train", arguments)
+    if complete:
+        shutil.rmtree(checkpoints_of(run), ignore_errors=True)
+    return complete
+
+
+@contextmanager
+def _kept(run: Path, checkpoint: Checkpoint | None, say: Say) -> Iterator[None]:
+    """Remove checkpoints when the block ends well, and what a killed training left beside them."""
+    if checkpoint is None:
+        yield
+        return
+    folder, run = Path(checkpoint.path), _absolute(run)
+    if folder.is_dir():
+        killed = re.compile(rf"\.{re.escape(run.name)}\.[0-9a-f]{{8}}\.tmp")
+        for path in (path for path in run.parent.iterdir() if killed.fullmatch(path.name)):
+            shutil.rmtree(path, ignore_errors=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            folder.rmdir()  # unless there is something in it
+        if folder.exists():
+            with suppress(OSError):
+                say(f"{folder} holds how far training has come: --resume continues it")
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def read_log(run: Path) -> dict[str, Any]:
     """Return the log of a run, empty if it has none.
 
@@ -161,6 +213,8 @@ def train(
     seed: int = 0,
     backend: str | None = None,
     validation: float | None = None,
+    checkpoint: Checkpoint | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
     say: Say = print,
 ) -> dict[str, Any]:
@@ -181,6 +235,10 @@ def train(
     validation : float, optional
         Ratio of the samples of each class to hold out. Default: 1/12 for a model that chooses the epoch of a
         reward-modulated layer, else none.
+    checkpoint : Checkpoint, optional
+        As of :meth:`Model.train`; the folder is removed when ``run`` is complete, and stays if training is cut.
+    resume : bool
+        Whether to continue from what the folder holds; else it is removed first.
     say : callable, optional
         Takes lines for people.
 
@@ -192,10 +250,10 @@ def train(
     Raises
     ------
     ValueError, OSError
-        If something does not fit; nothing is left behind then.
+        If something does not fit; nothing but checkpoints is left behind then.
     """
     start = time.perf_counter()
-    with staged(run) as folder:
+    with _kept(run, checkpoint, say), staged(run) as folder:
         with open_data(source, "train", model.encoder, model.size, folder, progress) as dataset:
             opened = time.perf_counter()
             size = image_size(dataset, model.encoder, model.size)
@@ -205,7 +263,10 @@ def train(
                 model = replace(model, size=size)
             training, held_out, how = _parts(model, dataset, validation)
             say(how)
-            trained = model.train(training, validation=held_out, seed=seed, backend=backend, progress=progress)
+            if checkpoint is not None and not resume:
+                shutil.rmtree(checkpoint.path, ignore_errors=True)
+            options: dict[str, Any] = {"seed": seed, "backend": backend, "checkpoint": checkpoint}
+            trained = model.train(training, validation=held_out, progress=progress, **options)
             learnt = time.perf_counter()
             checked = None if held_out is None else evaluated(trained, held_out, progress)
             log |= {"seed": seed, "backend": trained.network.backend.name, "data": describe_data(source, dataset)}

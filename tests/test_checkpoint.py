@@ -12,8 +12,10 @@ from doubles import InBatches
 
 from eventsnn import store
 from eventsnn.checkpoint import Checkpoint, fingerprint
+from eventsnn.encode import ImageEncoder, Linear, Scale
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, Normal, Pool, inf
+from eventsnn.models import Model, Step
 from eventsnn.network import Network
 from eventsnn.plasticity import (
     RSTDP,
@@ -196,6 +198,45 @@ def test_the_clock_decides_when(tmp_path, monkeypatch):
     assert written(Checkpoint(tmp_path / "a.h5", every_seconds=3600)) == 2  # the first and the last
     assert written(Checkpoint(tmp_path / "a.h5", every_seconds=0)) > 8
     assert written(Checkpoint(tmp_path / "a.h5", NEVER, every_samples=20)) == 2 + 2
+
+
+# Models
+
+
+def model_and_data():
+    layers = (Conv(4, 3, padding=1, threshold=2.5), Pool(2), Dense(6, threshold=inf))
+    reward = RSTDP((0.05, -0.04), (-0.04, 0.05), adaptive=Adaptive(every=8))
+    steps = (Step(0, RULE, WTA(2, 1), epochs=2, dropout=0.2), Step(2, reward, epochs=4))
+    encoder = ImageEncoder((Scale(1),), Linear(9))
+    return Model("small", encoder, (6, 6), layers, steps), random_events(30), random_events(17, seed=8)
+
+
+@pytest.mark.parametrize("writes", [1, 4, 8, 12, 16, 20])
+def test_a_model_continues_with_the_epoch_that_was_best(writes, tmp_path, monkeypatch):
+    model, data, held_out = model_and_data()
+
+    def work(checkpoint=None):
+        return model.train(data, validation=held_out, seed=3, backend="reference", checkpoint=checkpoint)
+
+    expected, checkpoint = work(), Checkpoint(tmp_path / "kept", every_seconds=NEVER, every_samples=7)
+    assert killed_after(writes, monkeypatch, lambda: work(checkpoint))
+    for _ in range(2):
+        found = work(checkpoint)
+        assert [record.validation for record in found.records] == [record.validation for record in expected.records]
+        for a, b in zip(found.records, expected.records, strict=True):
+            assert_same((found.network, a.history), (expected.network, b.history))
+    assert len(set(expected.records[1].validation)) > 1
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["step-1.h5", "step-2.h5"]
+
+
+def test_held_out_data_count(tmp_path):
+    model, data, held_out = model_and_data()
+    checkpoint = Checkpoint(tmp_path / "kept")
+    model.train(data, validation=held_out, checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"step-1\.h5: a checkpoint of a training that began with other data"):
+        model.train(data, validation=held_out[:-1], checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="expects no extra"):
+        model.train(data, checkpoint=replace(checkpoint, extra=Counter()))
 
 
 # Refusals

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 
 from eventsnn.backends import Backend
 from eventsnn.batches import Data
+from eventsnn.checkpoint import Checkpoint, fingerprint
 from eventsnn.encode import ImageEncoder
 from eventsnn.evaluation import Evaluation, evaluate
 from eventsnn.events import Events
@@ -99,6 +100,7 @@ class Model:
         seed: int = 0,
         backend: Backend | str | None = None,
         progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> Trained:
         """Train the whole network, layer by layer.
 
@@ -115,6 +117,9 @@ class Model:
             Where to compute.
         progress : callable, optional
             Called as ``progress(done, total, phase)``.
+        checkpoint : Checkpoint, optional
+            Its path is a folder, made if it is not there, with one file for each step. Training continues from
+            what it holds, bit for bit; delete it when the result is safe elsewhere.
 
         Returns
         -------
@@ -123,13 +128,19 @@ class Model:
         Raises
         ------
         ValueError
-            If the data do not fit the network or have no labels.
+            If the data do not fit the network or have no labels, or a checkpoint is broken or of another training.
+        OSError
+            If a checkpoint cannot be written; those before it are still there.
         """
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
         net = Network(self.layers, data.shape, seed=seed, backend=backend)
-        records = [self._learn(net, step, data, validation, seed, progress) for step in self.steps]
+        keeping = _each_step(checkpoint, len(self.steps), data, validation)
+        records = [
+            self._learn(net, step, data, validation, seed, progress, kept)
+            for step, kept in zip(self.steps, keeping, strict=True)
+        ]
         readout = None
         if self.readout is not None:
             if progress is not None:
@@ -140,7 +151,14 @@ class Model:
         return Trained(self.name, self.encoder, self.size, net, readout, tuple(records))
 
     def _learn(
-        self, net: Network, step: Step, data: Data, validation: Data | None, seed: int, progress: Progress | None
+        self,
+        net: Network,
+        step: Step,
+        data: Data,
+        validation: Data | None,
+        seed: int,
+        progress: Progress | None,
+        checkpoint: Checkpoint | None,
     ) -> Record:
         selection = _Selection(net, step, validation) if step.rule.rewarded else None
         history = fit(
@@ -150,6 +168,7 @@ class Model:
             seed=seed,
             progress=None if progress is None else _named(progress, step.layer),
             on_epoch=None if selection is None else selection.see,
+            checkpoint=None if checkpoint is None else replace(checkpoint, extra=selection),
         )
         if selection is not None:
             selection.restore()
@@ -269,9 +288,31 @@ class _Selection:
             self._best = self._net.weights[self._step.layer]
         self.accuracies.append(accuracy)
 
+    def state(self) -> dict[str, np.ndarray]:
+        known = {"accuracies": np.array(self.accuracies)} if self.accuracies else {}
+        return {"best": self._best} | known
+
+    def set_state(self, arrays: Mapping[str, np.ndarray]) -> None:
+        accuracies = arrays["accuracies"].tolist() if "accuracies" in arrays else []
+        self._best, self.accuracies = arrays["best"], accuracies
+
     def restore(self) -> None:
         if self.accuracies:
             self._net.set_weights(self._step.layer, self._best)
+
+
+def _each_step(
+    checkpoint: Checkpoint | None, steps: int, data: Data, validation: Data | None
+) -> list[Checkpoint] | list[None]:
+    """Return the checkpoint of each step; the data are looked at once for all."""
+    if checkpoint is None:
+        return [None] * steps
+    if checkpoint.extra is not None:
+        raise ValueError("checkpoint of a model expects no extra: its steps keep what they need")
+    known = checkpoint.data or " ".join(fingerprint(d) for d in (data, validation) if d is not None)
+    folder = Path(checkpoint.path)
+    folder.mkdir(exist_ok=True)
+    return [replace(checkpoint, path=folder / f"step-{i + 1}.h5", data=known) for i in range(steps)]
 
 
 def _accuracy(net: Network, spikes: Events, layer: int) -> float:
