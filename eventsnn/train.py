@@ -26,7 +26,7 @@ from eventsnn.plasticity import (
 )
 from eventsnn.presentation import Block, Progress, Source
 
-_PIECE = 100  # presentations between two looks at the clock for a checkpoint
+_PIECE = 500  # presentations between two looks at the clock for a checkpoint
 
 
 def fit(

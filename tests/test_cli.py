@@ -643,6 +643,43 @@ def test_whatever_happens_in_training(error, code, message, workplace, call, mon
     assert files(workplace) == before
 
 
+def test_a_checkpoint_that_is_in_the_way(images, tmp_path, call):
+    run, kept = tmp_path / "run", tmp_path / "run.checkpoint" / "step-1.h5"
+    kept.parent.mkdir()
+    kept.write_bytes(b"half of a file")
+    before = files(tmp_path)
+    arguments = ("train", "digits", "--data", images, "-o", run, "--epochs", "1,1")
+    for options, message in (
+        ([], f"{kept.parent}: a training of {run} has not ended; --resume continues it, --force begins anew"),
+        (["--resume"], f"{kept}: not a file that eventsnn can read"),
+    ):
+        code, _, err = call(*arguments, *options)
+        assert (code, message in err.splitlines()[-1]) == (1, True)
+        assert files(tmp_path) == before
+    code, _, err = call(*arguments, "--force")
+    assert code == 0, err
+    assert list(tmp_path.iterdir()) == [run]
+
+
+def test_a_full_disk_while_training(images, tmp_path, call, monkeypatch):
+    kept, sync = tmp_path / "run.checkpoint" / "step-1.h5", os.fsync
+
+    def full(descriptor):
+        if kept.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    arguments = ("train", "digits", "--data", images, "-o", tmp_path / "run", "--epochs", "2,1", "--seed", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        code, out, err = call(*arguments, "--checkpoint-every", "0")
+    assert (code, err.splitlines()[-1]) == (1, f"eventsnn train: {kept}: No space left on device")
+    assert f"{kept.parent} holds how far training has come: --resume continues it" in out
+    assert set(tmp_path.rglob("*")) == {kept.parent, kept}
+    assert call(*arguments, "--resume")[0] == 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "run"]
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "info", "absent.h5"], ["info", "absent.h5", "--debug"]])
 def test_debug_shows_the_traceback(arguments, call):
     code, _, err = call(*arguments)
