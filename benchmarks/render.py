@@ -45,7 +45,8 @@ def mnist_table(lines: list[dict[str, Any]]) -> str:
     head = [
         f"Whole MNIST on {machine}, a shared machine with other work beside (`python -m benchmarks.mnist FOLDER`).",
         "Epochs and readouts were chosen on held-out training images; the factor of the rates of",
-        "`mozafari2019_mnist_quick` (2, the only one tried) with the test accuracy in sight. SpykeTorch reports 95,007 s.",
+        "`mozafari2019_mnist_quick` (2, the only one tried) with the test accuracy in sight.",
+        "SpykeTorch reports 95,007 s.",
         "",
         "| model | test accuracy (of single seeds) | epochs | threads | encode 60,000 | "
         "learn, seconds an epoch, by layer | total | peak memory |",
