@@ -47,6 +47,7 @@ def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
             result = trained.evaluate(test)
             end = time.perf_counter()
             counts = len(training), 0 if validation is None else len(validation)
+            input_spikes = test.n_events / len(test)
     return {
         "benchmark": "mnist",
         "model": name,
@@ -63,6 +64,7 @@ def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
         },
         "peak_memory_gib": peak_memory_gib(),
         "encode_60000_seconds": encoding_seconds(model, folder),
+        "input_spikes": input_spikes,
         "test_activity": result.to_dict()["layers"],
     }
 
