@@ -76,8 +76,8 @@ class History:
         Index of the epoch with the highest score, the first of equals, where there are scores: the one whose weights
         the network has, unless ``select`` is off.
     snapshots : dict of int to ndarray, float32 of shape (maps, channels, kernel height, kernel width)
-        Weights of the layer's first maps, at most sixteen, by the number of presentations before: at the points 0, 1,
-        2, 4, 8, ... of ``curve`` and at the last. :func:`eventsnn.plot.evolution` draws them.
+        Weights of the layer's first maps, at most sixteen, by the number of presentations before: 0, 100, 200, 400,
+        800, ... and the last; whole mini-batches. :func:`eventsnn.plot.evolution` draws them.
     """
 
     layer: int

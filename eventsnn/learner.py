@@ -26,7 +26,7 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
 )
 from eventsnn.presentation import Block
-from eventsnn.snapshots import first_maps, is_taken, pack, unpack
+from eventsnn.snapshots import first_maps, next_moment, pack, unpack
 
 _CHUNK = 1000  # presentations between two calls of ``progress`` and two points of the convergence curve
 _CLOSE = 100  # the same where convergence decides when to stop
@@ -105,9 +105,8 @@ class Learner:
         self._step = _whole(step, recipe.mini_batch)
         self._piece = self._step if piece is None else _whole(piece, recipe.mini_batch)
         self._kernel_arguments(None)  # so that what does not fit is refused before the frozen layers run
-        self.curve: list[tuple[int, float]] = []
-        self._snapshots: dict[int, np.ndarray] = {}
-        self._note()
+        self.curve = [(0, self._convergence())]
+        self._snapshots = {0: first_maps(net.weights[layer])}
         self.converged = False
 
     @property
@@ -164,6 +163,8 @@ class Learner:
         self._epoch = number
         for chunk in self._chunks(blocks):
             self._present(chunk, active)
+            if self.presented >= next_moment(max(self._snapshots)):
+                self._snapshots = self.snapshots()
             if self.position % self._step == 0:
                 self._look(report)
             if self.converged:
@@ -194,15 +195,10 @@ class Learner:
 
     def _look(self, report: Callable[[int], object]) -> None:
         """Note how far learning has come."""
-        self._note()
+        self.curve.append((self.presented, self._convergence()))
         stop_below = self._recipe.stop_below
         self.converged = stop_below is not None and self.curve[-1][1] < stop_below
         report(self.position)
-
-    def _note(self) -> None:
-        if is_taken(len(self.curve)):
-            self._snapshots[self.presented] = first_maps(self._net.weights[self._layer])
-        self.curve.append((self.presented, self._convergence()))
 
     def _chunks(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Yield presentations during which nothing changes but weights and thresholds."""
@@ -215,7 +211,8 @@ class Learner:
     def _chunk(self) -> int:
         """Return for how many presentations nothing changes but weights and thresholds."""
         recipe = self._recipe
-        steps = min(self._step - self.position % self._step, self._piece)
+        due = next_moment(max(self._snapshots)) - self.presented
+        steps = min(self._step - self.position % self._step, self._piece, _whole(due, recipe.mini_batch))
         if isinstance(recipe.schedule, Doubling):
             steps = min(steps, recipe.schedule.steps(self.presented))
         if (

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def _of_snapshots(run: Path, trained: Trained, say: Say) -> Pictures:
         return
     net, encoder = trained.network, _in_pixels(trained)
     for layer, snapshots in read_snapshots(run / SNAPSHOTS).items():
-        recorded: dict[int | str, np.ndarray] = dict(snapshots)
+        recorded: dict[Any, np.ndarray] = dict(snapshots)
         last, kept = list(snapshots.values())[-1], net.weights[layer]
         if not np.array_equal(kept[: len(last)], last):
             recorded["kept"] = kept  # of an earlier epoch, which was better

@@ -14,16 +14,19 @@ MAPS = 16  # the first maps of a layer, as many as a picture shows in a row
 
 Snapshots = Mapping[int, np.ndarray]  # presentations before it, float32 of shape (maps, channels, kernel h, kernel w)
 
+_FIRST = 100
 _KIND = ("eventsnn-snapshots", 1)
 
 
-def is_taken(point: int) -> bool:
-    """Tell whether there is a snapshot at a point of the convergence curve: 0, 1, 2, 4, 8, ...
+def next_moment(last: int) -> int:
+    """Return after how many presentations the next snapshot is due: at 100, 200, 400, 800, ...
 
-    Features come about early, and however long a training is this leaves few: fifteen in a million presentations of a
-    data set of a hundred samples.
+    Features come about early, and however long a training is this leaves few: fifteen in a million presentations.
     """
-    return point & (point - 1) == 0
+    moment = _FIRST
+    while moment <= last:
+        moment *= 2
+    return moment
 
 
 def first_maps(weights: np.ndarray) -> np.ndarray:

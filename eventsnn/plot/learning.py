@@ -113,7 +113,8 @@ def evolution(
         name = f"{moment:,}" if isinstance(moment, int) else str(moment)
         axes.text(-0.1, (bottom + top) / 2, name, ha="right", va="center", fontsize=7, color=INK)
     tiles.finish(axes)
-    axes.set_title(f"layer {layer}, {net.layers[layer]}: features while it learnt", fontsize=9, color=INK)
+    counted = ", after so many stimuli" if any(isinstance(moment, int) for moment in recorded) else ""
+    axes.set_title(f"layer {layer}, {net.layers[layer]}: features while it learnt{counted}", fontsize=9, color=INK)
     return figure
 
 
