@@ -100,7 +100,7 @@ def evolution(
     numbers = list(range(min(MAPS, *map(len, recorded.values())))) if maps is None else list(maps)
     rows = [reconstruct(net, layer, encoder, maps=numbers, signed=signed, weights=w) for w in recorded.values()]
     images = np.concatenate(rows)
-    tiles = Tiles(len(images), images.shape[1], images.shape[2], columns=len(numbers))
+    tiles = Tiles(len(images), images.shape[1], images.shape[2], columns=len(numbers), gap=0.12)
     width, height = tiles.size(0.64)
     figure = new_figure((width + 0.6, height))
     axes = figure.subplots()
