@@ -268,7 +268,7 @@ def plot(
     sample: Annotated[int, typer.Option(metavar="N", help="Whose spikes to show.")] = 0,
     debug: Debug = False,
 ) -> None:
-    """Draw a trained network: features, weights, curves of learning.
+    """Draw a trained network: features and how they came about, weights, curves.
 
     With --data also a raster and latency maps of one sample, spikes over
     time and the confusion matrix. Files of the same names are replaced.
