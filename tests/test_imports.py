@@ -17,6 +17,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # outside of all: nothing listed may import it.
 ORDER = [
     ("validation", "threads", "store", "jit"),
+    ("columns",),
     ("events",),
     ("backends",),
     ("layers", "batches"),
@@ -32,7 +33,7 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-WITHIN_EVENTS = {"events", "validation", "threads", "jit"}
+WITHIN_EVENTS = {"events", "columns", "validation", "threads", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 
