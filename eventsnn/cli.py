@@ -9,23 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
-try:
-    import typer
+import typer
 
-    from eventsnn import __version__
-    from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
-    from eventsnn.console import (
-        INTERRUPTED,
-        PlainCommand,
-        PlainGroup,
-        UsageError,
-        one_line_errors,
-        phases,
-        printable,
-    )
-    from eventsnn.models import MODELS
-except KeyboardInterrupt:  # main is not there yet to see it
-    sys.exit(130)
+from eventsnn import __version__
+from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
+from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
+from eventsnn.models import MODELS
 
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -146,19 +148,26 @@ def test_help_looks_as_elsewhere(succeed, monkeypatch):
     assert "<bool>" not in succeed("--help")[0]
 
 
-def test_an_interrupt_while_it_starts():
-    """Ctrl-C comes when the models, the last of what the start imports, are being imported."""
-    program = """
-import sys
+@pytest.mark.parametrize("module", ["numpy", "numpy.linalg", "typer", "eventsnn.cli", "eventsnn.models"])
+def test_an_interrupt_while_it_starts(module):
+    """Ctrl-C comes when a module is about to be imported."""
+    program = f"""
+import runpy, signal, sys
 class Interrupt:
     def find_spec(name, *_):
-        if name == "eventsnn.models":
-            raise KeyboardInterrupt
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Interrupt)
-import eventsnn.cli
+runpy.run_module("eventsnn", run_name="__main__")
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+
+
+def test_the_installed_program_is_this_one():
+    script = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]["eventsnn"]
+    module, name = script.split(":")
+    assert getattr(importlib.import_module(module), name) is importlib.import_module("eventsnn.__main__").main
 
 
 def test_without_a_place_for_compiled_code_there_is_one_warning():
