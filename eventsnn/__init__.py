@@ -98,14 +98,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f"eventsnn.{name}")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'eventsnn' has no attribute {name!r}")
-    value = getattr(import_module(f"eventsnn.{_MODULES[name]}"), name)
-    globals()[name] = value  # the next time it is found without coming here
-    return value
+if not TYPE_CHECKING:  # which would then take every name for known
+
+    def __getattr__(name: str) -> Any:
+        if name in _ROOMS:
+            return import_module(f"eventsnn.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'eventsnn' has no attribute {name!r}")
+        value = getattr(import_module(f"eventsnn.{_MODULES[name]}"), name)
+        globals()[name] = value  # the next time it is found without coming here
+        return value
 
 
 def __dir__() -> list[str]:

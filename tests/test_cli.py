@@ -684,7 +684,7 @@ def test_a_full_disk_while_training(images, tmp_path, call, monkeypatch):
         code, out, err = call(*arguments, "--checkpoint-every", "0")
     assert (code, err.splitlines()[-1]) == (1, f"eventsnn train: {kept}: No space left on device")
     assert f"{kept.parent} holds how far training has come: --resume continues it" in out
-    assert set(tmp_path.rglob("*")) == {kept.parent, kept}
+    assert set(tmp_path.rglob("*")) == {kept.parent, kept, kept.with_name("training.json")}
     assert call(*arguments, "--resume")[0] == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "run"]
 
@@ -712,7 +712,8 @@ def test_a_signal_ends_training_and_leaves_only_what_resumes_it(number, code, wo
         process.kill()
     assert process.returncode == code
     assert "Traceback" not in err
-    assert set(files(workplace)) - set(before) == {workplace / "run.checkpoint", workplace / "run.checkpoint/step-1.h5"}
+    kept = workplace / "run.checkpoint"
+    assert set(files(workplace)) - set(before) == {kept, kept / "step-1.h5", kept / "training.json"}
     shutil.rmtree(workplace / "run.checkpoint")
 
 
