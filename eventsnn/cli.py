@@ -257,19 +257,22 @@ def plot(
     data: Annotated[
         str, typer.Option(metavar="DIR_OR_FILE", help="Show spikes and decisions of these; as for evaluate.")
     ] = "",
-    sample: Annotated[int, typer.Option(metavar="N", help="Whose spikes to show.")] = 0,
+    sample: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="Whose spikes to show; may be repeated. Default: one of each of three classes."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Draw a trained network: features, weights, curves of learning.
 
-    With --data also a raster and latency maps of one sample, spikes over
+    With --data also rasters and latency maps of some samples, spikes over
     time and the confusion matrix. Files of the same names are replaced.
     """
     with one_line_errors("eventsnn plot", debug or context.obj):
         from eventsnn.pictures import draw
 
         with phases() as progress:
-            files = draw(run, out, data or None, sample=sample, progress=progress)
+            files = draw(run, out, data or None, samples=sample or (), progress=progress)
         print(f"Written to {out}: " + ", ".join(path.name for path in files))
 
 
