@@ -8,9 +8,10 @@ from typing import Any
 
 from eventsnn.io import EventDataset
 from eventsnn.models import Model, Trained, digits
-from eventsnn.runs import Say, describe_data, evaluated, staged, write_log
+from eventsnn.runs import describe_data, evaluated, staged, write_log
 from eventsnn.sources import Part, read_images, write_encoded
 from eventsnn.train import Progress
+from eventsnn.unfinished import Say
 
 SEED = 0
 
