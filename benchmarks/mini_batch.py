@@ -68,7 +68,7 @@ def run(model: Model, train: Events, test: Events, seed: int) -> tuple[float, fl
     trained = model.train(train, seed=seed)
     accuracy = trained.evaluate(test).accuracy
     assert accuracy is not None
-    epochs = [epoch for record in trained.records for epoch in record.history.epochs]
+    epochs = [epoch for record in trained.records for epoch in record.epochs]
     return accuracy, sum(epoch.seconds for epoch in epochs), epochs[-1].convergence
 
 

@@ -82,11 +82,11 @@ def steps(trained: Trained) -> list[dict[str, Any]]:
     """Return for each layer that learnt the seconds of its epochs, convergence and accuracies."""
     return [
         {
-            "layer": record.history.layer,
-            "preparation_seconds": record.history.preparation_seconds,
-            "epoch_seconds": [epoch.seconds for epoch in record.history.epochs],
-            "convergence": record.history.epochs[-1].convergence,
-            "training_accuracy": [epoch.accuracy for epoch in record.history.epochs],
+            "layer": record.layer,
+            "preparation_seconds": record.preparation_seconds,
+            "epoch_seconds": [epoch.seconds for epoch in record.epochs],
+            "convergence": record.epochs[-1].convergence,
+            "training_accuracy": [epoch.accuracy for epoch in record.epochs],
             "validation_accuracy": list(record.validation),
         }
         for record in trained.records

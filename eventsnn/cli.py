@@ -263,7 +263,7 @@ def plot(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Draw a trained network: features, weights, curves of learning.
+    """Draw a trained network: features and how they came about, weights, curves.
 
     With --data also rasters and latency maps of some samples, spikes over
     time and the confusion matrix. Files of the same names are replaced.

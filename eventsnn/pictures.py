@@ -7,18 +7,21 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eventsnn import plot
+from eventsnn.encode import ImageEncoder
 from eventsnn.events import Events
 from eventsnn.io import EventDataset
 from eventsnn.models import Trained
 from eventsnn.reconstruct import can_reconstruct
-from eventsnn.runs import evaluated, read_log
+from eventsnn.runs import SNAPSHOTS, evaluated, read_log
+from eventsnn.snapshots import read_snapshots
 from eventsnn.sources import Part, open_data
 from eventsnn.train import Progress
+from eventsnn.unfinished import Say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +40,7 @@ def draw(
     samples: Sequence[int] = (),
     part: Part = "test",
     progress: Progress | None = None,
+    say: Say = print,
 ) -> list[Path]:
     """Draw a run into a folder, as PNG files that replace those of the same names.
 
@@ -55,14 +59,16 @@ def draw(
         Of the images.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    say : callable, optional
+        Takes lines for people: what there is no picture of, and why.
 
     Returns
     -------
     list of Path
-        The files: ``features-I.png`` and ``weights-I.png`` for each layer ``I`` with weights; ``convergence.png`` and
-        ``accuracy.png`` as far as the log knows them; with ``source`` also ``spikes.png``, ``confusion.png`` where
-        there are decisions, and of each sample ``N`` ``raster-N.png``, ``latency-input-N.png`` and ``latency-I-N.png``
-        for each layer with weights.
+        The files: ``features-I.png`` and ``weights-I.png`` for each layer ``I`` with weights; ``evolution-I.png`` for
+        each that learnt, if the run has snapshots; ``convergence.png`` and ``accuracy.png`` as far as the log knows
+        them; with ``source`` also ``spikes.png``, ``confusion.png`` where there are decisions, and of each sample ``N``
+        ``raster-N.png``, ``latency-input-N.png`` and ``latency-I-N.png`` for each layer with weights.
 
     Raises
     ------
@@ -77,6 +83,7 @@ def draw(
         folder, data = Path(scratch) / "pictures", Path(scratch)
         folder.mkdir()
         _save(folder, _of_model(trained))
+        _save(folder, _of_snapshots(run, trained, say))
         _save(folder, _of_log(run))
         if source is not None:
             with open_data(source, part, trained.encoder, trained.size, data, progress) as dataset:
@@ -97,12 +104,28 @@ def _save(folder: Path, pictures: Pictures) -> None:
 
 
 def _of_model(trained: Trained) -> Pictures:
-    net = trained.network
-    # Whitening of whole images has no features in pixels; those on the network's own grid remain.
-    encoder = trained.encoder if can_reconstruct(trained.encoder) else None
+    net, encoder = trained.network, _in_pixels(trained)
     for layer in net.trainable:
         yield f"features-{layer}", plot.features(net, layer, encoder)
         yield f"weights-{layer}", _figure(plot.weights_histogram(net, layer))
+
+
+def _of_snapshots(run: Path, trained: Trained, say: Say) -> Pictures:
+    if not (run / SNAPSHOTS).is_file():
+        say(f"{run}: no picture of how features came about, since there is no {SNAPSHOTS}")
+        return
+    net, encoder = trained.network, _in_pixels(trained)
+    for layer, snapshots in read_snapshots(run / SNAPSHOTS).items():
+        recorded: dict[Any, np.ndarray] = dict(snapshots)
+        last, kept = list(snapshots.values())[-1], net.weights[layer]
+        if not np.array_equal(kept[: len(last)], last):
+            recorded["kept"] = kept  # of an earlier epoch, which was better
+        yield f"evolution-{layer}", plot.evolution(net, layer, recorded, encoder)
+
+
+def _in_pixels(trained: Trained) -> ImageEncoder | None:
+    """Return the encoder; whitening of whole images has no features in pixels: those on the network's grid remain."""
+    return trained.encoder if can_reconstruct(trained.encoder) else None
 
 
 def _of_log(run: Path) -> Pictures:

@@ -1,4 +1,4 @@
-"""What a learning layer receives: the spikes of the frozen layers below, cached or block by block."""
+"""What a learning layer receives: the spikes of the frozen layers below, cached or block by block, epoch by epoch."""
 
 from __future__ import annotations
 
@@ -61,3 +61,60 @@ class Source:
     def _prepare(self, batch: Events) -> Events:
         spikes = put(self._net.run(batch, stop=self._layer, batch_size=max(len(batch), 1)), self._net.backend)
         return self._net.backend.pointwise(spikes) if self._inhibit else spikes
+
+
+class Passes:
+    """Epochs over the data: which samples come in which order, and which maps are silent.
+
+    Parameters
+    ----------
+    source : Source
+        What the layer receives of ``data``.
+    data : Events or EventDataset
+        The stimuli.
+    dropout : float
+        Probability with which a map is silent for an epoch.
+    shuffle : bool
+        Whether each epoch has an order of its own.
+    seed : int
+        Of both.
+    """
+
+    def __init__(self, source: Source, data: Data, dropout: float, shuffle: bool, seed: int) -> None:
+        self._source, self._data, self._dropout, self._shuffle, self._seed = source, data, dropout, shuffle, seed
+        self._whole: Events | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether the layer's input is in memory."""
+        return self._whole is not None
+
+    def load(self, memory: int, report: Progress, mini_batch: int) -> None:
+        """Run the frozen layers, once for all epochs, if what they send fits into so many bytes.
+
+        Raises
+        ------
+        ValueError
+            If it does not, and shuffling or mini-batches need it.
+        """
+        self._whole = self._source.load(memory, report)
+        if self._whole is None and (self._shuffle or mini_batch > 1):
+            name = "shuffle" if self._shuffle else "mini_batch"
+            raise ValueError(f"{name} expects the layer's input in memory, and it does not fit into {memory} bytes")
+
+    def blocks(self, epoch: int, skip: int) -> Iterator[Block]:
+        """Return the presentations of an epoch, without the first ``skip``."""
+        if self._whole is None:
+            return self._source.stream(skip)
+        n = len(self._data)
+        order = _rng(self._seed, epoch, 1).permutation(n) if self._shuffle else np.arange(n)
+        return iter([Block(self._whole, self._data.labels, order[skip:])])
+
+    def active(self, epoch: int, maps: int) -> np.ndarray | None:
+        """Return which maps are not silent in an epoch, bool of shape (maps,); None if all of them may fire."""
+        return _rng(self._seed, epoch, 0).random(maps) >= self._dropout if self._dropout else None
+
+
+def _rng(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    """Return a stream of its own for each purpose in each epoch, so that none moves another."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, purpose)))

@@ -24,15 +24,16 @@ from eventsnn.io import EventDataset
 from eventsnn.io.targets import hidden_beside, shown_as
 from eventsnn.models import Model, Trained, write_text
 from eventsnn.plasticity import RSTDP
+from eventsnn.snapshots import write_snapshots
 from eventsnn.sources import Samples, hold_out, image_size, open_data
 from eventsnn.threads import default_threads
 from eventsnn.train import Progress
 from eventsnn.unfinished import Say, absolute, begin, check_parent, check_same, checkpoints_of, kept
 
-LOG = "log.json"
+LOG, SNAPSHOTS = "log.json", "snapshots.h5"
 VALIDATION = 1 / 12  # of the training samples, for models that choose an epoch: 5,000 of MNIST's 60,000
 
-_FILES = {LOG, "model.json", "network.h5", "readout.h5", "train.h5", "test.h5", "raster.png"}
+_FILES = {LOG, SNAPSHOTS, "model.json", "network.h5", "readout.h5", "train.h5", "test.h5", "raster.png"}
 _PICTURES = "features-layer-*.png"  # as many as layers learn
 
 
@@ -234,6 +235,7 @@ def train(
         seconds = {"data": opened - start, "train": learnt - opened, "total": time.perf_counter() - start}
         log |= {"seconds": seconds}
         trained.save(folder)
+        write_snapshots(folder / SNAPSHOTS, trained.records)
         write_log(folder, log)
     return log
 

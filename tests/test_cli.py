@@ -30,7 +30,7 @@ from eventsnn.models import MODELS, Model, Trained, digits
 from eventsnn.runs import hold_out
 
 ROOT = Path(eventsnn.__file__).parents[1]
-RUN_FILES = {"log.json", "model.json", "network.h5", "readout.h5"}
+RUN_FILES = {"log.json", "snapshots.h5", "model.json", "network.h5", "readout.h5"}
 
 
 def bars(n, size, seed):

@@ -30,6 +30,7 @@ ORDER = [
     ("rules",),
     ("schedules",),
     ("plasticity", "readout", "history", "presentation", "checkpoint"),
+    ("snapshots", "selection"),
     ("learner",),
     ("train",),
     ("evaluation",),

@@ -262,8 +262,8 @@ def test_training_learns_bars(model):
     images, labels = bars(60, seed=9)
     assert np.mean(trained.predict(images) == labels) >= 0.9
     assert (trained.name, trained.encoder, trained.size) == (model.name, ENCODER, (8, 8))
-    assert [len(record.history.epochs) for record in trained.records] == [step.epochs for step in model.steps]
-    assert [record.history.layer for record in trained.records] == [step.layer for step in model.steps]
+    assert [len(record.epochs) for record in trained.records] == [step.epochs for step in model.steps]
+    assert [record.layer for record in trained.records] == [step.layer for step in model.steps]
     assert json.loads(json.dumps([record.to_dict() for record in trained.records]))[0]["validation"] == []
 
 
