@@ -8,10 +8,11 @@ from typing import Any
 
 from eventsnn.io import EventDataset
 from eventsnn.models import Model, Trained, digits
-from eventsnn.runs import SNAPSHOTS, Say, describe_data, evaluated, staged, write_log
+from eventsnn.runs import SNAPSHOTS, describe_data, evaluated, staged, write_log
 from eventsnn.snapshots import write_snapshots
 from eventsnn.sources import Part, read_images, write_encoded
 from eventsnn.train import Progress
+from eventsnn.unfinished import Say
 
 SEED = 0
 

@@ -12,7 +12,7 @@ from doubles import InBatches
 
 from eventsnn import store
 from eventsnn.checkpoint import Checkpoint, fingerprint
-from eventsnn.encode import ImageEncoder, Linear, Scale
+from eventsnn.encode import ImageEncoder, Linear, OnOff
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, Normal, Pool, inf
 from eventsnn.models import Model, Step
@@ -231,7 +231,7 @@ def model_and_data():
     layers = (Conv(4, 3, padding=1, threshold=2.5), Pool(2), Dense(6, threshold=inf))
     reward = RSTDP((0.05, -0.04), (-0.04, 0.05), adaptive=Adaptive(every=8))
     steps = (Step(0, RULE, WTA(2, 1), epochs=2, dropout=0.2), Step(2, reward, epochs=4))
-    encoder = ImageEncoder((Scale(1),), Linear(9))
+    encoder = ImageEncoder((OnOff(),), Linear(9))
     return Model("small", encoder, (6, 6), layers, steps), random_events(30), random_events(17, seed=8)
 
 

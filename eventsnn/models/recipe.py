@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +107,8 @@ class Model:
         Parameters
         ----------
         data : Events or EventDataset
-            Labelled stimuli, as :attr:`encoder` makes them.
+            Labelled stimuli, as :attr:`encoder` makes them from images of any one size: a dataset says which, and else
+            it follows from their grid. It is what :attr:`Trained.size` will be.
         validation : Events or EventDataset, optional
             Labelled stimuli held out from ``data``. If given, a step whose layer decides keeps the weights of the epoch
             that decides best on them, as :func:`eventsnn.fit` does.
@@ -134,6 +136,7 @@ class Model:
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
+        size = self.encoder.image_size(data.shape, _recorded_size(data, self.size))
         net = Network(self.layers, data.shape, seed=seed, backend=backend)
         keeping = _each_step(checkpoint, len(self.steps), data, validation)
         records = [
@@ -155,7 +158,7 @@ class Model:
             readout = self.readout.fit(features(net, data, self.readout.kind), data.labels)
             if progress is not None:
                 progress(1, 1, "linear readout")
-        return Trained(self.name, self.encoder, self.size, net, readout, tuple(records))
+        return Trained(self.name, self.encoder, size, net, readout, tuple(records))
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +172,7 @@ class Trained:
     encoder : ImageEncoder
         Images to events.
     size : (int, int)
-        Height and width of the images, in pixels.
+        Height and width of the images that it has learnt from, in pixels.
     network : Network
     readout : FittedReadout or None
         What decides; None: the network itself.
@@ -254,6 +257,16 @@ def _each_step(
     folder = Path(checkpoint.path)
     folder.mkdir(exist_ok=True)
     return [replace(checkpoint, path=folder / f"step-{i + 1}.h5", data=known) for i in range(steps)]
+
+
+def _recorded_size(data: Data, usual: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the images that a dataset says it was made from, ``usual`` if it does not."""
+    found = getattr(data, "provenance", {}).get("extra", {}).get("image_size", usual)
+    try:
+        height, width = (operator.index(n) for n in found)
+    except (TypeError, ValueError):
+        return usual
+    return height, width
 
 
 def _named(progress: Progress, layer: int) -> Progress:
