@@ -426,16 +426,14 @@ def test_the_size_of_images_follows_from_their_grid(name):
         assert height <= size[0]
         assert width <= size[1]
         assert all(encoder.output_shape(*less) != shape for less in ((height - 1, width), (height, width - 1)))
-    with pytest.raises(ValueError, match=r"spikes expect a grid that the encoder makes .*, got \(9, 28, 28\)"):
-        encoder.image_size((9, 28, 28), (28, 28))
+    assert encoder.image_size((9, 28, 28), (28, 28)) is None
 
 
 def test_whitened_images_have_one_size():
     images = np.random.default_rng(0).random((20, 5, 6)).astype(np.float32)
     encoder = ImageEncoder((ZCA.fit(images), OnOff()), EqualBins(4))
     assert encoder.image_size((2, 5, 6), (5, 6)) == (5, 6)
-    with pytest.raises(ValueError, match=r"got \(2, 6, 6\)"):
-        encoder.image_size((2, 6, 6), (5, 6))
+    assert encoder.image_size((2, 6, 6), (5, 6)) is None
 
 
 def test_no_images():

@@ -240,27 +240,22 @@ class ImageEncoder:
         """
         return self._grids((channels, height, width))[-1]
 
-    def image_size(self, shape: Shape, usual: tuple[int, int]) -> tuple[int, int]:
-        """Return the height and width of images whose spikes have a grid: ``usual`` if it fits, else the smallest.
+    def image_size(self, shape: Shape, usual: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the height and width of images whose spikes have a grid; None if there are no such images.
 
         Parameters
         ----------
         shape : tuple of int
             Grid (C, H, W) of spikes, as :meth:`output_shape` returns it.
         usual : (int, int)
-            After pooling several sizes may give the same grid; this one is preferred.
-
-        Raises
-        ------
-        ValueError
-            If no images have spikes on such a grid.
+            After pooling several sizes may give the same grid: this one if it does, else the smallest.
         """
         smallest = self._smallest(1, shape[1]), self._smallest(2, shape[2])
         for height, width in (usual, smallest):
             with suppress(ValueError):
                 if self.output_shape(height, width) == tuple(shape):
                     return height, width
-        raise ValueError(f"spikes expect a grid that the encoder makes of images of some size, got {tuple(shape)}")
+        return None
 
     def _smallest(self, axis: int, wanted: int) -> int:
         """Return how high or wide images are at least for the grid to be so; no grid shrinks as images grow."""

@@ -108,7 +108,8 @@ class Model:
         ----------
         data : Events or EventDataset
             Labelled stimuli, as :attr:`encoder` makes them from images of any one size: a dataset says which, and else
-            it follows from their grid. It is what :attr:`Trained.size` will be.
+            it follows from their grid. It is what :attr:`Trained.size` will be (the recipe's :attr:`size` for stimuli
+            that no images have, as those of cameras).
         validation : Events or EventDataset, optional
             Labelled stimuli held out from ``data``. If given, a step whose layer decides keeps the weights of the epoch
             that decides best on them, as :func:`eventsnn.fit` does.
@@ -136,7 +137,7 @@ class Model:
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
-        size = self.encoder.image_size(data.shape, _recorded_size(data, self.size))
+        size = self.encoder.image_size(data.shape, _recorded_size(data, self.size)) or self.size
         net = Network(self.layers, data.shape, seed=seed, backend=backend)
         keeping = _each_step(checkpoint, len(self.steps), data, validation)
         records = [
