@@ -11,10 +11,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from eventsnn.jit import kernel
+from eventsnn.jit import inner, kernel
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
@@ -32,58 +34,154 @@ def _emit_fma(typing_context, factor, term, total):
 _fma: Any = intrinsic(_emit_fma)
 
 
-@kernel
-def _span(row):
-    """Return where the part of a row begins and ends outside of which it is 0."""
-    low, high = 0, len(row)
+def _emit_weigh(width):
+    """Return the code of an addition of weighted windows to ``width`` cells, which stay in registers meanwhile.
+
+    Arguments are the addresses of the cells, of what the first of them is weighted from, and of the weights; the
+    number of rows and columns of the window; the strides, in values, of source rows, source columns and weight rows.
+    """
+
+    def emit(typing_context, cells, source, weights, rows, columns, strides):
+        def generate(context, builder, signature, args):
+            vector = ir.VectorType(ir.FloatType(), width)
+            fma = ir.FunctionType(vector, [vector] * 3)
+            fma = cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{width}f32")
+
+            def at(base, *steps):
+                for count, stride in steps:
+                    base = builder.add(base, builder.mul(count, builder.mul(stride, ir.Constant(stride.type, 4))))
+                return base
+
+            def load(address, kind):
+                return builder.load(builder.inttoptr(address, kind.as_pointer()), align=4)
+
+            def splat(value):
+                undefined = ir.Constant(vector, ir.Undefined)
+                first = builder.insert_element(undefined, value, ir.IntType(32)(0))
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+                return builder.shuffle_vector(first, undefined, zeros)
+
+            cells, source, weights, rows, columns, strides = args
+            below, beside, weights_below = cgutils.unpack_tuple(builder, strides, 3)
+            total = cgutils.alloca_once_value(builder, load(cells, vector))
+            with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
+                terms = load(at(source, (row.index, below), (column.index, beside)), vector)
+                weight = load(at(weights, (row.index, weights_below), (column.index, beside.type(1))), ir.FloatType())
+                builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
+            builder.store(builder.load(total), builder.inttoptr(cells, vector.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return types.void(*[integer] * 5, types.UniTuple(integer, 3)), generate
+
+    return emit
+
+
+_weigh_64: Any = intrinsic(_emit_weigh(64))
+_weigh_8: Any = intrinsic(_emit_weigh(8))
+_weigh_1: Any = intrinsic(_emit_weigh(1))
+
+
+@inner
+def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
+    """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
+
+    Parameters
+    ----------
+    cells, source, weights : int
+        Addresses of the values, of the upper left corner of the first one's window, and of its weight.
+    shape : tuple of int
+        Rows and columns of the window.
+    strides : tuple of int
+        From one row, column and row of weights to the next, in values.
+    lit : tuple of int
+        Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
+        adding 0 would change no bit.
+    """
+    rows, columns = shape
+    below, beside, weights_below = strides
+    at = np.int64(0)
+    while at < length:
+        width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
+        first = max(np.int64(0), lit[0] - (at + width - 1) // n_images)
+        n = min(columns, lit[1] - at // n_images) - first
+        if n > 0:
+            target, terms = cells + 4 * at, source + 4 * (at + first * beside)
+            if width == 64:
+                _weigh_64(target, terms, weights + 4 * first, rows, n, strides)
+            elif width == 8:
+                _weigh_8(target, terms, weights + 4 * first, rows, n, strides)
+            else:
+                _weigh_1(target, terms, weights + 4 * first, rows, n, strides)
+        at += width
+
+
+@inner
+def _span(row, n_images):
+    """Return the pixels between which a row of all images is not 0; beyond, images are dark at the borders."""
+    low, high = np.int64(0), np.int64(len(row))
     while low < high and row[low] == _ZERO:
         low += 1
     while low < high and row[high - 1] == _ZERO:
         high -= 1
-    return low, high
+    return low // n_images, (high + n_images - 1) // n_images
+
+
+@inner
+def _box(plane, n_images):
+    """Return the rows and columns (first, end, first, end) outside of which a plane (H, W * N) is 0."""
+    height = np.int64(len(plane))
+    top, bottom, left, right = height, np.int64(0), np.int64(plane.shape[1]), np.int64(0)
+    for y in range(height):
+        low, high = _span(plane[y], n_images)
+        if low < high:
+            top, bottom = min(top, y), y + 1
+            left, right = min(left, low), max(right, high)
+    return top, bottom, left, right
 
 
 @kernel
-def _add(row, source, span, shift, weight):
-    """Add to ``row[i]`` the product of ``weight`` and ``source[i + shift]``, where that is in the span.
+def correlate(padded, weights, windows, n_images, mode, out):
+    """Cross-correlate ``padded`` (C, H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
 
-    What is left out would have added 0, which changes no bit: images are dark at the borders.
-    """
-    low = max(0, span[0] - shift)
-    high = min(len(row), span[1] - shift)
-    if low >= high:
-        return
-    # Slices, since indices that might be negative keep the loop from being vectorized.
-    target = row[low:high]
-    terms = source[low + shift : high + shift]
-    for i in range(len(target)):
-        target[i] = _fma(weight, terms[i], target[i])
-
-
-@kernel
-def correlate(padded, weights, taps, starts, n_images, mode, out):
-    """Cross-correlate ``padded`` (H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
-
-    Kernel ``k`` consists of the entries ``starts[k]:starts[k + 1]`` of ``weights`` (float32) and ``taps``
-    (int64 rows and columns), added in that order. ``mode`` is (absolute, signed, threshold): whether to take absolute
-    values, whether to keep the sign, and the float32 below which results, or magnitudes if signed, become 0.
+    Kernel ``k`` is (C, n, n) with ``n = windows[k]``, centred in the largest one's window; ``weights`` (float32) holds
+    all kernels one after another, and their terms are added in its order. ``mode`` is (absolute, signed, threshold):
+    whether to take absolute values, whether to keep the sign, and the float32 below which results, or magnitudes if
+    signed, become 0.
 
     Fused multiply-adds are the same on every machine, and in this order give SpykeTorch's results to the last
     bit. That matters where two outputs would be equal but for rounding: the stages after this compare them.
     """
     absolute, signed, threshold = mode
-    spans = [_span(padded[y]) for y in range(len(padded))]
+    channels, height, length = padded.shape
+    largest = height - out.shape[1] + 1
+    boxes = [_box(padded[c], n_images) for c in range(channels)]
+    weight = weights.ctypes.data
     for k in range(out.shape[0]):
+        n = windows[k]
+        margin = (largest - n) // 2
         for y in range(out.shape[1]):
             row = out[k, y]
             row[:] = _ZERO
-            for j in range(starts[k], starts[k + 1]):
-                source = y + taps[j, 0]
-                _add(row, padded[source], spans[source], taps[j, 1] * n_images, weights[j])
+            for c in range(channels):
+                top, bottom, left, right = boxes[c]
+                first = max(0, top - y - margin)
+                source = ((c * height + y + margin + first) * length) + margin * n_images
+                _weigh(
+                    row.ctypes.data,
+                    len(row),
+                    padded.ctypes.data + 4 * source,
+                    weight + 4 * (c * n + first) * n,
+                    (min(n, bottom - y - margin) - first, n),
+                    (length, n_images, n),
+                    (left - margin, right - margin),
+                    n_images,
+                )
             for i in range(len(row)):
                 value = abs(row[i]) if absolute else row[i]
                 size = abs(value) if signed else value
                 row[i] = _ZERO if size < threshold else value
+        weight += 4 * channels * n * n
 
 
 @kernel
@@ -120,24 +218,27 @@ def normalize(block, radius, n_images, out):
     leave rounding errors behind where a bright part is followed by a dark one.
     """
     channels, height, length = block.shape
-    area = np.float32((2 * radius + 1) ** 2)
-    one = np.float32(1)
+    side, border = 2 * radius + 1, radius * n_images
+    area = np.float32(side**2)
+    ones = np.ones(side, np.float32)
+    padded = np.zeros(length + 2 * border, np.float32)
     sums = np.empty((height, length), np.float32)
-    total = np.empty(length, np.float32)
     for c in range(channels):
-        for y in range(height):
+        box = _box(block[c], n_images)
+        for y in range(box[0], box[1]):
+            padded[border : border + length] = block[c, y]
             sums[y, :] = _ZERO
-            span = _span(block[c, y])
-            for dx in range(-radius, radius + 1):
-                _add(sums[y], block[c, y], span, dx * n_images, one)
-        spans = [_span(sums[y]) for y in range(height)]
+            lit = (box[2] + radius, box[3] + radius)
+            row, source = sums[y].ctypes.data, padded.ctypes.data
+            _weigh(row, length, source, ones.ctypes.data, (1, side), (0, n_images, 0), lit, n_images)
         for y in range(height):
-            total[:] = _ZERO
-            for dy in range(max(0, y - radius), min(height, y + radius + 1)):
-                _add(total, sums[dy], spans[dy], 0, one)
-            cells, result = block[c, y], out[c, y]
+            cells = out[c, y]
+            cells[:] = _ZERO
+            low, high = max(box[0], y - radius), min(box[1], y + radius + 1)
+            row, source = cells.ctypes.data, sums.ctypes.data + 4 * low * length
+            _weigh(row, length, source, ones.ctypes.data, (high - low, 1), (length, 0, 1), (0, length), n_images)
             for i in range(length):
-                result[i] = cells[i] / (total[i] / area + _EPSILON)
+                cells[i] = block[c, y, i] / (cells[i] / area + _EPSILON)
 
 
 @kernel
