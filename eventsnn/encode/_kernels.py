@@ -20,9 +20,6 @@ from eventsnn.jit import inner, kernel
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
-_HALF = np.uint64(32)
-_LOW_HALF = np.uint64(2**32 - 1)
-_BYTE = np.uint64(255)
 
 
 def _emit_fma(typing_context, factor, term, total):
@@ -99,7 +96,7 @@ def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
         adding 0 would change no bit.
     """
     rows, columns = shape
-    below, beside, weights_below = strides
+    beside = strides[1]
     at = np.int64(0)
     while at < length:
         width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
@@ -242,6 +239,22 @@ def normalize(block, radius, n_images, out):
 
 
 @kernel
+def split(block, threshold, on, off):
+    """Write the positive parts of ``block`` (C, H, W * N) to ``on``, and the negative ones, sign turned, to ``off``.
+
+    Each has C channels, or none if it is not wanted. Parts below the threshold, which is at least 0, become 0.
+    """
+    for c, y in np.ndindex(block.shape[:2]):
+        cells = block[c, y]
+        for i in range(len(cells) if len(on) else 0):
+            part = cells[i] + _ZERO
+            on[c, y, i] = _ZERO if part < threshold else part
+        for i in range(len(cells) if len(off) else 0):
+            part = _ZERO - cells[i]
+            off[c, y, i] = _ZERO if part < threshold else part
+
+
+@kernel
 def max_pool(block, kernel, stride, padding, n_images, out):
     """Write the maximum over each window of ``block`` (C, H, W * N) to ``out`` (C, H', W' * N)."""
     channels, height, length = block.shape
@@ -284,157 +297,3 @@ def lateral_inhibition(padded, factors, n_images, out):
                         gain[i] += factor if cells[i] > neighbours[i] else _ZERO
             for i in range(length):
                 gain[i] = cells[i] + cells[i] * gain[i]
-
-
-@kernel
-def rank(bits):
-    """Sort the non-zero intensities of every image in descending order, ties by site.
-
-    Parameters
-    ----------
-    bits : ndarray of uint32, shape (n_sites, N)
-        Intensities, not negative, as their bits: these sort like the floats.
-
-    Returns
-    -------
-    sites, ranked : ndarray of int32, shape (n,)
-        Flat index of each non-zero intensity, image after image: ascending, and the strongest first.
-    ranked_bits : ndarray of uint32, shape (n,)
-        The intensities, the strongest first.
-    offsets : ndarray of int64, shape (N + 1,)
-        Where each image starts.
-    """
-    n_sites, n_images = bits.shape
-    offsets = np.zeros(n_images + 1, np.int64)
-    for site in range(n_sites):
-        for i in range(n_images):
-            offsets[i + 1] += bits[site, i] != 0
-    for i in range(n_images):
-        offsets[i + 1] += offsets[i]
-    sites = np.empty(offsets[-1], np.int32)
-    ranked = np.empty(offsets[-1], np.int32)
-    ranked_bits = np.empty(offsets[-1], np.uint32)
-    keys = np.empty(n_sites + 1, np.uint64)
-    spare = np.empty(n_sites, np.uint64)
-    for i in range(n_images):
-        # Written without a branch, since whether a site is 0 is hard to predict: hence the spare last key.
-        n = np.uint64(0)
-        for site in range(n_sites):
-            value = bits[site, i]
-            keys[n] = (np.uint64(~value) << _HALF) | np.uint64(site)
-            n += np.uint64(value != 0)
-        low, high = offsets[i], offsets[i + 1]
-        for j in range(high - low):
-            sites[low + j] = keys[j] & _LOW_HALF
-        _sort(keys[: high - low], spare)
-        for j in range(high - low):
-            ranked[low + j] = keys[j] & _LOW_HALF
-            ranked_bits[low + j] = ~np.uint32(keys[j] >> _HALF)
-    return sites, ranked, ranked_bits, offsets
-
-
-@kernel
-def _sort(keys, spare):
-    """Sort uint64 keys by their upper halves, stably and in place: a radix sort by bytes."""
-    counts = np.zeros((4, 256), np.int64)
-    for j in range(len(keys)):
-        for digit in range(4):
-            counts[digit, (keys[j] >> np.uint64(32 + 8 * digit)) & _BYTE] += 1
-    source, target = keys, spare
-    for digit in range(4):
-        place = counts[digit]
-        start = 0
-        for value in range(256):
-            start, place[value] = start + place[value], start
-        for j in range(len(keys)):
-            value = (source[j] >> np.uint64(32 + 8 * digit)) & _BYTE
-            target[place[value]] = source[j]
-            place[value] += 1
-        # Four passes: the last one writes to where the first one read.
-        source, target = target, source
-
-
-@kernel
-def equal_bins(offsets, bins, times):
-    """Write the bin of each rank: ``n // bins`` ranks each, at least 1, and -1 for those beyond the last."""
-    for i in range(len(offsets) - 1):
-        n = offsets[i + 1] - offsets[i]
-        size = max(1, n // bins)
-        for rank_ in range(n):
-            times[offsets[i] + rank_] = rank_ // size if rank_ < size * bins else -1
-
-
-@kernel
-def emit(sites, ranked, times, offsets, pointwise, shape):
-    """Turn ranked sites and their times into the columns of events in canonical order.
-
-    Parameters
-    ----------
-    sites, ranked, offsets
-        As of :func:`rank`.
-    times : ndarray of int64, shape (n,)
-        Times of ``ranked``, never falling within an image; -1 for no spike.
-    pointwise : bool
-        Keep only the first in rank of each position.
-    shape : tuple of int
-        Grid (C, H, W).
-
-    Returns
-    -------
-    time : ndarray of int64, shape (m,)
-    columns : ndarray of uint16, shape (3, m)
-        Channel, y and x.
-    offsets : ndarray of int64, shape (N + 1,)
-    """
-    channels, height, width = shape
-    time = np.empty(len(sites), np.int64)
-    columns = np.empty((3, len(sites)), np.uint16)
-    kept = np.zeros_like(offsets)
-    taken = np.empty(height * width if pointwise else 0, np.bool_)
-    place = np.empty(channels * height * width, np.int64)
-    for i in range(len(offsets) - 1):
-        low, high = offsets[i], offsets[i + 1]
-        taken[:] = False
-        filled = _place(ranked[low:high], times[low:high], height * width, taken, kept[i], time, place)
-        kept[i + 1] = kept[i] + len(filled)
-        channel = y = row = 0
-        # Sites ascend, so filling each run of equal times one after another sorts it.
-        for site in sites[low:high]:
-            while site >= row + width:
-                row += width
-                y += 1
-                if y == height:
-                    y = 0
-                    channel += 1
-            if place[site] >= 0:
-                run = place[site]
-                at = run + filled[run - kept[i]]
-                filled[run - kept[i]] += 1
-                columns[0, at] = channel
-                columns[1, at] = y
-                columns[2, at] = site - row
-    return time[: kept[-1]], columns[:, : kept[-1]], kept
-
-
-@kernel
-def _place(ranked, times, plane, taken, start, time, place):
-    """Write the spikes' times from ``start`` on, and return one 0 for each.
-
-    ``place`` becomes, for each ranked site, where the run of spikes of its time begins, or -1 if it does not fire.
-    """
-    at = run = start
-    for r in range(len(ranked)):
-        site = ranked[r]
-        place[site] = -1
-        if times[r] < 0:
-            continue
-        if len(taken) > 0:
-            if taken[site % plane]:
-                continue
-            taken[site % plane] = True
-        if at == start or times[r] != time[at - 1]:
-            run = at
-        place[site] = run
-        time[at] = times[r]
-        at += 1
-    return np.zeros(at - start, np.int64)

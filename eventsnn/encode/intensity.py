@@ -68,11 +68,10 @@ class EqualBins:
 
     def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Return the bin of every intensity, -1 for the dropped."""
-        from eventsnn.encode._kernels import equal_bins
-
-        times = np.empty(len(intensities), np.int64)
-        equal_bins(offsets, self.bins, times)
-        return times
+        counts = np.diff(offsets)
+        sizes = np.repeat(np.maximum(1, counts // self.bins), counts)
+        times = _ranks(offsets) // sizes
+        return np.where(times < self.bins, times, -1)
 
 
 @dataclass(frozen=True)
@@ -271,15 +270,19 @@ class ImageEncoder:
         return block
 
     def _encode_block(self, batch: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, ...]:
-        from eventsnn.encode._kernels import emit, rank
+        from eventsnn.encode._spikes import emit, equal_spikes, rank
 
-        block = self._block(batch, start, stop)
-        _check_intensities(block, start)
-        # Adding 0 turns -0, whose bits are not 0, into 0.
-        bits = (block + np.float32(0)).reshape(-1, stop - start).view(np.uint32)
-        sites, ranked, ranked_bits, offsets = rank(bits)
-        times = self.latency.times(ranked_bits.view(np.float32), offsets)
-        time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, block.shape[:3])
+        block = np.require(self._block(batch, start, stop), np.float32, ["C", "W"])
+        bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
+        if isinstance(self.latency, EqualBins) and not self.pointwise:
+            time, columns, kept, valid = equal_spikes(bits, self.latency.bins, shape)
+            if not valid:
+                _check_intensities(block, start)
+        else:
+            _check_intensities(block, start)
+            sites, ranked, ranked_bits, offsets = rank(bits)
+            times = self.latency.times(ranked_bits.view(np.float32), offsets)
+            time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, shape)
         return time, *columns, np.diff(kept)
 
 

@@ -117,10 +117,13 @@ class OnOff:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the parts."""
-        signed = {"both": (block, -block), "on": (block,), "off": (-block,)}[self.polarity]
-        parts = np.maximum(np.concatenate(signed), np.float32(0))
-        parts[parts < np.float32(self.threshold)] = 0
-        return parts
+        from eventsnn.encode._kernels import split
+
+        channels = len(block)
+        out = empty((*self.output_shape(block.shape[:3]), block.shape[3]))
+        first = 0 if self.polarity == "off" else channels
+        split(rows(block), np.float32(self.threshold), rows(out[:first]), rows(out[first:]))
+        return out
 
 
 @dataclass(frozen=True)
