@@ -116,25 +116,32 @@ def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
 @inner
 def _span(row, n_images):
     """Return the pixels between which a row of all images is not 0; beyond, images are dark at the borders."""
-    low, high = np.int64(0), np.int64(len(row))
-    while low < high and row[low] == _ZERO:
-        low += 1
-    while low < high and row[high - 1] == _ZERO:
-        high -= 1
-    return low // n_images, (high + n_images - 1) // n_images
+    length = np.int32(len(row))
+    low, high = length, np.int32(0)
+    # All of it, since that goes in vectors.
+    for i in range(len(row)):
+        lit = row[i] != _ZERO
+        low = min(low, np.int32(i) if lit else length)
+        high = max(high, np.int32(i + 1) if lit else np.int32(0))
+    return np.int64(low) // n_images, (np.int64(high) + n_images - 1) // n_images
 
 
 @inner
-def _box(plane, n_images):
-    """Return the rows and columns (first, end, first, end) outside of which a plane (H, W * N) is 0."""
+def _spans(plane, n_images):
+    """Return the spans of the rows of a plane (H, W * N), and the box outside of which it is 0.
+
+    The box is its first and last but one row, and its first and last but one pixel.
+    """
     height = np.int64(len(plane))
+    spans = np.empty((height, 2), np.int64)
     top, bottom, left, right = height, np.int64(0), np.int64(plane.shape[1]), np.int64(0)
     for y in range(height):
         low, high = _span(plane[y], n_images)
+        spans[y, 0], spans[y, 1] = low, high
         if low < high:
             top, bottom = min(top, y), y + 1
             left, right = min(left, low), max(right, high)
-    return top, bottom, left, right
+    return spans, (top, bottom, left, right)
 
 
 @kernel
@@ -152,7 +159,7 @@ def correlate(padded, weights, windows, n_images, mode, out):
     absolute, signed, threshold = mode
     channels, height, length = padded.shape
     largest = height - out.shape[1] + 1
-    boxes = [_box(padded[c], n_images) for c in range(channels)]
+    boxes = [_spans(padded[c], n_images)[1] for c in range(channels)]
     weight = weights.ctypes.data
     for k in range(out.shape[0]):
         n = windows[k]
@@ -221,21 +228,25 @@ def normalize(block, radius, n_images, out):
     padded = np.zeros(length + 2 * border, np.float32)
     sums = np.empty((height, length), np.float32)
     for c in range(channels):
-        box = _box(block[c], n_images)
-        for y in range(box[0], box[1]):
+        spans, (top, bottom, left, right) = _spans(block[c], n_images)
+        start, width = left * n_images, (right - left) * n_images
+        for y in range(top, bottom):
+            low, high = spans[y]
             padded[border : border + length] = block[c, y]
-            sums[y, :] = _ZERO
-            lit = (box[2] + radius, box[3] + radius)
-            row, source = sums[y].ctypes.data, padded.ctypes.data
-            _weigh(row, length, source, ones.ctypes.data, (1, side), (0, n_images, 0), lit, n_images)
+            sums[y, start : start + width] = _ZERO
+            lit = (low + radius - left, high + radius - left)
+            row, source = sums[y, start:].ctypes.data, padded[start:].ctypes.data
+            _weigh(row, width, source, ones.ctypes.data, (1, side), (0, n_images, 0), lit, n_images)
         for y in range(height):
-            cells = out[c, y]
-            cells[:] = _ZERO
-            low, high = max(box[0], y - radius), min(box[1], y + radius + 1)
-            row, source = cells.ctypes.data, sums.ctypes.data + 4 * low * length
-            _weigh(row, length, source, ones.ctypes.data, (high - low, 1), (length, 0, 1), (0, length), n_images)
-            for i in range(length):
-                cells[i] = block[c, y, i] / (cells[i] / area + _EPSILON)
+            out[c, y, :] = _ZERO
+            low, high = spans[y]
+            start, width = low * n_images, max(0, high - low) * n_images
+            first, end = max(top, y - radius), min(bottom, y + radius + 1)
+            cells, total = block[c, y, start:], out[c, y, start:]
+            row, source = total.ctypes.data, sums[first, start:].ctypes.data
+            _weigh(row, width, source, ones.ctypes.data, (end - first, 1), (length, 0, 1), (0, length), n_images)
+            for i in range(width):
+                total[i] = cells[i] / (total[i] / area + _EPSILON)
 
 
 @kernel

@@ -341,7 +341,8 @@ def _join(parts: Iterable[tuple[np.ndarray, ...]], n_images: int) -> tuple[dict[
     for *values, counts in parts:
         end = n_events + len(values[0])
         if end > len(columns["time"]):
-            _resize(columns, end + end // 8)
+            expected = end * n_images // (image + len(counts))
+            _resize(columns, max(end, expected) + end // 8)
         for column, value in zip(columns.values(), values, strict=True):
             column[n_events:end] = value
         offsets[image + 1 : image + 1 + len(counts)] = n_events + np.cumsum(counts)
@@ -351,6 +352,10 @@ def _join(parts: Iterable[tuple[np.ndarray, ...]], n_images: int) -> tuple[dict[
 
 
 def _resize(columns: dict[str, np.ndarray], length: int) -> None:
-    # In place, and growing by little: millions of events must not be held twice.
-    for column in columns.values():
-        column.resize(length, refcheck=False)
+    for name, column in columns.items():
+        if len(column) == 0:
+            # NumPy asks the system for large pages here, whose first touch costs a fraction, but not in resize.
+            columns[name] = np.empty(length, column.dtype)
+        else:
+            # In place: millions of events must not be held twice.
+            column.resize(length, refcheck=False)
