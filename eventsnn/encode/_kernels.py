@@ -231,15 +231,16 @@ def normalize(block, radius, n_images, out):
         spans, (top, bottom, left, right) = _spans(block[c], n_images)
         start, width = left * n_images, (right - left) * n_images
         for y in range(top, bottom):
-            low, high = spans[y]
-            padded[border : border + length] = block[c, y]
+            low, high = spans[y, 0], spans[y, 1]
+            for i in range(length):
+                padded[border + i] = block[c, y, i]
             sums[y, start : start + width] = _ZERO
             lit = (low + radius - left, high + radius - left)
             row, source = sums[y, start:].ctypes.data, padded[start:].ctypes.data
             _weigh(row, width, source, ones.ctypes.data, (1, side), (0, n_images, 0), lit, n_images)
         for y in range(height):
             out[c, y, :] = _ZERO
-            low, high = spans[y]
+            low, high = spans[y, 0], spans[y, 1]
             start, width = low * n_images, max(0, high - low) * n_images
             first, end = max(top, y - radius), min(bottom, y + radius + 1)
             cells, total = block[c, y, start:], out[c, y, start:]

@@ -82,11 +82,15 @@ def equal_spikes(bits, bins, shape):
         False if an intensity is negative or not finite; then there are no events.
     """
     n_sites, n_images = bits.shape
-    values, sites = np.empty((2, n_images, n_sites), np.int32)
+    values = np.empty((n_images, n_sites), np.int32)
+    sites = np.empty((n_images, n_sites), np.int32)
     counts = np.zeros(n_images, np.int64)
     _gather(bits, values, sites, counts)
     places = _places(shape)
-    time = np.empty(counts.sum(), np.int64)
+    total = np.int64(0)
+    for count in counts:
+        total += count
+    time = np.empty(total, np.int64)
     columns = np.empty((3, len(time)), np.uint16)
     offsets = np.zeros(n_images + 1, np.int64)
     buckets = np.empty((3, _BUCKETS), np.int32)
@@ -139,13 +143,15 @@ def _equal_times(values, bins, times, buckets, spare):
     must be sorted.
     """
     n = np.int64(len(values))
-    low, high = np.int64(values.min()), np.int64(values.max())
+    low = high = np.int64(values[0])
+    for j in range(n):
+        low, high = min(low, np.int64(values[j])), max(high, np.int64(values[j]))
     if low < 0 or high >= _INFINITY:
         return False
     shift = np.int64(0)
     while (high - low) >> shift >= min(n, _BUCKETS):
         shift += 1
-    counts, starts, table = buckets
+    counts, starts, table = buckets[0], buckets[1], buckets[2]
     last = (high - low) >> shift
     counts[: last + 1] = 0
     for j in range(n):
@@ -194,7 +200,8 @@ def rank(bits):
         Where each image starts.
     """
     n_sites, n_images = bits.shape
-    values, found = np.empty((2, n_images, n_sites), np.int32)
+    values = np.empty((n_images, n_sites), np.int32)
+    found = np.empty((n_images, n_sites), np.int32)
     counts = np.zeros(n_images, np.int64)
     _gather(bits, values, found, counts)
     offsets = np.zeros(n_images + 1, np.int64)
@@ -202,7 +209,7 @@ def rank(bits):
     sites = np.empty(offsets[-1], np.int32)
     ranked = np.empty(offsets[-1], np.int32)
     ranked_bits = np.empty(offsets[-1], np.int32)
-    keys, spare = np.empty((2, n_sites), np.int64)
+    keys, spare = np.empty(n_sites, np.int64), np.empty(n_sites, np.int64)
     for i in range(n_images):
         n, start = counts[i], offsets[i]
         sites[start : start + n] = found[i, :n]
