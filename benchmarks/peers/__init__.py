@@ -1,4 +1,1 @@
-"""eventsnn beside the programs that people would otherwise use: ``python -m benchmarks.peers``.
-
-Same work, same weights, same inputs, in one process, turn by turn; results as lines of JSON. See ``benchmarks/README.md``.
-"""
+"""eventsnn beside the programs that people would otherwise use: ``python -m benchmarks.peers``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.peers``: measure eventsnn and its peers, and append what was found to ``results/peers.jsonl``."""
+"""``python -m benchmarks.peers``: measure eventsnn and its peers, and record it in ``results/peers.jsonl``."""
 
 from __future__ import annotations
 

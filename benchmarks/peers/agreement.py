@@ -13,8 +13,8 @@ def compare(kind: Answer, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any
     """Return how many answers differ, ``differ``, of how many, ``of``.
 
     Spikes: neurons that fire in one program only, or at another time, of those that fire in either. Decisions: samples.
-    Winners: places in the order of choice that hold another neuron, of those that either fills; and ``first_sample``, the
-    first sample with a difference (later ones learn from other weights).
+    Winners: places in the order of choice that hold another neuron, of those that either fills; and
+    ``first_sample``, the first sample with a difference (later ones learn from other weights).
 
     Raises
     ------

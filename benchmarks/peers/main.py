@@ -114,7 +114,7 @@ def run(task: Task, peers: Sequence[Peer], repeats: int, write: Write) -> None:
 
 
 def agreements(task: Task, ours: Peer, peer: Peer, job: Job, answers: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return how far a peer's answers agree with ours, and those from weights with which no sum depends on its order."""
+    """Return how far a peer's answers agree with ours, and how far with weights that make every sum exact."""
     same = answers[ours.name] if job.batch == 1 else Ours(1).prepare(task, job.batch).run()
     found: dict[str, Any] = {"agreement": compare(task.answer, same, answers[peer.name]), "differs": job.differs}
     if task.events is not None and not task.alone:

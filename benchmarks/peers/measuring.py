@@ -65,15 +65,22 @@ def measure(
     """
     turns = {}
     for name, job in jobs.items():
-        answered(name, job.run())
-        start = time.process_time()
-        next(job.work(job.setup()))
-        usual = time.process_time() - start
-        turns[name] = Turns(min(MOST_PASSES, max(1, math.ceil(LEAST_SECONDS / max(usual, 1e-6)))))
+        pieces = [job.answer(piece) for piece in job.work(job.setup())]
+        answered(name, np.concatenate(pieces))
+        turns[name] = Turns(_passes(job, len(pieces)))
     for _ in range(repeats):
         for name, job in jobs.items():
             _turn(job, turns[name])
     return turns
+
+
+def _passes(job: Job, pieces: int) -> int:
+    """Return how many passes make a turn long enough, judged by the first piece of work."""
+    state = job.setup()
+    start = time.process_time()
+    next(job.work(state))
+    usual = (time.process_time() - start) * pieces
+    return min(MOST_PASSES, max(1, math.ceil(LEAST_SECONDS / max(usual, 1e-6))))
 
 
 def _turn(job: Job, turns: Turns) -> None:
@@ -93,7 +100,7 @@ def _one_pass(job: Job) -> Pass:
 
 
 def _resident(entry: str, reset: bool = False) -> float:
-    """Return an entry of Linux's ``/proc/self/status`` in GiB, or 0 where there is none; perhaps forget the peak first."""
+    """Return a size in Linux's ``/proc/self/status`` in GiB, or 0 where there is none; ``reset`` forgets the peak."""
     status = Path("/proc/self/status")
     if not status.is_file():
         return 0.0

@@ -56,11 +56,12 @@ def _input(task: Task, threads: int) -> Events:
 def _network(task: Task, threads: int) -> Network | None:
     if not task.stack.layers:
         return None
-    assert task.events is not None or task.encoder is not None
-    if task.events is not None:
-        shape = task.events.shape
+    if task.events is None:
+        assert task.images is not None
+        assert task.encoder is not None
+        shape = task.encoder.output_shape(*task.images.shape[1:])
     else:
-        shape = task.encoder.output_shape(*task.images.shape[1:])  # type: ignore[union-attr]
+        shape = task.events.shape
     network = Network(task.stack.layers, shape, backend=CpuBackend(threads))
     for layer, weights in (task.stack.weights or {}).items():
         network.set_weights(layer, weights)

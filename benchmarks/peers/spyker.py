@@ -117,6 +117,8 @@ class Spyker:
     def _layer(self, layer: Any, weights: np.ndarray | None) -> Any:
         spyker, sparse = self.module, self.module.sparse
         if isinstance(layer, Pool):
+            if self.sparse and layer.stride != layer.kernel:
+                raise NotOffered("its pooling windows do not overlap")
             kernel, stride, padding = (tuple(reversed(pair)) for pair in (layer.kernel, layer.stride, layer.padding))  # type: ignore[call-overload]
             pool = sparse.pool if self.sparse else spyker.pool
             return lambda spikes: pool(spikes, kernel, stride, padding)

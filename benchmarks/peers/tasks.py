@@ -57,8 +57,8 @@ class Lesson:
 class Task:
     """Encode ``images`` or take ``events``, run ``stack``, let ``lesson`` learn from what comes out of it.
 
-    Answers are arrays: latencies of the last layer's neurons (-1: silent), the map that decides for each sample (-1: none),
-    or (map, y, x) of the winners of each sample (-1: none).
+    Answers are arrays: latencies of the last layer's neurons (-1: silent), the map that decides for each sample
+    (-1: none), or (map, y, x) of the winners of each sample (-1: none).
     """
 
     stage: str
@@ -138,7 +138,7 @@ def _rounded(weights: np.ndarray) -> np.ndarray:
 
 
 def cumulative(events: Events) -> np.ndarray:
-    """Return how often each input has fired until each time, float32 of shape (samples, time, channels, height, width)."""
+    """Return how often each input has fired until each time, float32 of shape (samples, time, *grid)."""
     counts = np.zeros((len(events), events.duration, *events.shape), np.float32)
     where = (events.sample_index(), events.time, events.channel, events.y, events.x)
     np.add.at(counts, where, np.float32(1))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.tasks import Lesson, Stack, Task
-from eventsnn import RSTDP, STDP, WTA, Conv, Doubling, Events, Network, Normal, PointwiseInhibition, Pool, fit
+from eventsnn import RSTDP, STDP, WTA, Conv, Doubling, Events, Network, PointwiseInhibition, Pool, fit
 from eventsnn.backends.cpu import CpuBackend
 from eventsnn.encode import ImageEncoder, published
 from eventsnn.io import load_images
@@ -89,7 +89,7 @@ Source = Callable[[Options], tuple[np.ndarray, np.ndarray, str]]
 
 
 def faces() -> Model:
-    """Return the network of Kheradpisheh et al. 2018 for faces and motorbikes, as SDNN_python has it; 3 layers learn."""
+    """Return the network of Kheradpisheh et al. 2018 for faces and motorbikes, as SDNN_python has it."""
     layers = (
         Conv(4, 5, padding=2, threshold=10),
         Pool(7, 6, padding=3),
@@ -169,7 +169,7 @@ def stages(net: Network, model: Model, events: Events) -> Iterator[Task]:
 
 
 def upwards(net: Network, model: Model, events: Events) -> Iterator[Task]:
-    """Yield learning of the deeper layers with inference of those below, as programs without a cache of spikes learn."""
+    """Yield learning of the deeper layers with inference of those below, as without a cache of spikes."""
     for number, step in enumerate(model.steps[1:], 2):
         yield Task(
             f"learning layer {number} from the input", part(net, 0, step.layer), events, lesson=lesson(net, step)
@@ -187,7 +187,7 @@ def lesson(net: Network, step: Step) -> Lesson:
 
 
 def _additions(net: Network, start: int, stop: int, events: Events) -> float:
-    """Return how many synaptic additions the definition of the layers asks for, those of neurons that fired included."""
+    """Return how many synaptic additions the layers are defined by, those of neurons that fired included."""
     inputs = [events, *net.run(events, start=start, stop=stop, record=True)]
     layers = net.layers[start:stop]
     return float(sum(_operations(layer, spikes) for layer, spikes in zip(layers, inputs, strict=False)))
