@@ -127,9 +127,10 @@ def whole(chosen: Chosen, whole_mnist: list[Line]) -> str:
     seconds = sum(learning * n * each for n, each in zip(EPOCHS, learn, strict=True))
     seconds += (learning + testing) * encode + testing * test
     line = measured[-1]
+    steps_text = f"SpykeTorch's one thread would take {seconds:,.0f} s, extrapolated from its steps."
     return (
         f"The whole of it, 2 + 4 + 20 epochs of 60,000 images with evaluation, took {line['seconds']['total']:.0f} s\n"
-        f"on {line['threads']} threads; SpykeTorch's one thread would take {seconds:,.0f} s, extrapolated from its steps."
+        f"on {line['threads']} threads; {steps_text}"
     )
 
 

@@ -240,20 +240,19 @@ def recordings(options: Options) -> Workload:
     few = len(events) - options.images
     net, measured = trained(model, events[:few], options), events[few:]
     tasks = [replace(task, stage=f"{task.stage}, microseconds") for task in stages(net, model, measured)]
-    coarse = replace(measured, time=measured.time // 1000, duration=320, unit="bin")
-    coarse = Events.from_columns(
-        coarse.time,
-        coarse.channel,
-        coarse.y,
-        coarse.x,
-        shape=coarse.shape,
-        offsets=coarse.offsets,
-        duration=320,
-        labels=coarse.labels,
-    )
+    coarse = _coarse(measured)
     every = (task for task in stages(net, model, coarse) if task.stage in ("all layers", "layer 1"))
     tasks += [replace(task, stage=f"{task.stage}, milliseconds") for task in every]
     return Workload("nmnist", tuple(tasks), f"N-MNIST, every event; weights learnt from {few} recordings")
+
+
+def _coarse(events: Events) -> Events:
+    """Return microseconds as bins of a millisecond."""
+    columns = (events.time // 1000, events.channel, events.y, events.x)
+    duration = events.duration // 1000
+    return Events.from_columns(
+        *columns, shape=events.shape, offsets=events.offsets, duration=duration, labels=events.labels
+    )
 
 
 def _fewer(options: Options, part: int) -> Options:
