@@ -97,7 +97,7 @@ def additions(chosen: Chosen) -> str:
         if any(line is None for line in lines):
             return ""
         rates.append(", ".join(f"{line['additions_per_second'] / 1e9:.1f}" for line in lines if line))
-        peak = lines[0]["vector_adds_per_second"] / 1e9  # type: ignore[index]
+        peak = statistics.median(line["vector_adds_per_second"] for line in lines if line) / 1e9
     return (
         f"Synaptic additions that the layers are defined by, billion a second: {rates[0]} in layers 1, 2 and 3 "
         f"(untrained: {rates[1]});\nadding vectors in the first-level cache, this core makes {peak:.1f}."
@@ -138,17 +138,20 @@ def whole(chosen: Chosen, whole_mnist: list[Line]) -> str:
 
 
 def full(lines: list[Line]) -> str:
-    """Return all tables, workload by workload."""
+    """Return all tables, workload by workload, and who was absent from the newest run."""
     chosen = newest(lines)
     workloads = list(dict.fromkeys(workload for workload, _, _ in chosen))
-    return "\n".join(part for workload in workloads for part in workload_tables(workload, chosen))
+    parts = [part for workload in workloads for part in workload_tables(workload, chosen)]
+    absent = [line for line in lines if "absent" in line and line["run"] == lines[-1]["run"]]
+    parts += [f"Absent from the newest run: {line['peer']} ({line['absent']})." for line in absent]
+    return "\n".join(parts)
 
 
 def workload_tables(workload: str, chosen: Chosen) -> list[str]:
     """Return the tables of times and of agreement of one workload."""
     lines = {key[1:]: line for key, line in chosen.items() if key[0] == workload}
-    stages = list(dict.fromkeys(stage for stage, _ in lines))
-    peers = [peer for peer in (OURS, TWO, *PEERS) if any((stage, peer) in lines for stage in stages)]
+    stages = [stage for stage in dict.fromkeys(stage for stage, _ in lines) if (stage, TWO) not in lines]
+    peers = [peer for peer in (OURS, *PEERS) if any((stage, peer) in lines for stage in stages)]
     some = [line for line in lines.values() if "samples" in line][-1]
     return [
         f"### {workload}\n",
@@ -160,6 +163,7 @@ def workload_tables(workload: str, chosen: Chosen) -> list[str]:
         "",
         table(stages, [p for p in peers if p != OURS], lambda stage, peer: agreement_cell(lines.get((stage, peer)))),
         "",
+        *([threads(chosen), ""] if workload == MOZAFARI and threads(chosen) else []),
     ]
 
 

@@ -32,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line."""
     arguments = parse(argv)
     common = environment() | {"benchmark": "peers", "run": time.strftime("%Y-%m-%dT%H:%M:%S")}
-    common |= {"load": os.getloadavg()[0], "vector_adds_per_second": vector_adds_per_second(), "threads": 1}
-    print(f"{common['processor']}, {common['vector_adds_per_second'] / 1e9:.1f} billion vector additions a second")
+    print(f"{common['processor']}, one thread each")
 
     def write(line: dict[str, Any]) -> None:
         if not arguments.dry_run:
@@ -104,9 +103,10 @@ def run(task: Task, peers: Sequence[Peer], repeats: int, write: Write) -> None:
         except NotOffered as reason:
             write({"stage": task.stage, "peer": peer.name, "not_offered": str(reason)})
     answers: dict[str, np.ndarray] = {}
+    machine = {"load": os.getloadavg()[0], "vector_adds_per_second": vector_adds_per_second()}
     turns = measure(jobs, repeats, answers.__setitem__)
     for peer in (ours, *(p for p in others if p.name in jobs)):
-        line = _line(task, peer, jobs[peer.name], turns[peer.name])
+        line = machine | _line(task, peer, jobs[peer.name], turns[peer.name])
         if peer is not ours:
             line |= agreements(task, ours, peer, jobs[peer.name], answers)
         _say(task, line, turns[ours.name])

@@ -19,6 +19,8 @@ from benchmarks.peers.tasks import Absent, Job, Lesson, NotOffered, Task, cumula
 from eventsnn import RSTDP, Pool
 from eventsnn.encode import DoG, EqualBins, Filter, ImageEncoder, LocalNormalization
 
+_TIES = "its sort leaves equal intensities in any order"
+
 
 def load(folder: Path) -> SpykeTorch:
     """Import the clone.
@@ -87,7 +89,9 @@ class SpykeTorch:
         def work(_: Any) -> Iterator[Any]:
             yield from map(forward, range(task.samples))
 
-        return Job(work, _decision if task.stack.decides else _latency)
+        return Job(
+            work, _decision if task.stack.decides else _latency, differs=_TIES if task.images is not None else ""
+        )
 
     def _encoder(self, task: Task) -> Any:
         if task.images is None or task.encoder is None:
