@@ -87,6 +87,19 @@ def test_programs_take_turns():
     assert set(answers) == {"a", "b"}
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
+def test_memory_is_that_of_one_program():
+    def job(mebibytes):
+        def work(_):
+            yield np.ones((mebibytes, 1 << 18), np.float32).sum(keepdims=True)
+
+        return Job(work, lambda piece: piece[0])
+
+    turns = measure({"large": job(96), "small": job(1)}, 1)
+    assert 0.09 < turns["large"].memory_growth_gib <= turns["large"].peak_memory_gib
+    assert turns["small"].memory_growth_gib < 0.05
+
+
 def test_spikes_agree_where_they_are_equal():
     ours = np.array([[0, 3, -1, -1]])
     assert compare("spikes", ours, ours)["differ"] == 0
@@ -125,7 +138,10 @@ def test_a_task_is_measured_and_compared(events, layer, weights, monkeypatch, ca
     assert shy["agreement"] == {"what": "spikes", "differ": (latency[:, 0] >= 0).sum(), "of": (latency >= 0).sum()}
     assert shy["agreement"]["differ"] > 0
     assert len(ours["cpu_seconds"]) == len(shy["wall_seconds"]) == 2
-    assert ours["additions_per_second"] == pytest.approx(250 * ours["images_per_second"])
+    assert ours["additions_per_second"] == pytest.approx(250 * ours["images_per_second"], rel=1e-4)
+    assert ours["share_of_peak"] == pytest.approx(
+        ours["additions_per_second"] / ours["vector_adds_per_second"], rel=1e-4
+    )
     assert "Shy" in capsys.readouterr().out
 
 

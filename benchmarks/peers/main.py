@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.peers import dense, spyker, spyketorch
 from benchmarks.peers.agreement import compare, sentence
-from benchmarks.peers.measuring import Turns, measure, vector_adds_per_second
+from benchmarks.peers.measuring import Turns, digits, measure, vector_adds_per_second
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.tasks import Absent, Job, NotOffered, Peer, Task
 from benchmarks.peers.workloads import WORKLOADS, NoData, Options
@@ -103,10 +103,10 @@ def run(task: Task, peers: Sequence[Peer], repeats: int, write: Write) -> None:
         except NotOffered as reason:
             write({"stage": task.stage, "peer": peer.name, "not_offered": str(reason)})
     answers: dict[str, np.ndarray] = {}
-    machine = {"load": os.getloadavg()[0], "vector_adds_per_second": vector_adds_per_second()}
+    machine = {"load": os.getloadavg()[0], "vector_adds_per_second": digits(vector_adds_per_second())}
     turns = measure(jobs, repeats, answers.__setitem__)
     for peer in (ours, *(p for p in others if p.name in jobs)):
-        line = machine | _line(task, peer, jobs[peer.name], turns[peer.name])
+        line = _line(task, peer, jobs[peer.name], turns[peer.name], machine)
         if peer is not ours:
             line |= agreements(task, ours, peer, jobs[peer.name], answers)
         _say(task, line, turns[ours.name])
@@ -125,12 +125,19 @@ def agreements(task: Task, ours: Peer, peer: Peer, job: Job, answers: dict[str, 
     return found
 
 
-def _line(task: Task, peer: Peer, job: Job, turns: Turns) -> dict[str, Any]:
-    line = {"stage": task.stage, "peer": peer.name, "version": peer.version, "threads": peer.threads}
+def _line(task: Task, peer: Peer, job: Job, turns: Turns, machine: dict[str, float]) -> dict[str, Any]:
+    line: dict[str, Any] = machine | {
+        "stage": task.stage,
+        "peer": peer.name,
+        "version": peer.version,
+        "threads": peer.threads,
+    }
     line |= {"samples": task.samples, "note": job.note} | turns.record(task.samples)
     if task.additions is not None:
         each = task.additions / task.samples
-        line |= {"additions_per_image": each, "additions_per_second": each * line["images_per_second"]}
+        rate = each * line["images_per_second"]
+        line |= {"additions_per_image": each, "additions_per_second": digits(rate)}
+        line |= {"share_of_peak": digits(rate / machine["vector_adds_per_second"])}
     return line
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import statistics
 import time
@@ -34,8 +35,8 @@ class Turns:
     passes: int = 1  #: times through all samples in each turn
     wall: list[float] = field(default_factory=list)  #: seconds a pass, turn by turn
     cpu: list[float] = field(default_factory=list)
-    peak_memory_gib: float = 0.0  #: largest resident size of the process in these turns
-    memory_growth_gib: float = 0.0  #: by how much that is more than before the turn
+    peak_memory_gib: float = 0.0  #: largest resident size of the process in the first, untimed run
+    memory_growth_gib: float = 0.0  #: by how much that is more than before the run
 
     def add(self, one: Pass) -> None:
         """Append a turn."""
@@ -46,13 +47,18 @@ class Turns:
         """Return everything as JSON values; rates are of the median turn."""
         return {
             "passes": self.passes,
-            "wall_seconds": self.wall,
-            "cpu_seconds": self.cpu,
-            "images_per_second": samples / statistics.median(self.cpu),
-            "images_per_wall_second": samples / statistics.median(self.wall),
-            "peak_memory_gib": self.peak_memory_gib,
-            "memory_growth_gib": self.memory_growth_gib,
+            "wall_seconds": [digits(seconds) for seconds in self.wall],
+            "cpu_seconds": [digits(seconds) for seconds in self.cpu],
+            "images_per_second": digits(samples / statistics.median(self.cpu)),
+            "images_per_wall_second": digits(samples / statistics.median(self.wall)),
+            "peak_memory_gib": digits(self.peak_memory_gib),
+            "memory_growth_gib": digits(self.memory_growth_gib),
         }
+
+
+def digits(value: float) -> float:
+    """Return a number with the six digits that are worth recording."""
+    return float(f"{value:.6g}")
 
 
 def measure(
@@ -65,9 +71,11 @@ def measure(
     """
     turns = {}
     for name, job in jobs.items():
+        before = _resident("VmRSS", reset=True)
         pieces = [job.answer(piece) for piece in job.work(job.setup())]
+        peak = _resident("VmHWM")
         answered(name, np.concatenate(pieces))
-        turns[name] = Turns(_passes(job, len(pieces)))
+        turns[name] = Turns(_passes(job, len(pieces)), peak_memory_gib=peak, memory_growth_gib=peak - before)
     for _ in range(repeats):
         for name, job in jobs.items():
             _turn(job, turns[name])
@@ -84,12 +92,8 @@ def _passes(job: Job, pieces: int) -> int:
 
 
 def _turn(job: Job, turns: Turns) -> None:
-    before = _resident("VmRSS", reset=True)
     passes = [_one_pass(job) for _ in range(turns.passes)]
     turns.add(Pass(statistics.mean(p.wall for p in passes), statistics.mean(p.cpu for p in passes)))
-    peak = _resident("VmHWM")
-    turns.peak_memory_gib = max(turns.peak_memory_gib, peak)
-    turns.memory_growth_gib = max(turns.memory_growth_gib, peak - before)
 
 
 def _one_pass(job: Job) -> Pass:
@@ -100,11 +104,16 @@ def _one_pass(job: Job) -> Pass:
 
 
 def _resident(entry: str, reset: bool = False) -> float:
-    """Return a size in Linux's ``/proc/self/status`` in GiB, or 0 where there is none; ``reset`` forgets the peak."""
+    """Return a size in Linux's ``/proc/self/status`` in GiB, or 0 where there is none.
+
+    With ``reset`` what was freed goes back to the system before, and the peak is forgotten.
+    """
     status = Path("/proc/self/status")
     if not status.is_file():
         return 0.0
     if reset:
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
         Path("/proc/self/clear_refs").write_text("5")
     lines = (line.split() for line in status.read_text().splitlines())
     return next(int(words[1]) for words in lines if words and words[0] == f"{entry}:") / 2**20
@@ -115,7 +124,7 @@ def vector_adds_per_second() -> float:
 
     The loop is one of Numba: to each of 1,024 potentials are added four rows of weights, one after another in order, so
     that LLVM makes vectors of neighbouring potentials; a potential is loaded and stored once for four additions. The
-    median of nine runs, by processor time.
+    fastest of nine runs, by processor time.
     """
     potential, rows = np.zeros(_FLOATS, np.float32), np.full((_ROWS, _FLOATS), 1e-6, np.float32)
     _add_rows(potential, rows, 10)
@@ -124,7 +133,7 @@ def vector_adds_per_second() -> float:
         start = time.thread_time()
         _add_rows(potential, rows, _PASSES)
         seconds.append(time.thread_time() - start)
-    return _ROWS * _FLOATS * _PASSES / statistics.median(seconds)
+    return _ROWS * _FLOATS * _PASSES / min(seconds)
 
 
 @kernel
