@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 Line = dict[str, Any]
@@ -31,6 +31,13 @@ def newest(lines: Iterable[Line]) -> Chosen:
 def cpu(line: Line) -> float:
     """Return the median processor time of an image, in seconds."""
     return statistics.median(line["cpu_seconds"]) / line["samples"]
+
+
+def slower(ours: Line, theirs: Line) -> str:
+    """Return how many times our processor time another program needs, the median of the ratios turn by turn."""
+    each = zip(ours["cpu_seconds"], theirs["cpu_seconds"], strict=True)
+    value = statistics.median(their / our for our, their in each)
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 # The README's table
@@ -74,14 +81,9 @@ def times(chosen: Chosen, workload: str, stage: str, peers: Iterable[str]) -> li
     cells = []
     for peer in PEERS:
         line = chosen.get((workload, stage, peer))
-        known = peer in peers and ours is not None and line is not None and "cpu_seconds" in line
-        cells.append(ratio(cpu(line) / cpu(ours)) if known else "–")  # type: ignore[arg-type]
+        measured = peer in peers and ours is not None and line is not None and "cpu_seconds" in line
+        cells.append(slower(ours, line) if measured else "–")  # type: ignore[arg-type]
     return cells
-
-
-def ratio(value: float) -> str:
-    """Return a ratio with two digits."""
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def sentences(chosen: Chosen, whole_mnist: list[Line]) -> list[str]:
@@ -99,8 +101,8 @@ def additions(chosen: Chosen) -> str:
         rates.append(", ".join(f"{line['additions_per_second'] / 1e9:.1f}" for line in lines if line))
         peak = statistics.median(line["vector_adds_per_second"] for line in lines if line) / 1e9
     return (
-        f"Synaptic additions that the layers are defined by, billion a second: {rates[0]} in layers 1, 2 and 3 "
-        f"(untrained: {rates[1]});\nadding vectors in the first-level cache, this core makes {peak:.1f}."
+        f"Synaptic additions that the layers are defined by, billion a second: {rates[0]} in layers 1, 2 and 3\n"
+        f"(untrained: {rates[1]}); adding vectors in the first-level cache, this core makes {peak:.1f}."
     )
 
 
@@ -152,39 +154,55 @@ def workload_tables(workload: str, chosen: Chosen) -> list[str]:
     lines = {key[1:]: line for key, line in chosen.items() if key[0] == workload}
     stages = [stage for stage in dict.fromkeys(stage for stage, _ in lines) if (stage, TWO) not in lines]
     peers = [peer for peer in (OURS, *PEERS) if any((stage, peer) in lines for stage in stages)]
-    some = [line for line in lines.values() if "samples" in line][-1]
+    two = [threads(chosen), ""] if workload == MOZAFARI and threads(chosen) else []
     return [
         f"### {workload}\n",
-        circumstances(some, lines),
+        circumstances(lines),
         "",
         times_table(stages, peers, lines),
         "",
+        *reasons("Not offered", "not_offered", lines),
+        *two,
         "Answers that differ from ours; in brackets with weights rounded to 1/256, which make every sum exact:",
         "",
-        table(stages, [p for p in peers if p != OURS], lambda stage, peer: agreement_cell(lines.get((stage, peer)))),
+        agreement_table(stages, peers[1:], lines),
         "",
-        *([threads(chosen), ""] if workload == MOZAFARI and threads(chosen) else []),
+        *reasons("Why they differ, where it is not the order of sums", "differs", lines),
     ]
 
 
-def circumstances(some: Line, lines: dict[tuple[str, str], Line]) -> str:
+def circumstances(lines: dict[tuple[str, str], Line]) -> str:
     """Return what a table's figures were measured with."""
+    last = [line for line in lines.values() if "samples" in line][-1]
+    loads = [line["load"] for line in lines.values() if "load" in line]
     versions = {peer: line["version"] for (_, peer), line in lines.items() if "version" in line and peer != TWO}
-    notes = sorted({f"{peer}: {line['note']}" for (_, peer), line in lines.items() if line.get("note")})
-    return (
-        f"{some['samples_are']}. {some['date']}, commit {some['commit']}, {some['processor']}, "
-        f"load {some['load']:.1f}. "
-        + "; ".join(f"{peer} {version}" for peer, version in versions.items())
-        + "."
-        + (" " + "; ".join(notes) + "." if notes else "")
-    )
+    parts = [
+        f"{last['samples_are']}. {last['date']}, commit {last['commit']}, {last['processor']}, ",
+        f"load {min(loads):.1f} to {max(loads):.1f}. ",
+        "; ".join(f"{peer}: {version}" for peer, version in versions.items()),
+    ]
+    return "".join(parts) + "."
 
 
-def table(columns_of: list[str], peers: list[str], cell: Callable[[str, str], str]) -> str:
-    """Return a table with a row for each stage and a column for each program; rows without content are left out."""
-    rows = [(stage, *(cell(stage, peer) for peer in peers)) for stage in columns_of]
-    filled = [row for row in rows if any(text not in ("", "–") for text in row[1:])]
-    return grid(["", *peers], filled)
+def reasons(title: str, field: str, lines: dict[tuple[str, str], Line]) -> list[str]:
+    """Return a list of what a field says about each program, with the stages that it says it about."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for (stage, peer), line in lines.items():
+        if line.get(field) and (field != "differs" or line.get("agreement", {}).get("differ")):
+            said.setdefault((peer, line[field]), []).append(stage)
+    points = [f"- {peer}: {text} ({', '.join(stages)})" for (peer, text), stages in said.items()]
+    return [f"{title}:\n", *points, ""] if points else []
+
+
+def agreement_table(stages: list[str], peers: list[str], lines: dict[tuple[str, str], Line]) -> str:
+    """Return how many answers of each program differ from ours; stages without a comparison are left out."""
+    rows = []
+    for stage in stages:
+        found = [lines.get((stage, peer), {}) for peer in peers]
+        kinds = [line["agreement"]["what"] for line in found if "agreement" in line]
+        if kinds:
+            rows.append((f"{stage}: {kinds[0]}", *(agreement_cell(line) for line in found)))
+    return grid(["", *peers], rows)
 
 
 def grid(head: list[str], rows: Iterable[Iterable[str]]) -> str:
@@ -204,14 +222,12 @@ def times_table(stages: list[str], peers: list[str], lines: dict[tuple[str, str]
 
 
 def time_cell(lines: dict[tuple[str, str], Line], stage: str, peer: str) -> str:
-    """Return milliseconds and the ratio to ours, or why there are none."""
+    """Return milliseconds and the ratio to ours, or a dash."""
     line, ours = lines.get((stage, peer)), lines.get((stage, OURS))
-    if line is None or ours is None:
+    if line is None or ours is None or "not_offered" in line:
         return "–"
-    if "not_offered" in line:
-        return line["not_offered"]
     text = f"{1e3 * cpu(line):.3g}"
-    return text if peer == OURS else f"{text} ({ratio(cpu(line) / cpu(ours))} x)"
+    return text if peer == OURS else f"{text} ({slower(ours, line)} x)"
 
 
 def addition_cells(line: Line) -> tuple[str, str]:
@@ -221,16 +237,14 @@ def addition_cells(line: Line) -> tuple[str, str]:
     return f"{line['additions_per_second'] / 1e9:.1f}", f"{line['share_of_peak']:.0%}"
 
 
-def agreement_cell(line: Line | None) -> str:
+def agreement_cell(line: Line) -> str:
     """Return how many answers differ from ours, and in brackets with rounded weights."""
-    if line is None or "agreement" not in line:
-        return ""
+    if "agreement" not in line:
+        return "–"
     text = counts(line["agreement"])
-    if "agreement_rounded" in line:
-        text += f" ({counts(line['agreement_rounded'])})"
-    return text + (f"; {line['differs']}" if line["differs"] and line["agreement"]["differ"] else "")
+    return f"{text} ({counts(line['agreement_rounded'])})" if "agreement_rounded" in line else text
 
 
 def counts(agreement: dict[str, Any]) -> str:
     """Return how many of how many differ."""
-    return f"{agreement['differ']:,} of {agreement['of']:,} {agreement['what']}"
+    return f"{agreement['differ']:,} of {agreement['of']:,}"

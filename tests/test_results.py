@@ -46,17 +46,27 @@ def lines_of(workload, stage, **milliseconds):
     return [common | {"peer": names[peer], "cpu_seconds": [t / 100]} for peer, t in milliseconds.items()]
 
 
-def test_ratios_are_of_median_processor_time():
+def test_one_slow_turn_does_not_count():
     lines = lines_of("mozafari2019_mnist", "all layers", ours=2, spyketorch=5, dense=30)
     lines[0]["cpu_seconds"] = [0.02, 0.02, 9.0]
+    lines[1]["cpu_seconds"], lines[2]["cpu_seconds"] = [0.05] * 3, [0.3] * 3
     row = "| inference, three layers, learnt weights | 2.5 | 15 | – | – |"
     assert row in targets_table(lines, []).splitlines()
     assert "| all layers | 2 | 5 (2.5 x) | 30 (15 x) |  |  |" in full(lines).splitlines()
 
 
-def test_disagreement_is_shown():
+def test_ratios_are_taken_turn_by_turn():
+    lines = lines_of("mozafari2019_mnist", "layers 1-2", ours=2, spyketorch=5)
+    lines[0]["cpu_seconds"], lines[1]["cpu_seconds"] = [1.0, 2.0, 8.0], [4.0, 8.0, 8.0]
+    assert "| inference, two layers | 4.0 | – | – | – |" in targets_table(lines, []).splitlines()
+
+
+def test_disagreement_and_what_is_not_offered_are_shown():
     lines = lines_of("w", "layer 1", ours=2, spyketorch=5)
     counts = {"what": "spikes", "of": 1000}
     lines[1] |= {"agreement": counts | {"differ": 3}, "agreement_rounded": counts | {"differ": 0}, "differs": "order"}
-    cell = "3 of 1,000 spikes (0 of 1,000 spikes); order"
-    assert f"| layer 1 | {cell} |" in full(lines).splitlines()
+    lines.append({"workload": "w", "stage": "layer 2", "peer": "SpykeTorch", "run": "1", "not_offered": "too hard"})
+    shown = full(lines).splitlines()
+    assert "| layer 1: spikes | 3 of 1,000 (0 of 1,000) |" in shown
+    assert "- SpykeTorch: order (layer 1)" in shown
+    assert "- SpykeTorch: too hard (layer 2)" in shown

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.tasks import Absent, Job, Lesson, NotOffered, Task, cumulative, winners_array
+from benchmarks.peers.tasks import Absent, Job, Lesson, NotOffered, Task, cumulative, fires_again, winners_array
 from eventsnn import RSTDP, Pool
 from eventsnn.encode import published
 
@@ -72,20 +72,14 @@ class Spyker:
         return Job(work, read, differs=_BINS if task.images is not None else "")
 
     def _check(self, task: Task) -> None:
-        if task.steps > 1000:
-            raise NotOffered("time is a dense axis, or a number below 256")
+        if fires_again(task):
+            raise NotOffered("an input fires at most once")
         if task.images is not None and task.encoder != published.spyker_mnist():
-            raise NotOffered("no local normalization: its front end is another")
-        if (
-            task.events is not None
-            and task.images is None
-            and (task.steps > 255 or cumulative(task.events[:1]).max() > 1)
-        ):
-            raise NotOffered("an input fires at most once, in at most 255 bins")
+            raise NotOffered("another front end, without local normalization")
         if self.sparse and (task.stack.decides or (task.lesson and np.isinf(task.lesson.layer.threshold))):
             raise NotOffered("no infinite threshold")
         if task.lesson is not None and isinstance(task.lesson.rule, RSTDP):
-            raise NotOffered("its reward-modulated batches cannot be held against online learning")
+            raise NotOffered("reward-modulated learning is not compared")
 
     def _source(self, task: Task) -> Any:
         """Return a function that yields input batches; images are encoded when they are asked for."""

@@ -15,7 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.tasks import Absent, Job, Lesson, NotOffered, Task, cumulative, latency_of_waves, winners_array
+from benchmarks.peers.tasks import (
+    Absent,
+    Job,
+    Lesson,
+    NotOffered,
+    Task,
+    cumulative,
+    fires_again,
+    latency_of_waves,
+    winners_array,
+)
 from eventsnn import RSTDP, Pool
 from eventsnn.encode import DoG, EqualBins, Filter, ImageEncoder, LocalNormalization
 
@@ -70,9 +80,7 @@ class SpykeTorch:
 
     def prepare(self, task: Task) -> Job:
         """Return the job, image by image."""
-        if task.steps > 1000:
-            raise NotOffered("time is a dense axis: one step for each microsecond")
-        if task.events is not None and task.images is None and cumulative(task.events[:1]).max() > 1:
+        if fires_again(task):
             raise NotOffered("an input fires at most once")
         encode = self._encoder(task)
         layers = [self._layer(layer, weights) for layer, weights in task.stack.parts()]

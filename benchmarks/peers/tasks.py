@@ -145,6 +145,11 @@ def cumulative(events: Events) -> np.ndarray:
     return np.cumsum(counts, axis=1, out=counts)
 
 
+def fires_again(task: Task) -> bool:
+    """Whether an input of the task fires more than once, as cameras' pixels do."""
+    return task.events is not None and task.events.first_spikes().n_events < task.events.n_events
+
+
 def latency_of_waves(waves: np.ndarray) -> np.ndarray:
     """Return first-spike times of cumulative waves (samples, time, ...), int16; -1 where there is no spike."""
     fired = (waves > 0).sum(axis=1, dtype=np.int16)
