@@ -40,6 +40,12 @@ def slower(ours: Line, theirs: Line) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
+def load(lines: Iterable[Line]) -> str:
+    """Return how busy the machine was; 1 is the benchmark itself."""
+    loads = [line["load"] for line in lines if "load" in line]
+    return f"a load of {min(loads):.1f} to {max(loads):.1f}"
+
+
 # The README's table
 
 
@@ -66,7 +72,8 @@ def targets_table(lines: list[Line], whole_mnist: list[Line]) -> str:
     ]
     head = [
         f"The MNIST network of Mozafari 2019 against other programs on {last['processor']}, one thread each, the same",
-        "images and weights, processor time (`python -m benchmarks.peers`; [all of it](benchmarks/README.md)).",
+        f"images and weights, processor time, with {load(chosen.values())} on the machine at the time",
+        "(`python -m benchmarks.peers`; [all of it](benchmarks/README.md)).",
         "",
         "| eventsnn is so many times as fast as | " + " | ".join(PEERS) + " |",
         "|---|" + "---|" * len(PEERS),
@@ -174,11 +181,10 @@ def workload_tables(workload: str, chosen: Chosen) -> list[str]:
 def circumstances(lines: dict[tuple[str, str], Line]) -> str:
     """Return what a table's figures were measured with."""
     last = [line for line in lines.values() if "samples" in line][-1]
-    loads = [line["load"] for line in lines.values() if "load" in line]
     versions = {peer: line["version"] for (_, peer), line in lines.items() if "version" in line and peer != TWO}
     parts = [
         f"{last['samples_are']}. {last['date']}, commit {last['commit']}, {last['processor']}, ",
-        f"load {min(loads):.1f} to {max(loads):.1f}. ",
+        f"{load(lines.values())}. ",
         "; ".join(f"{peer}: {version}" for peer, version in versions.items()),
     ]
     return "".join(parts) + "."
