@@ -7,7 +7,6 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._conv import leak_factor
-from eventsnn.backends.cpu._simd import LANES
 from eventsnn.backends.cpu._user import call_rule
 from eventsnn.jit import inner
 
@@ -73,31 +72,35 @@ def _dependence(kind, causal, w, lower, upper, table):
 
 
 @inner
-def change_weights(weights, at, time, times, f, rates, pair):
-    """Change the weights ``weights[at::LANES]`` of map ``f``, whose winner fired at ``time``."""
+def change_weights(weights, time, times, f, rates, pair):
+    """Change the weights of map ``f``, whose winner fired at ``time``."""
     lower, upper, kind = rates.lower[pair], rates.upper[pair], rates.dependence[pair]
     if kind == _STABILIZED and len(rates.fine) == 0:  # the usual rule, in a loop without decisions
         plus, minus = rates.plus[pair, f], rates.minus[pair, f]
         for row in range(len(times)):
-            w = weights[at + row * LANES]
+            w = weights[row]
             w = w + (plus if times[row] <= time else minus) * ((w - lower) * (upper - w))
-            weights[at + row * LANES] = min(max(w, lower), upper)
+            weights[row] = min(max(w, lower), upper)
         return
     for row in range(len(times)):
-        w = weights[at + row * LANES]
+        w = weights[row]
         causal = times[row] <= time
         a = rates.plus[pair, f] if causal else rates.minus[pair, f]
         if len(rates.fine) > 0:
             a = a * _in_time(rates, abs(time - times[row]))
         w = w + a * _dependence(kind, causal, w, lower, upper, rates.scale)
-        weights[at + row * LANES] = min(max(w, lower), upper)
+        weights[row] = min(max(w, lower), upper)
 
 
 @inner
-def change_by_user(weights, at, time, times, potential, reward, rates, pair, failed):
-    """Change the weights as a user's rule says; return 0, or what went wrong."""
-    bounds = (rates.lower[pair], rates.upper[pair])
-    return call_rule(rates.address, weights, at, times, time, potential, reward, bounds[0], bounds[1], failed)
+def change_map(weights, time, times, f, potential, rates, pair, rewarded, failed):
+    """Change the weights of a winner's map by the usual or by a user's rule; return 0, or what went wrong."""
+    if rates.address == 0:
+        change_weights(weights, time, times, f, rates, pair)
+        return np.int64(0)
+    reward = np.float64(1 - 2 * pair if rewarded else 0)
+    lower, upper = rates.lower[pair], rates.upper[pair]
+    return call_rule(rates.address, weights, times, time, np.float64(potential), reward, lower, upper, failed)
 
 
 @inner

@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._change import adapt, change_by_user, change_weights, clip, note_causal, note_times
+from eventsnn.backends.cpu._change import adapt, change_map, clip, note_causal, note_times
 from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
 from eventsnn.backends.cpu._fields import collect, look_at, reserve
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
@@ -159,38 +159,6 @@ def _settle(weights, sizes, pointwise, cells, fields, times, potential, state, c
 
 
 @inner
-def _largest(weights, sizes, bound, cells, fields, times, potential, candidates):
-    """Collect the one neuron with the largest potential at the end of the stimulus; return 1, or 0 if none is above 0.
-
-    A position whose every spike, at the weight ``bound``, would stay below the best so far is left out.
-    """
-    positions = len(fields.cursor)
-    start = np.int64(0)
-    for p in range(positions):
-        if fields.cursor[p] - fields.start[p] > fields.cursor[start] - fields.start[start]:
-            start = p
-    best, best_map, best_position = np.float32(0), np.int64(-1), np.int64(-1)
-    for b in range(sizes.blocks):
-        for i in range(positions):
-            p = start if i == 0 else (i - 1 if i <= start else i)
-            spikes = fields.cursor[p] - fields.start[p]
-            if spikes * bound * (1 + spikes * 1.2e-7) < best:
-                continue
-            hits = settle(weights, b, p, sizes, cells, fields, times, potential)
-            while hits != 0:
-                lane = lowest_bit(hits)
-                hits &= hits - 1
-                f, value = b * LANES + lane, potential[lane]
-                lower = f * positions + p < best_map * positions + best_position
-                if value > best or (value == best and lower):
-                    best, best_map, best_position = value, f, p
-    if best_map < 0:
-        return 0
-    candidates.map[0], candidates.position[0], candidates.potential[0] = best_map, best_position, best
-    return 1
-
-
-@inner
 def _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found):
     """Take winners from those who fired at one time; return how many there are now."""
     positions = sizes.oh * sizes.ow
@@ -237,7 +205,7 @@ def _block(p, radius, sizes, state):
 
 @inner
 def _present(
-    columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, scratch, winners, potentials, causal
+    columns, begin, end, weights, quiet, sizes, windows, cells, contest, scratch, winners, potentials, causal
 ):  # fmt: skip
     """Run one sample until its winners are known; return their number."""
     fields, state, candidates, times, potential = scratch
@@ -245,10 +213,7 @@ def _present(
     if cells.at_end:
         collect(columns, begin, end, sizes, windows, fields, times)
         _reset(state, fields, quiet)
-        if contest.k == 1:
-            n = _largest(weights, sizes, bound, cells, fields, times, potential, candidates)
-        else:
-            n = _settle(weights, sizes, contest.pointwise, cells, fields, times, potential, state, candidates)
+        n = _settle(weights, sizes, contest.pointwise, cells, fields, times, potential, state, candidates)
         return _choose(candidates, n, cells.end, contest, sizes, fields, state, winners, potentials, causal, found)
     reserve(columns, begin, end, sizes, windows, fields)
     _reset(state, fields, quiet)
@@ -287,7 +252,7 @@ def _count(winners):
 
 
 @inner
-def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, times, causal, result, i):
+def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, times, causal, line, result, i):
     """Change the weights of the winners of presentation ``i``; ``causal`` (if not empty) bounds their causal inputs."""
     for j in range(found):
         f, oy = result.winners[i, j, 0], result.winners[i, j, 1]
@@ -297,14 +262,14 @@ def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, f
         else:
             note_causal(fields, fields.start[oy * sizes.ow + ox], causal[j], time, times)
         at = (f // LANES) * sizes.block + f % LANES
-        if rates.address == 0:
-            change_weights(weights, at, time, times, f, rates, pair)
-            continue
-        reward = np.float64(1 - 2 * pair if rewarded else 0)
-        potential = np.float64(result.potential[i, j])
-        status = change_by_user(weights, at, time, times, potential, reward, rates, pair, result.failed)
+        for row in range(len(line)):
+            line[row] = weights[at + row * LANES]
+        potential = result.potential[i, j]
+        status = change_map(line, time, times, f, potential, rates, pair, rewarded, result.failed)
         if status != 0:
             return status
+        for row in range(len(line)):
+            weights[at + row * LANES] = line[row]
     return np.int64(0)
 
 
@@ -317,7 +282,7 @@ def learn_samples(
 
     Without ``classes`` rewards play no part. Returns 0, or what went wrong with a user's rule.
     """
-    run, times, causal = scratch
+    run, times, causal, line = scratch
     fields = run[0]
     lower, upper = np.float32(np.inf), np.float32(-np.inf)  # all weights lie within these
     quiet = _quiet_spikes(cells, bound)
@@ -328,7 +293,7 @@ def learn_samples(
             if len(plan.positions) > 0:
                 look_at(plan.positions[i], sizes, windows)
             _present(
-                columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, run, result.winners[i],
+                columns, begin, end, weights, quiet, sizes, windows, cells, contest, run, result.winners[i],
                 result.potential[i], causal,
             )  # fmt: skip
         found = _count(result.winners[i])
@@ -339,7 +304,8 @@ def learn_samples(
             pair += 1
         bounds = causal[:] if plan.find else causal[:0]
         status = _apply(
-            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, times, bounds, result, i
+            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, times, bounds, line,
+            result, i,
         )
         if status != 0:
             return status
