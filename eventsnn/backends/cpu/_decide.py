@@ -13,23 +13,26 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._change import change_map, note_times
-from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits
-from eventsnn.backends.cpu._fields import Fields, reserve
+from eventsnn.backends.cpu._change import NEVER, change_map, note_times
+from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits, byte_of
+from eventsnn.backends.cpu._fields import reserve
 from eventsnn.jit import inner, kernel
 
 #: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
-#: ``rise`` (block, WIDE maps): by how much a potential may have grown since they were taken, -inf for maps that may not
-#: fire; ``slack``: times a number of spikes squared, how far float32 sums may be off; ``tolerance``: a map whose rise is
-#: above it has its deficits taken anew
+#: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken, _NEVER for maps that
+#: may not fire; ``slack``: times a number of spikes squared, how far float32 sums may be off; ``tolerance``: a map whose
+#: rise is above it has its deficits taken anew
 Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance")
-#: samples whose bounds are summed together: ``rows[j, start[j, p]:start[j, p + 1]]`` are the weight rows at position
-#: ``p`` if ``listed``; ``sums`` of deficits by position and map; ``top`` bound at a position; ``pace``: the latest best
-#: potential per spike
-Slots = namedtuple("Slots", "fields start rows listed sums top pace")
+#: samples whose bounds are summed together: ``rows[j, first[j, p]:]`` are the weight rows of the ``count[j, p]`` spikes
+#: at position ``p``, relative to the position's own (``_own_row``), if ``listed``. The list of a position that sees all
+#: spikes is the sample's own, which comes first. ``sums`` of deficits by position and map; ``top``: least deficit at a
+#: position, less its map's rise; ``pace``: about the best potential per spike
+Slots = namedtuple("Slots", "fields first count rows listed sums top pace")
 _TOGETHER = 8
 _ROOM = 1 << 25  # bytes that sums of deficits may take
+_NEVER = np.int32(-(1 << 30))
 _FINE = np.float64(1 << 20)
+_byte_of = inner(byte_of)
 
 
 def make_tables(weights, limit, lower, upper, spikes):
@@ -39,26 +42,27 @@ def make_tables(weights, limit, lower, upper, spikes):
     """
     maps, rows = weights.shape
     blocks = -(-maps // WIDE)
-    rise = np.full(blocks * WIDE, -np.inf)
-    rise[:maps][np.isfinite(limit[:maps])] = np.inf
+    rise = np.full(blocks * WIDE, _NEVER)
+    rise[:maps][np.isfinite(limit[:maps])] = -_NEVER
     # weights beyond eight times the mean deficit share the largest integer: their maps rarely are near the best
     usual = 8 * max(float(upper - weights.mean(dtype=np.float64)), 1e-3 * (upper - lower))
     step = min(usual, upper - lower) / LARGEST
     slack = 6.1e-8 * max(abs(lower), abs(upper))
-    return Tables(weights, np.zeros(blocks * rows * WIDE, np.uint8), rise, upper, step, slack, spikes * step / 8)
+    return Tables(weights, np.zeros(blocks * rows * WIDE, np.uint8), rise, upper, step, slack, int(spikes) // 8)
 
 
-def make_slots(sizes, fields):
-    """Allocate room for the bounds of some samples."""
+def make_slots(sizes, fields, most):
+    """Allocate room for the bounds of some samples, of at most ``most`` spikes each."""
     positions, wide = sizes.oh * sizes.ow, -(-sizes.maps // WIDE) * WIDE
     n = max(1, min(_TOGETHER, _ROOM // (4 * positions * wide)))
     return Slots(
         fields,
-        np.zeros((n, positions + 1), np.int64),
-        np.empty((n, len(fields.rows)), np.int32),
+        np.zeros((n, positions), np.int64),
+        np.zeros((n, positions), np.int64),
+        np.empty((n, len(fields.rows) + most + 1), np.int32),
         np.zeros((n, positions), np.bool_),
         np.zeros((n, positions * wide), np.int32),
-        np.zeros(positions),
+        np.zeros(positions, np.int64),
         np.zeros(1),
     )
 
@@ -67,7 +71,7 @@ def make_slots(sizes, fields):
 def _take(tables, f):
     """Take the deficits of map ``f``."""
     weights = tables.weights[f]
-    at = (f // WIDE) * len(weights) * WIDE + f % WIDE
+    at = (f // WIDE) * len(weights) * WIDE + _byte_of(f)
     scale = (1 - 1e-9) / tables.step
     for row in range(len(weights)):
         q = np.int64((tables.upper - weights[row]) * scale)
@@ -83,83 +87,123 @@ def _renew(tables):
 
 
 @inner
-def _list(columns, begin, end, p, sizes, start, rows):
-    """List the weight rows of a sample's spikes at position ``p``."""
-    top, left = (p // sizes.ow) * sizes.sh - sizes.ph, (p % sizes.ow) * sizes.sw - sizes.pw
-    k = start[p]
-    for e in range(begin, end):
-        y, x = np.int64(columns.y[e]) - top, np.int64(columns.x[e]) - left
-        if 0 <= y < sizes.kh and 0 <= x < sizes.kw:
-            rows[k] = (np.int64(columns.channel[e]) * sizes.kh + y) * sizes.kw + x
-            k += 1
+def _own_row(sizes, p):
+    return (p // sizes.ow) * sizes.sh * sizes.kw + (p % sizes.ow) * sizes.sw
 
 
 @inner
-def _sum(tables, b, p, start, rows, sums):
+def _list_all(columns, begin, end, sizes, slots, j):
+    """Count a sample's spikes at all positions, and list all of them."""
+    start, rows, n = slots.fields.start, slots.rows[j], np.int64(0)
+    for e in range(begin, end):
+        y, x = np.int64(columns.y[e]) + sizes.ph, np.int64(columns.x[e]) + sizes.pw
+        rows[n] = (np.int64(columns.channel[e]) * sizes.kh + y) * sizes.kw + x
+        n += 1
+    for p in range(sizes.oh * sizes.ow):
+        slots.count[j, p] = start[p + 1] - start[p]
+        slots.first[j, p] = 0 if slots.count[j, p] == n else n + start[p]
+        slots.listed[j, p] = False
+
+
+@inner
+def _list(columns, begin, end, p, sizes, slots, j):
+    """List a sample's spikes at position ``p``."""
+    slots.listed[j, p] = True
+    k, rows = slots.first[j, p], slots.rows[j]
+    if k == 0:
+        return
+    top, left = (p // sizes.ow) * sizes.sh - sizes.ph, (p % sizes.ow) * sizes.sw - sizes.pw
+    stop = k + slots.count[j, p]
+    beyond = rows[stop]  # each spike is written and only those that are seen are kept: no branch to predict wrongly
+    for e in range(end - begin):
+        y, x = np.int64(columns.y[begin + e]) - top, np.int64(columns.x[begin + e]) - left
+        rows[k] = rows[e]
+        k += (np.uint64(y) < np.uint64(sizes.kh)) & (np.uint64(x) < np.uint64(sizes.kw))
+    rows[stop] = beyond
+
+
+@inner
+def _sum(tables, b, p, sizes, slots, j):
     """Sum the deficits of a block of maps at position ``p``."""
-    at = (p * (len(tables.rise) // WIDE) + b) * WIDE
+    rows, sums = slots.rows[j], slots.sums[j]
+    at = p * len(tables.rise) + b * WIDE
     for i in range(at, at + WIDE):
         sums[i] = 0
-    base = b * tables.weights.shape[1] * WIDE
-    for first in range(start[p], start[p + 1], STRIDE):
-        add_deficits(tables.deficits, base, rows, first, min(first + STRIDE, start[p + 1]), sums, at)
+    base = (b * tables.weights.shape[1] - _own_row(sizes, p)) * WIDE
+    stop = slots.first[j, p] + slots.count[j, p]
+    for first in range(slots.first[j, p], stop, STRIDE):
+        add_deficits(tables.deficits, base, rows, first, min(first + STRIDE, stop), sums, at)
 
 
 @inner
 def _foresee(columns, offsets, samples, tables, sizes, windows, slots):
     """Sum deficits for some samples, at positions that have spikes enough to win at the present pace."""
     positions = sizes.oh * sizes.ow
-    old = slots.fields
     for j in range(len(samples)):
-        begin, end, start = offsets[samples[j]], offsets[samples[j] + 1], slots.start[j]
-        fields = Fields(start, old.cursor, old.rows, old.group, old.pixels, old.partial)
-        reserve(columns, begin, end, sizes, windows, fields)
-        most = np.int64(0)
+        begin, end = offsets[samples[j]], offsets[samples[j] + 1]
+        reserve(columns, begin, end, sizes, windows, slots.fields)
+        _list_all(columns, begin, end, sizes, slots, j)
+        most = _most(slots, j)
         for p in range(positions):
-            most = max(most, start[p + 1] - start[p])
-        for p in range(positions):
-            slots.listed[j, p] = tables.upper * (start[p + 1] - start[p]) >= slots.pace[0] * most
-            if slots.listed[j, p]:
-                _list(columns, begin, end, p, sizes, start, slots.rows[j])
+            if tables.upper * slots.count[j, p] >= slots.pace[0] * most:
+                _list(columns, begin, end, p, sizes, slots, j)
     for b in range(len(tables.rise) // WIDE):
         for j in range(len(samples)):
             for p in range(positions):
                 if slots.listed[j, p]:
-                    _sum(tables, b, p, slots.start[j], slots.rows[j], slots.sums[j])
+                    _sum(tables, b, p, sizes, slots, j)
 
 
 @inner
-def _limit_at(tables, p, start):
-    """Return what no potential at position ``p`` is above, before deficits and rises."""
-    n = np.float64(start[p + 1] - start[p])
+def _most(slots, j):
+    """Return the number of spikes at the position that sees most."""
+    most = np.int64(0)
+    for p in range(slots.count.shape[1]):
+        most = max(most, slots.count[j, p])
+    return most
+
+
+@inner
+def _limit_at(tables, p, slots, j):
+    """Return what no potential at position ``p`` is above: before deficits and rises, with room for rounding."""
+    n = np.float64(slots.count[j, p])
     return tables.upper * n + tables.slack * n * n
 
 
 @inner
-def _potential(weights, p, start, rows):
-    total = np.float32(0)
-    for k in range(start[p], start[p + 1]):
-        total = total + weights[rows[k]]
+def _potential(weights, p, sizes, slots, j):
+    total, own, rows = np.float32(0), _own_row(sizes, p), slots.rows[j]
+    for k in range(slots.first[j, p], slots.first[j, p] + slots.count[j, p]):
+        total = total + weights[rows[k] - own]
     return total
 
 
 @inner
+def _least(tables, p, sums):
+    """Return the least deficit of all maps at a position, less what the map may have risen since."""
+    least, at = np.int32(-_NEVER), p * len(tables.rise)
+    for f in range(len(tables.rise)):
+        least = min(least, sums[at + f] - tables.rise[f])
+    return np.int64(least)
+
+
+@inner
 def _most_promising(tables, positions, slots, j):
-    """Return map and position with the highest bound, of those summed, and note each position's highest; or -1, -1."""
-    top, f, at = -np.inf, np.int64(-1), np.int64(-1)
-    sums, start, wide = slots.sums[j], slots.start[j], len(tables.rise)
+    """Return map and position with the highest bound, of those summed, and note each position's; or -1, -1."""
+    highest, at = -np.inf, np.int64(-1)
+    sums = slots.sums[j]
     for p in range(positions):
-        slots.top[p] = np.inf
-        if not slots.listed[j, p]:
-            continue
-        limit, highest = _limit_at(tables, p, start), -np.inf
-        for g in range(wide):
-            bound = limit - tables.step * sums[p * wide + g] + tables.rise[g]
+        slots.top[p] = -_NEVER
+        if slots.listed[j, p]:
+            slots.top[p] = _least(tables, p, sums)
+            bound = _limit_at(tables, p, slots, j) - tables.step * slots.top[p]
             if bound > highest:
-                highest = bound
-                if bound > top:
-                    top, f, at = bound, g, p
-        slots.top[p] = highest
+                highest, at = bound, p
+    f = np.int64(-1)
+    if at >= 0 and slots.top[at] < -_NEVER:
+        f += 1
+        while sums[at * len(tables.rise) + f] - tables.rise[f] != slots.top[at]:
+            f += 1
     return f, at
 
 
@@ -167,38 +211,42 @@ def _most_promising(tables, positions, slots, j):
 def _winner(columns, begin, end, tables, sizes, slots, j):
     """Return map, position and potential of the neuron with the largest potential; -1, -1, 0 if none is above 0."""
     positions, wide = sizes.oh * sizes.ow, len(tables.rise)
-    start, rows, sums = slots.start[j], slots.rows[j], slots.sums[j]
+    sums = slots.sums[j]
     best, best_map, best_position = np.float32(0), np.int64(-1), np.int64(-1)
     first_map, first_position = _most_promising(tables, positions, slots, j)
     if first_map >= 0:
-        value = _potential(tables.weights[first_map], first_position, start, rows)
+        value = _potential(tables.weights[first_map], first_position, sizes, slots, j)
         if value > 0:
             best, best_map, best_position = value, first_map, first_position
     for p in range(positions):
-        limit = _limit_at(tables, p, start)
-        if start[p] == start[p + 1] or limit < best or slots.top[p] < best:
+        room = (_limit_at(tables, p, slots, j) - best) / tables.step  # more steps below the limit cannot win
+        if slots.count[j, p] == 0 or room < 0:
             continue
         if not slots.listed[j, p]:
-            _list(columns, begin, end, p, sizes, start, rows)
+            _list(columns, begin, end, p, sizes, slots, j)
             for b in range(wide // WIDE):
-                _sum(tables, b, p, start, rows, sums)
+                _sum(tables, b, p, sizes, slots, j)
+            slots.top[p] = _least(tables, p, sums)
+        if slots.top[p] > room:
+            continue
         for f in range(wide):
-            if limit - tables.step * sums[p * wide + f] + tables.rise[f] < best:
+            if sums[p * wide + f] - tables.rise[f] > room or (f == first_map and p == first_position):
                 continue
-            value = _potential(tables.weights[f], p, start, rows)
+            value = _potential(tables.weights[f], p, sizes, slots, j)
             lower = f * positions + p < best_map * positions + best_position
             if value > best or (value == best and lower):
                 best, best_map, best_position = value, f, p
+                room = (_limit_at(tables, p, slots, j) - best) / tables.step
     return best_map, best_position, best
 
 
 @inner
 def _rise(old, new, step):
-    """Return the sum of all increases, rounded up; in integers, which compilers may add in any order."""
+    """Return the sum of all increases in steps, rounded up; in integers, which compilers may add in any order."""
     total, scale = np.int64(0), np.float32(_FINE / step)
     for row in range(len(old)):
         total += np.int64(max(new[row] - old[row], np.float32(0)) * scale) + 1
-    return np.float64(total) / _FINE * step * (1 + 1e-6)
+    return np.int64(np.float64(total) / _FINE * (1 + 1e-6)) + 1
 
 
 @inner
@@ -209,10 +257,17 @@ def _decide(columns, begin, end, tables, sizes, slots, j, time, winner, potentia
         return
     winner[0], winner[1], winner[2], winner[3] = f, p // sizes.ow, p % sizes.ow, time
     potential[0] = best
-    most = np.int64(0)
-    for q in range(sizes.oh * sizes.ow):
-        most = max(most, slots.start[j, q + 1] - slots.start[j, q])
-    slots.pace[0] = 0.99 * best / most
+    slots.pace[0] = 0.99 * best / _most(slots, j)
+
+
+@inner
+def _note(slots, j, p, sizes, time, times):
+    """Let the inputs listed at position ``p`` be causal."""
+    for row in range(len(times)):
+        times[row] = NEVER
+    own = _own_row(sizes, p)
+    for k in range(slots.first[j, p], slots.first[j, p] + slots.count[j, p]):
+        times[slots.rows[j, k] - own] = time
 
 
 @kernel
@@ -223,8 +278,8 @@ def decide_samples(
     slots, times, before = scratch
     if plan.change:
         _renew(tables)
-    for first in range(0, len(plan.order), len(slots.start)):
-        samples = plan.order[first : first + len(slots.start)]
+    for first in range(0, len(plan.order), len(slots.count)):
+        samples = plan.order[first : first + len(slots.count)]
         if plan.find:
             _foresee(columns, offsets, samples, tables, sizes, windows, slots)
         for j in range(len(samples)):
@@ -234,7 +289,10 @@ def decide_samples(
                 _decide(columns, begin, end, tables, sizes, slots, j, time, winner, result.potential[i])
             if not plan.change or winner[0] < 0:
                 continue
-            note_times(columns, begin, end, winner[1], winner[2], time, sizes, times)
+            if plan.find and len(rates.fine) == 0 and rates.address == 0:
+                _note(slots, j, winner[1] * sizes.ow + winner[2], sizes, time, times)
+            else:
+                note_times(columns, begin, end, winner[1], winner[2], time, sizes, times)
             weights, potential = tables.weights[winner[0]], result.potential[i, 0]
             pair, rewarded = np.int64(0), len(classes) > 0
             if rewarded and classes[winner[0]] != labels[s]:
@@ -245,7 +303,7 @@ def decide_samples(
             )  # fmt: skip
             if status != 0:
                 return status
-            tables.rise[winner[0]] += _rise(before, weights, tables.step)
+            tables.rise[winner[0]] = min(tables.rise[winner[0]] + _rise(before, weights, tables.step), -_NEVER)
         if plan.change:
             _renew(tables)
     return np.int64(0)

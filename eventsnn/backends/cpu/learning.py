@@ -163,13 +163,13 @@ class Learning:
         positions, maps = sizes.oh * sizes.ow, sizes.blocks * LANES
         windows = Windows(*(column.copy() for column in layer.windows))
         fields = make_fields(sizes, layer.windows, self._events.offsets, order)
+        times = make_times(self._events.offsets, order)
         rows = sizes.block // LANES
         deciding, line = np.empty(rows, np.int64), np.empty(rows, np.float32)
         if self._tables is not None:
-            return windows, (make_slots(sizes, fields), deciding, line)
+            return windows, (make_slots(sizes, fields, len(times)), deciding, line)
         crowd = positions if contest.pointwise else positions * maps
         state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
-        times = make_times(self._events.offsets, order)
         run = (fields, state, candidates, times, np.zeros(LANES, np.float32))
         return windows, (run, deciding, np.empty(contest.k, np.int64), line)
 
