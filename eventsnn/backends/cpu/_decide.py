@@ -13,24 +13,25 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._change import NEVER, change_map, note_times
+from eventsnn.backends.cpu._change import change_map, list_causal
 from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits, byte_of
 from eventsnn.backends.cpu._fields import reserve
 from eventsnn.jit import inner, kernel
 
 #: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
-#: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken, _NEVER for maps that
-#: may not fire; ``slack``: times a number of spikes squared, how far float32 sums may be off; ``tolerance``: a map whose
+#: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken if no input spikes
+#: twice, _NEVER for maps that may not fire; ``slack``: times a number of spikes squared, how far float32 sums may be off; ``tolerance``: a map whose
 #: rise is above it has its deficits taken anew
 Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance")
 #: samples whose bounds are summed together: ``rows[j, first[j, p]:]`` are the weight rows of the ``count[j, p]`` spikes
 #: at position ``p``, relative to the position's own (``_own_row``), if ``listed``. The list of a position that sees all
 #: spikes is the sample's own, which comes first. ``sums`` of deficits by position and map; ``top``: least deficit at a
-#: position, less its map's rise; ``pace``: about the best potential per spike
-Slots = namedtuple("Slots", "fields first count rows listed sums top pace")
+#: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``; ``pace``:
+#: about the best potential per spike
+Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace")
 _TOGETHER = 8
 _ROOM = 1 << 25  # bytes that sums of deficits may take
-_NEVER = np.int32(-(1 << 30))
+_NEVER = -(1 << 40)
 _FINE = np.float64(1 << 20)
 _byte_of = inner(byte_of)
 
@@ -42,7 +43,7 @@ def make_tables(weights, limit, lower, upper, spikes):
     """
     maps, rows = weights.shape
     blocks = -(-maps // WIDE)
-    rise = np.full(blocks * WIDE, _NEVER)
+    rise = np.full(blocks * WIDE, _NEVER, np.int64)
     rise[:maps][np.isfinite(limit[:maps])] = -_NEVER
     # weights beyond eight times the mean deficit share the largest integer: their maps rarely are near the best
     usual = 8 * max(float(upper - weights.mean(dtype=np.float64)), 1e-3 * (upper - lower))
@@ -63,6 +64,8 @@ def make_slots(sizes, fields, most):
         np.zeros((n, positions), np.bool_),
         np.zeros((n, positions * wide), np.int32),
         np.zeros(positions, np.int64),
+        np.ones(n, np.int64),
+        np.zeros(sizes.channels * sizes.height * sizes.width, np.int64),
         np.zeros(1),
     )
 
@@ -94,11 +97,18 @@ def _own_row(sizes, p):
 @inner
 def _list_all(columns, begin, end, sizes, slots, j):
     """Count a sample's spikes at all positions, and list all of them."""
-    start, rows, n = slots.fields.start, slots.rows[j], np.int64(0)
+    start, rows, n = slots.fields.start, slots.rows[j], end - begin
+    slots.often[j] = 1
+    for k in range(n):
+        c, y, x = np.int64(columns.channel[begin + k]), np.int64(columns.y[begin + k]), np.int64(columns.x[begin + k])
+        rows[k] = (c * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
+        pixel = (c * sizes.height + y) * sizes.width + x
+        slots.seen[pixel] += 1
+        if slots.seen[pixel] > slots.often[j]:
+            slots.often[j] = slots.seen[pixel]
     for e in range(begin, end):
-        y, x = np.int64(columns.y[e]) + sizes.ph, np.int64(columns.x[e]) + sizes.pw
-        rows[n] = (np.int64(columns.channel[e]) * sizes.kh + y) * sizes.kw + x
-        n += 1
+        y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
+        slots.seen[(np.int64(columns.channel[e]) * sizes.height + y) * sizes.width + x] = 0
     for p in range(sizes.oh * sizes.ow):
         slots.count[j, p] = start[p + 1] - start[p]
         slots.first[j, p] = 0 if slots.count[j, p] == n else n + start[p]
@@ -179,12 +189,12 @@ def _potential(weights, p, sizes, slots, j):
 
 
 @inner
-def _least(tables, p, sums):
+def _least(tables, p, sums, often):
     """Return the least deficit of all maps at a position, less what the map may have risen since."""
-    least, at = np.int32(-_NEVER), p * len(tables.rise)
+    least, at = np.int64(-_NEVER), p * len(tables.rise)
     for f in range(len(tables.rise)):
-        least = min(least, sums[at + f] - tables.rise[f])
-    return np.int64(least)
+        least = min(least, sums[at + f] - tables.rise[f] * often)
+    return least
 
 
 @inner
@@ -195,14 +205,14 @@ def _most_promising(tables, positions, slots, j):
     for p in range(positions):
         slots.top[p] = -_NEVER
         if slots.listed[j, p]:
-            slots.top[p] = _least(tables, p, sums)
+            slots.top[p] = _least(tables, p, sums, slots.often[j])
             bound = _limit_at(tables, p, slots, j) - tables.step * slots.top[p]
             if bound > highest:
                 highest, at = bound, p
     f = np.int64(-1)
     if at >= 0 and slots.top[at] < -_NEVER:
         f += 1
-        while sums[at * len(tables.rise) + f] - tables.rise[f] != slots.top[at]:
+        while sums[at * len(tables.rise) + f] - tables.rise[f] * slots.often[j] != slots.top[at]:
             f += 1
     return f, at
 
@@ -226,11 +236,11 @@ def _winner(columns, begin, end, tables, sizes, slots, j):
             _list(columns, begin, end, p, sizes, slots, j)
             for b in range(wide // WIDE):
                 _sum(tables, b, p, sizes, slots, j)
-            slots.top[p] = _least(tables, p, sums)
+            slots.top[p] = _least(tables, p, sums, slots.often[j])
         if slots.top[p] > room:
             continue
         for f in range(wide):
-            if sums[p * wide + f] - tables.rise[f] > room or (f == first_map and p == first_position):
+            if sums[p * wide + f] - tables.rise[f] * slots.often[j] > room or (f == first_map and p == first_position):
                 continue
             value = _potential(tables.weights[f], p, sizes, slots, j)
             lower = f * positions + p < best_map * positions + best_position
@@ -261,13 +271,13 @@ def _decide(columns, begin, end, tables, sizes, slots, j, time, winner, potentia
 
 
 @inner
-def _note(slots, j, p, sizes, time, times):
-    """Let the inputs listed at position ``p`` be causal."""
-    for row in range(len(times)):
-        times[row] = NEVER
-    own = _own_row(sizes, p)
-    for k in range(slots.first[j, p], slots.first[j, p] + slots.count[j, p]):
-        times[slots.rows[j, k] - own] = time
+def _causal(columns, begin, end, winner, sizes, slots, j, known, heard):
+    """Return the weight rows that the winner heard, and what they are relative to."""
+    if known:
+        p = winner[1] * sizes.ow + winner[2]
+        first = slots.first[j, p]
+        return slots.rows[j][first : first + slots.count[j, p]], _own_row(sizes, p)
+    return heard[: list_causal(columns, begin, end, winner, sizes, heard)], np.int64(0)
 
 
 @kernel
@@ -275,7 +285,7 @@ def decide_samples(
     columns, offsets, plan, labels, classes, tables, sizes, windows, time, rates, scratch, result
 ):  # fmt: skip
     """Present samples as ``learn_samples`` does, to neurons that fire at the end, for one winner, within bounds."""
-    slots, times, before = scratch
+    slots, times, heard, old = scratch
     if plan.change:
         _renew(tables)
     for first in range(0, len(plan.order), len(slots.count)):
@@ -289,21 +299,20 @@ def decide_samples(
                 _decide(columns, begin, end, tables, sizes, slots, j, time, winner, result.potential[i])
             if not plan.change or winner[0] < 0:
                 continue
-            if plan.find and len(rates.fine) == 0 and rates.address == 0:
-                _note(slots, j, winner[1] * sizes.ow + winner[2], sizes, time, times)
-            else:
-                note_times(columns, begin, end, winner[1], winner[2], time, sizes, times)
-            weights, potential = tables.weights[winner[0]], result.potential[i, 0]
             pair, rewarded = np.int64(0), len(classes) > 0
             if rewarded and classes[winner[0]] != labels[s]:
                 pair += 1
-            before[:] = weights
+            causal, own = _causal(columns, begin, end, winner, sizes, slots, j, plan.find, heard)
+            weights = tables.weights[winner[0]]
+            old[:] = weights
             status = change_map(
-                weights, time, times, winner[0], potential, rates, pair, rewarded, result.failed
+                old, weights, causal, own, columns, begin, end, winner, result.potential[i, 0], sizes, rates, pair,
+                rewarded, times, result.failed,
             )  # fmt: skip
             if status != 0:
                 return status
-            tables.rise[winner[0]] = min(tables.rise[winner[0]] + _rise(before, weights, tables.step), -_NEVER)
+            rise = tables.rise[winner[0]] + _rise(old, weights, tables.step)
+            tables.rise[winner[0]] = min(rise, -_NEVER)
         if plan.change:
             _renew(tables)
     return np.int64(0)

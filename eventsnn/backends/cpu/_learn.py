@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._change import adapt, change_map, clip, note_causal, note_times
+from eventsnn.backends.cpu._change import adapt, change_map, clip, list_causal
 from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
 from eventsnn.backends.cpu._fields import collect, look_at, reserve
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
@@ -252,24 +252,27 @@ def _count(winners):
 
 
 @inner
-def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, times, causal, line, result, i):
-    """Change the weights of the winners of presentation ``i``; ``causal`` (if not empty) bounds their causal inputs."""
+def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, known, scratch, result, i):
+    """Change the weights of the winners of presentation ``i``, whose causal inputs are ``known`` to ``scratch`` or not."""
+    _, times, causal, heard, old, new = scratch
     for j in range(found):
-        f, oy = result.winners[i, j, 0], result.winners[i, j, 1]
-        ox, time = result.winners[i, j, 2], result.winners[i, j, 3]
-        if len(rates.fine) > 0 or rates.address != 0 or len(causal) == 0:
-            note_times(columns, begin, end, oy, ox, time, sizes, times)
+        winner = result.winners[i, j]
+        f, p = winner[0], winner[1] * sizes.ow + winner[2]
+        if known:
+            rows = fields.rows[fields.start[p] : causal[j]]
         else:
-            note_causal(fields, fields.start[oy * sizes.ow + ox], causal[j], time, times)
+            rows = heard[: list_causal(columns, begin, end, winner, sizes, heard)]
         at = (f // LANES) * sizes.block + f % LANES
-        for row in range(len(line)):
-            line[row] = weights[at + row * LANES]
-        potential = result.potential[i, j]
-        status = change_map(line, time, times, f, potential, rates, pair, rewarded, result.failed)
+        for row in range(len(old)):
+            old[row] = weights[at + row * LANES]
+        status = change_map(
+            old, new, rows, np.int64(0), columns, begin, end, winner, result.potential[i, j], sizes, rates, pair,
+            rewarded, times, result.failed,
+        )  # fmt: skip
         if status != 0:
             return status
-        for row in range(len(line)):
-            weights[at + row * LANES] = line[row]
+        for row in range(len(old)):
+            weights[at + row * LANES] = new[row]
     return np.int64(0)
 
 
@@ -282,7 +285,7 @@ def learn_samples(
 
     Without ``classes`` rewards play no part. Returns 0, or what went wrong with a user's rule.
     """
-    run, times, causal, line = scratch
+    run, causal = scratch[0], scratch[2]
     fields = run[0]
     lower, upper = np.float32(np.inf), np.float32(-np.inf)  # all weights lie within these
     quiet = _quiet_spikes(cells, bound)
@@ -302,11 +305,10 @@ def learn_samples(
         pair = np.int64(0)
         if len(classes) > 0 and classes[result.winners[i, 0, 0]] != labels[s]:
             pair += 1
-        bounds = causal[:] if plan.find else causal[:0]
         status = _apply(
-            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, times, bounds, line,
+            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, plan.find, scratch,
             result, i,
-        )
+        )  # fmt: skip
         if status != 0:
             return status
         if lower != rates.lower[pair] or upper != rates.upper[pair]:

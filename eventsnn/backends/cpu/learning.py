@@ -165,13 +165,14 @@ class Learning:
         fields = make_fields(sizes, layer.windows, self._events.offsets, order)
         times = make_times(self._events.offsets, order)
         rows = sizes.block // LANES
-        deciding, line = np.empty(rows, np.int64), np.empty(rows, np.float32)
+        deciding, heard = np.empty(rows, np.int64), np.empty(len(times), np.int32)
+        old, new = np.empty(rows, np.float32), np.empty(rows, np.float32)
         if self._tables is not None:
-            return windows, (make_slots(sizes, fields, len(times)), deciding, line)
+            return windows, (make_slots(sizes, fields, len(times)), deciding, heard, old)
         crowd = positions if contest.pointwise else positions * maps
         state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
         run = (fields, state, candidates, times, np.zeros(LANES, np.float32))
-        return windows, (run, deciding, np.empty(contest.k, np.int64), line)
+        return windows, (run, deciding, np.empty(contest.k, np.int64), heard, old, new)
 
 
 def _rates(pairs: list[Update], update: Update, packed: Packed) -> Rates:
