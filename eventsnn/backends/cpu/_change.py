@@ -75,8 +75,11 @@ def _dependence(kind, causal, w, lower, upper, table):
 
 
 @inner
-def change_by_order(old, new, causal, own, f, rates, pair):
-    """Put the changed weights of map ``f`` into ``new``; rows ``causal - own`` are causal, the others are not."""
+def change_by_order(old, new, rows, causal, f, rates, pair):
+    """Put the changed weights of map ``f`` into ``new``.
+
+    With ``causal = (first, last, own)``, the weight rows ``rows[first:last] - own`` are causal, the others are not.
+    """
     lower, upper, kind = rates.lower[pair], rates.upper[pair], rates.dependence[pair]
     plus, minus = rates.plus[pair, f], rates.minus[pair, f]
     for row in range(len(old)):
@@ -85,8 +88,9 @@ def change_by_order(old, new, causal, own, f, rates, pair):
         else:
             w = old[row] + minus * _dependence(kind, False, old[row], lower, upper, rates.scale)
         new[row] = min(max(w, lower), upper)
-    for k in range(len(causal)):
-        row = np.int64(causal[k]) - own
+    first, last, own = causal
+    for k in range(first, last):
+        row = rows[k] - own
         w = old[row] + plus * _dependence(kind, True, old[row], lower, upper, rates.scale)
         new[row] = min(max(w, lower), upper)
 
@@ -104,19 +108,22 @@ def change_in_time(old, new, time, times, f, rates, pair):
 
 
 @inner
-def change_map(old, new, causal, own, columns, begin, end, winner, potential, sizes, rates, pair, rewarded, times, failed):
+def change_map(
+    old, new, rows, causal, columns, begin, end, winner, potential, sizes, rates, pair, rewarded, times, failed
+):  # fmt: skip
     """Put the changed weights of a winner's map into ``new``; return 0, or what went wrong with a user's rule.
 
-    ``causal`` is for rules that ask for order alone; see :func:`change_by_order`.
+    ``rows`` and ``causal`` are for rules that ask for order alone; see :func:`change_by_order`.
     """
     if rates.address == 0 and len(rates.fine) == 0:
-        change_by_order(old, new, causal, own, winner[0], rates, pair)
+        change_by_order(old, new, rows, causal, winner[0], rates, pair)
         return np.int64(0)
     note_times(columns, begin, end, winner[1], winner[2], winner[3], sizes, times)
     if rates.address == 0:
         change_in_time(old, new, winner[3], times, winner[0], rates, pair)
         return np.int64(0)
-    new[:] = old
+    for row in range(len(old)):
+        new[row] = old[row]
     reward = np.float64(1 - 2 * pair if rewarded else 0)
     lower, upper = rates.lower[pair], rates.upper[pair]
     return call_rule(rates.address, new, times, winner[3], np.float64(potential), reward, lower, upper, failed)

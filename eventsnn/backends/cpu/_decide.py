@@ -270,16 +270,6 @@ def _decide(columns, begin, end, tables, sizes, slots, j, time, winner, potentia
     slots.pace[0] = 0.99 * best / _most(slots, j)
 
 
-@inner
-def _causal(columns, begin, end, winner, sizes, slots, j, known, heard):
-    """Return the weight rows that the winner heard, and what they are relative to."""
-    if known:
-        p = winner[1] * sizes.ow + winner[2]
-        first = slots.first[j, p]
-        return slots.rows[j][first : first + slots.count[j, p]], _own_row(sizes, p)
-    return heard[: list_causal(columns, begin, end, winner, sizes, heard)], np.int64(0)
-
-
 @kernel
 def decide_samples(
     columns, offsets, plan, labels, classes, tables, sizes, windows, time, rates, scratch, result
@@ -302,11 +292,15 @@ def decide_samples(
             pair, rewarded = np.int64(0), len(classes) > 0
             if rewarded and classes[winner[0]] != labels[s]:
                 pair += 1
-            causal, own = _causal(columns, begin, end, winner, sizes, slots, j, plan.find, heard)
+            p = winner[1] * sizes.ow + winner[2]
+            rows, causal = slots.rows[j], (slots.first[j, p], slots.first[j, p] + slots.count[j, p], _own_row(sizes, p))
+            if not plan.find:
+                rows, causal = heard, (np.int64(0), list_causal(columns, begin, end, winner, sizes, heard), np.int64(0))
             weights = tables.weights[winner[0]]
-            old[:] = weights
+            for row in range(len(old)):
+                old[row] = weights[row]
             status = change_map(
-                old, weights, causal, own, columns, begin, end, winner, result.potential[i, 0], sizes, rates, pair,
+                old, weights, rows, causal, columns, begin, end, winner, result.potential[i, 0], sizes, rates, pair,
                 rewarded, times, result.failed,
             )  # fmt: skip
             if status != 0:

@@ -258,16 +258,15 @@ def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, f
     for j in range(found):
         winner = result.winners[i, j]
         f, p = winner[0], winner[1] * sizes.ow + winner[2]
-        if known:
-            rows = fields.rows[fields.start[p] : causal[j]]
-        else:
-            rows = heard[: list_causal(columns, begin, end, winner, sizes, heard)]
+        rows, part = fields.rows, (fields.start[p], causal[j], np.int64(0))
+        if not known:
+            rows, part = heard, (np.int64(0), list_causal(columns, begin, end, winner, sizes, heard), np.int64(0))
         at = (f // LANES) * sizes.block + f % LANES
         for row in range(len(old)):
             old[row] = weights[at + row * LANES]
         status = change_map(
-            old, new, rows, np.int64(0), columns, begin, end, winner, result.potential[i, j], sizes, rates, pair,
-            rewarded, times, result.failed,
+            old, new, rows, part, columns, begin, end, winner, result.potential[i, j], sizes, rates, pair, rewarded,
+            times, result.failed,
         )  # fmt: skip
         if status != 0:
             return status
