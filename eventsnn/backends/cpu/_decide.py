@@ -1,10 +1,10 @@
 """Learning to decide: one winner at the end of the stimulus, found through bounds on all potentials.
 
-With ``w <= upper - step * q`` for small integers ``q``, a neuron's potential is at most ``upper`` times the number of its
-spikes less ``step`` times the sum of their ``q``. These sums take a byte per weight, in any order, so they can be had for
-several samples in one pass over the table, before the samples' turn: by how much the updates in between may have raised
-a map's potentials is kept account of. Only the few neurons whose bound reaches the best potential so far are computed, in
-canonical order.
+With ``w <= upper - step * q`` for small integers ``q``, a neuron's potential is at most ``upper`` times the number of
+its spikes less ``step`` times the sum of their ``q``. These sums take a byte per weight, in any order, so they can be had
+for several samples in one pass over the table, before the samples' turn: by how much the updates in between may have
+raised a map's potentials is kept account of. Only the few neurons whose bound reaches the best potential so far are
+computed, in canonical order.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from eventsnn.jit import inner, kernel
 
 #: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
 #: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken if no input spikes
-#: twice, _NEVER for maps that may not fire; ``slack``: times a number of spikes squared, how far float32 sums may be off; ``tolerance``: a map whose
-#: rise is above it has its deficits taken anew
+#: twice, _NEVER for maps that may not fire; ``slack``: times a number of spikes squared, how far float32 sums may be
+#: off; ``tolerance``: a map whose rise is above it has its deficits taken anew
 Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance")
 #: samples whose bounds are summed together: ``rows[j, first[j, p]:]`` are the weight rows of the ``count[j, p]`` spikes
 #: at position ``p``, relative to the position's own (``_own_row``), if ``listed``. The list of a position that sees all
 #: spikes is the sample's own, which comes first. ``sums`` of deficits by position and map; ``top``: least deficit at a
-#: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``; ``pace``:
-#: about the best potential per spike
+#: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``;
+#: ``pace``: about the best potential per spike
 Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace")
 _TOGETHER = 8
 _ROOM = 1 << 25  # bytes that sums of deficits may take

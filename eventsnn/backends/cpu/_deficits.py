@@ -30,8 +30,8 @@ def byte_of(f):
 def add_deficits(typingctx, table, base, rows, begin, end, sums, at):
     """Add the deficits of at most STRIDE rows ``rows[begin:end]`` to ``sums[at:][:WIDE]``, which are int32.
 
-    ``table[base + row * WIDE:][:WIDE]`` is a row of unsigned bytes, two to a lane of 16 bits. Sums are taken of the high
-    bytes, and of whole lanes modulo 2**16, which less 256 times the former are the sums of the low bytes.
+    ``table[base + row * WIDE:][:WIDE]`` is a row of unsigned bytes, two to a lane of 16 bits. Sums are taken of the
+    high bytes, and of whole lanes modulo 2**16, which less 256 times the former are the sums of the low bytes.
     """
     i64 = types.int64
     signature = types.void(table, i64, rows, i64, i64, sums, i64)

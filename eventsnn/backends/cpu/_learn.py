@@ -253,7 +253,7 @@ def _count(winners):
 
 @inner
 def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, known, scratch, result, i):
-    """Change the weights of the winners of presentation ``i``, whose causal inputs are ``known`` to ``scratch`` or not."""
+    """Change the weights of the winners of presentation ``i``; ``known``: whether their causal inputs are listed."""
     _, times, causal, heard, old, new = scratch
     for j in range(found):
         winner = result.winners[i, j]
