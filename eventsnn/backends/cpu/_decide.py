@@ -1,10 +1,10 @@
 """Learning to decide: one winner at the end of the stimulus, found through bounds on all potentials.
 
 With ``w <= upper - step * q`` for small integers ``q``, a neuron's potential is at most ``upper`` times the number of
-its spikes less ``step`` times the sum of their ``q``. These sums take a byte per weight, in any order, so they can be had
-for several samples in one pass over the table, before the samples' turn: by how much the updates in between may have
-raised a map's potentials is kept account of. Only the few neurons whose bound reaches the best potential so far are
-computed, in canonical order.
+its spikes less ``step`` times the sum of their ``q``. These sums take a byte per weight, in any order, so they can be
+had for several samples in one pass over the table, before the samples' turn: by how much the updates in between may
+have raised a map's potentials is kept account of. Only the few neurons whose bound reaches the best potential so far
+are computed, in canonical order.
 """
 
 from __future__ import annotations
