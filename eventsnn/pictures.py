@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eventsnn import plot
-from eventsnn.encode import ImageEncoder
+from eventsnn.encode import Filter, Gabor, ImageEncoder
 from eventsnn.events import Events
 from eventsnn.io import EventDataset
 from eventsnn.io.targets import hidden_beside
@@ -75,7 +75,8 @@ def draw(
         The files: ``features-I.png`` and ``weights-I.png`` for each layer ``I`` with weights; ``evolution-I.png`` for
         each that learnt, if the run has snapshots; ``convergence.png`` and ``accuracy.png`` as far as the log knows
         them; with ``source`` also ``spikes.png``, ``confusion.png`` where there are decisions, and of each sample ``N``
-        ``raster-N.png``, ``latency-input-N.png`` and ``latency-I-N.png`` for each layer with weights.
+        ``raster-N.png``, ``latency-input-N.png`` and ``latency-I-N.png`` for each layer with weights. Features have
+        their dark parts too, unless the encoder has Gabor filters.
 
     Raises
     ------
@@ -113,7 +114,7 @@ def _png(pictures: Pictures) -> dict[str, bytes]:
 def _of_model(trained: Trained) -> Pictures:
     net, encoder = trained.network, _in_pixels(trained)
     for layer in net.trainable:
-        yield f"features-{layer}", plot.features(net, layer, encoder)
+        yield f"features-{layer}", plot.features(net, layer, encoder, signed=_signed(encoder))
         yield f"weights-{layer}", plot.weights_histogram(net, layer)
 
 
@@ -127,12 +128,21 @@ def _of_snapshots(run: Path, trained: Trained, say: Say) -> Pictures:
         last, kept = list(snapshots.values())[-1], net.weights[layer]
         if not np.array_equal(kept[: len(last)], last):
             recorded["kept"] = kept  # of an earlier epoch, which was better
-        yield f"evolution-{layer}", plot.evolution(net, layer, recorded, encoder)
+        yield f"evolution-{layer}", plot.evolution(net, layer, recorded, encoder, signed=_signed(encoder))
 
 
 def _in_pixels(trained: Trained) -> ImageEncoder | None:
     """Return the encoder; whitening of whole images has no features in pixels: those on the network's grid remain."""
     return trained.encoder if can_reconstruct(trained.encoder) else None
+
+
+def _signed(encoder: ImageEncoder | None) -> bool:
+    """Tell whether features are clearer with their dark parts.
+
+    Not those of bars: in several directions at one place they add up to a dot, whichever of them a map has learnt.
+    """
+    banks = [stage.kernels for stage in encoder.stages if isinstance(stage, Filter)] if encoder else []
+    return not any(isinstance(kernel, Gabor) for kernels in banks for kernel in kernels)
 
 
 def _of_log(run: Path) -> Pictures:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import eventsnn as es
 from eventsnn import cli, pictures
-from eventsnn.encode import ZCA, DoG, EqualBins, Filter, ImageEncoder, OnOff
+from eventsnn.encode import ZCA, DoG, EqualBins, Filter, Gabor, ImageEncoder, OnOff
 from eventsnn.events import replace_fields
 from eventsnn.io import Images, write
 from eventsnn.models import Model, Step, Trained
@@ -129,7 +129,8 @@ def test_evolution_of_a_run_ends_with_the_kept_epoch(made, tmp_path, monkeypatch
     trained, run, _ = made
     drawn = []
 
-    def evolution(net, layer, recorded, encoder):
+    def evolution(net, layer, recorded, encoder, signed):
+        assert signed
         drawn.append((layer, {moment: weights.copy() for moment, weights in recorded.items()}))
         return es.plot.features(net, layer, encoder)
 
@@ -146,6 +147,21 @@ def test_evolution_of_a_run_ends_with_the_kept_epoch(made, tmp_path, monkeypatch
     assert np.array_equal(last[24], trained.network.weights[0])
     assert list(kept) == [0, 24, "kept"]
     assert np.array_equal(kept["kept"], 1 - trained.network.weights[0])
+
+
+def test_features_above_gabor_filters_are_not_added_up(tmp_path, monkeypatch):
+    bars = ImageEncoder((Filter([Gabor(5, 0), Gabor(5, 90)], padding=2, threshold=5),), EqualBins(6))
+    _, run, _ = make(tmp_path, bars)
+    found, drawn = [], {"features": es.plot.features, "evolution": es.plot.evolution}
+    for name, draws in drawn.items():
+
+        def spies(*arguments, draws=draws, **options):
+            found.append(options["signed"])
+            return draws(*arguments, **options)
+
+        monkeypatch.setattr(es.plot, name, spies)
+    draw(run, tmp_path / "out")
+    assert found == [False, False]
 
 
 def test_plot_refuses_and_leaves_nothing(made, tmp_path, call):

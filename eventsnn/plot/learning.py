@@ -33,7 +33,8 @@ def features(
     net, layer, encoder, maps
         As of :func:`eventsnn.reconstruct.reconstruct`.
     signed : bool
-        Show what should be dark too, darker than the grey of no preference; or only what should be bright.
+        Show what should be dark too, darker than the grey of no preference; or only what should be bright,
+        which is clearer above Gabor filters: the sum of bars in several directions at one place is a dot.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
