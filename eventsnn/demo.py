@@ -93,9 +93,11 @@ def _encode(path: Path, part: Part, recipe: Model, progress: Progress | None) ->
 def _draw(folder: Path, trained: Trained, test: EventDataset) -> None:
     """Draw the spikes of the first test sample in every layer, and what each layer with weights prefers."""
     from eventsnn import plot
+    from eventsnn.plot.style import png
 
     net, sample = trained.network, test[:1]
     names = ["input", *(str(layer) for layer in net.layers)]
-    plot.raster([sample, *net.run(sample, record=True)], names=names).savefig(folder / "raster.png")
+    panels = plot.raster([sample, *net.run(sample, record=True)], names=names)
+    (folder / "raster.png").write_bytes(png(panels[0]))
     for layer in net.trainable:
-        plot.features(net, layer, encoder=trained.encoder).savefig(folder / f"features-layer-{layer}.png")
+        (folder / f"features-layer-{layer}.png").write_bytes(png(plot.features(net, layer, trained.encoder)))

@@ -31,6 +31,7 @@ from eventsnn.train import Progress
 from eventsnn.unfinished import Say, absolute, begin, check_parent, check_same, checkpoints_of, kept
 
 LOG, SNAPSHOTS = "log.json", "snapshots.h5"
+TRAINED_ON = "these are the samples that it was trained on: the accuracy says nothing about new ones"
 VALIDATION = 1 / 12  # of the training samples, for models that choose an epoch: 5,000 of MNIST's 60,000
 
 _FILES = {LOG, SNAPSHOTS, "model.json", "network.h5", "readout.h5", "train.h5", "test.h5", "raster.png"}
@@ -284,6 +285,29 @@ def _learnt(step: dict[str, Any]) -> str:
     return line
 
 
+def trained_on(run: Path, data: dict[str, Any]) -> bool:
+    """Tell whether a run learnt from these events, or from events of the same images, as far as its log knows.
+
+    Parameters
+    ----------
+    run : Path
+        Folder of a trained model.
+    data : dict
+        From :func:`describe_data`.
+
+    Raises
+    ------
+    ValueError
+        If the log is damaged.
+    """
+    then = read_log(run).get("data", {})
+    if not isinstance(then, dict) or not isinstance(then.get("provenance", {}), dict):
+        raise ValueError(f"{run / LOG}: data expects what was learnt from, found something else")
+    known = then.get("provenance", {}).get("source_sha256"), then.get("sha256")
+    now = data["provenance"].get("source_sha256"), data["sha256"]
+    return any(old is not None and old == new for old, new in zip(known, now, strict=True))
+
+
 def evaluate(run: Path, source: str, *, progress: Progress | None = None, say: Say = print) -> dict[str, Any]:
     """Evaluate a trained model on an event file or on the test part of images.
 
@@ -320,9 +344,8 @@ def evaluate(run: Path, source: str, *, progress: Progress | None = None, say: S
         )
     say(f"{trained.name} on {origin}")
     say(str(result))
-    learnt_from = read_log(run).get("data", {}).get("provenance", {}).get("source_sha256")
-    seen = learnt_from is not None and learnt_from == data["provenance"].get("source_sha256")
+    seen = trained_on(run, data)
     if seen:
-        say("these are the samples that it was trained on: the accuracy says nothing about new ones")
+        say(TRAINED_ON)
     described = {"run": str(run), "model": trained.name, "data": data, "trained_on_these": seen}
     return described | result.to_dict() | {"seconds": time.perf_counter() - start}

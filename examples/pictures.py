@@ -23,15 +23,15 @@ test = model.encoder.encode(held_out.pixels, held_out.labels)
 first, names = test[0], ["input", "convolution", "pooling"]
 layers = [first, *net.run(first, record=True)]
 pictures = {
-    "raster": es.plot.raster(layers, names=names),
+    "raster": es.plot.raster(layers, names=names)[0],
     "evolution": es.plot.evolution(net, 0, history.snapshots, model.encoder, maps=range(10)),
     "features": es.plot.features(net, 0, model.encoder),
-    "latency": es.plot.latency_map(layers[1]).figure,
-    "weights": es.plot.weights_histogram(net, 0).figure,
-    "convergence": es.plot.convergence(history).figure,
-    "spikes": es.plot.spikes_over_time([test, *net.run(test, record=True)], names=names).figure,
-    "confusion": es.plot.confusion(es.evaluate(net, test, readout)).figure,
+    "latency": es.plot.latency_map(layers[1]),
+    "weights": es.plot.weights_histogram(net, 0),
+    "convergence": es.plot.convergence(history),
+    "spikes": es.plot.spikes_over_time([test, *net.run(test, record=True)], names=names),
+    "confusion": es.plot.confusion(es.evaluate(net, test, readout)),
 }
-for name, figure in pictures.items():
-    figure.savefig(f"{name}.png")
+for name, axes in pictures.items():
+    axes.figure.savefig(f"{name}.png")
 print("Written: " + ", ".join(f"{name}.png" for name in pictures))

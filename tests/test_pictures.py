@@ -1,7 +1,10 @@
 """``eventsnn plot`` and ``eventsnn features``: their files against the library, and that a failure leaves nothing."""
 
+import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -10,13 +13,13 @@ from PIL import Image
 
 import eventsnn as es
 from eventsnn import cli, pictures
-from eventsnn.encode import ZCA, DoG, EqualBins, Filter, ImageEncoder, OnOff
+from eventsnn.encode import ZCA, DoG, EqualBins, Filter, Gabor, ImageEncoder, OnOff
 from eventsnn.events import replace_fields
 from eventsnn.io import Images, write
 from eventsnn.models import Model, Step, Trained
 from eventsnn.pictures import draw
 from eventsnn.readout import Feature, LinearReadout
-from eventsnn.runs import write_log
+from eventsnn.runs import describe_data, read_log, write_log
 from eventsnn.snapshots import write_snapshots
 from eventsnn.sources import write_encoded
 
@@ -101,9 +104,9 @@ def test_plot_without_log_readout_and_features_in_pixels(tmp_path, call):
 def titles(trained, data, samples=()):
     """Return the first title of each picture of samples."""
     with es.EventDataset(data) as dataset:
-        found = list(pictures._of_data(trained, dataset, samples, None))
-    shown = {name: figure.axes[0] for name, figure in found if name.split("-")[0] in ("raster", "latency")}
-    return {name: axes.get_title("left") or axes.get_title() for name, axes in shown.items()}
+        found = dict(pictures._of_samples(trained, dataset, samples))
+    del found["spikes"]
+    return {name: axes.get_title("left") for name, axes in found.items()}
 
 
 def test_samples_of_distinct_classes_are_drawn(made, tmp_path):
@@ -126,7 +129,8 @@ def test_evolution_of_a_run_ends_with_the_kept_epoch(made, tmp_path, monkeypatch
     trained, run, _ = made
     drawn = []
 
-    def evolution(net, layer, recorded, encoder):
+    def evolution(net, layer, recorded, encoder, signed):
+        assert signed
         drawn.append((layer, {moment: weights.copy() for moment, weights in recorded.items()}))
         return es.plot.features(net, layer, encoder)
 
@@ -145,6 +149,21 @@ def test_evolution_of_a_run_ends_with_the_kept_epoch(made, tmp_path, monkeypatch
     assert np.array_equal(kept["kept"], 1 - trained.network.weights[0])
 
 
+def test_features_above_gabor_filters_are_not_added_up(tmp_path, monkeypatch):
+    bars = ImageEncoder((Filter([Gabor(5, 0), Gabor(5, 90)], padding=2, threshold=5),), EqualBins(6))
+    _, run, _ = make(tmp_path, bars)
+    found, drawn = [], {"features": es.plot.features, "evolution": es.plot.evolution}
+    for name, draws in drawn.items():
+
+        def spies(*arguments, draws=draws, **options):
+            found.append(options["signed"])
+            return draws(*arguments, **options)
+
+        monkeypatch.setattr(es.plot, name, spies)
+    draw(run, tmp_path / "out")
+    assert found == [False, False]
+
+
 def test_plot_refuses_and_leaves_nothing(made, tmp_path, call):
     _, run, data = made
     out, file = tmp_path / "out", tmp_path / "file"
@@ -160,6 +179,117 @@ def test_plot_refuses_and_leaves_nothing(made, tmp_path, call):
         assert code == 1
         assert line in said.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def earlier_pictures(folder):
+    folder.mkdir()
+    for name in ("convergence.png", "features-0.png", "mine.txt"):
+        (folder / name).write_text("earlier")
+    return contents(folder)
+
+
+@pytest.mark.parametrize("failing", sorted(OF_RUN))
+def test_a_disk_that_fills_leaves_the_earlier_pictures(made, tmp_path, call, monkeypatch, failing):
+    _, run, _ = made
+    old, new = tmp_path / "old", tmp_path / "new"
+    before, write = earlier_pictures(old), Path.write_bytes
+
+    def fills(path, content):
+        if path.name == failing:
+            write(path, content[:10])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", fills)
+    for out in (old, new):
+        code, _, said = call("plot", run, "-o", out)
+        assert (code, said) == (1, f"eventsnn plot: {out / failing}: No space left on device\n")
+    assert contents(old) == before
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("failing", sorted(OF_RUN))
+def test_pictures_are_replaced_all_or_none(made, tmp_path, call, monkeypatch, failing):
+    _, run, _ = made
+    out, rename = tmp_path / "out", os.rename
+    before = earlier_pictures(out)
+
+    def refuses(source, target):
+        if Path(target) == out / failing:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(source))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuses)
+    code, _, said = call("plot", run, "-o", out)
+    assert (code, said) == (1, f"eventsnn plot: {out / failing}: Operation not permitted\n")
+    assert contents(out) == before
+
+
+def test_a_folder_with_the_name_of_a_picture_stays(made, tmp_path, call):
+    _, run, _ = made
+    out = tmp_path / "out"
+    (out / "weights-0.png").mkdir(parents=True)
+    (out / "weights-0.png" / "mine.txt").touch()
+    code, _, said = call("plot", run, "-o", out)
+    assert (code, said) == (1, f"eventsnn plot: {out / 'weights-0.png'}: Is a directory\n")
+    assert [str(path.relative_to(out)) for path in out.rglob("*")] == ["weights-0.png", "weights-0.png/mine.txt"]
+
+
+def test_a_folder_by_another_name_is_drawn_into(made, tmp_path, call):
+    _, run, _ = made
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "later").symlink_to(tmp_path / "fresh")
+    for link, real in (("link", "real"), ("later", "fresh")):
+        assert call("plot", run, "-o", tmp_path / link)[0] == 0
+        assert {path.name for path in (tmp_path / real).iterdir()} == OF_RUN
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "real", "later", "fresh"}
+
+
+@pytest.mark.parametrize("how", ["images", "file", "other"])
+def test_decisions_on_what_was_learnt_are_marked(made, tmp_path, call, monkeypatch, how):
+    _, run, data = made
+    run, marked, confusion = shutil.copytree(run, tmp_path / "run"), [], es.plot.confusion
+    with es.EventDataset(data) as dataset:
+        learnt = describe_data(str(data), dataset)
+    assert learnt["sha256"] != learnt["provenance"]["source_sha256"] is not None
+    if how != "images":
+        learnt["provenance"]["source_sha256"] = None
+    if how != "file":
+        learnt["sha256"] = None
+    write_log(run, read_log(run) | {"data": learnt})
+
+    def draws(*arguments, **options):
+        axes = confusion(*arguments, **options)
+        marked.append("trained on" in axes.get_title("left"))
+        return axes
+
+    monkeypatch.setattr("eventsnn.plot.confusion", draws)
+    code, said, _ = call("plot", run, "-o", tmp_path / "out", "--data", data)
+    assert (code, marked) == (0, [how != "other"])
+    assert ("these are the samples that it was trained on" in said) == (how != "other")
+
+
+@pytest.mark.parametrize("data", [3, {"provenance": [1]}])
+def test_a_damaged_log_is_one_clear_error(made, tmp_path, call, data):
+    _, run, events = made
+    run = shutil.copytree(run, tmp_path / "run")
+    write_log(run, {"data": data})
+    for command in (["plot", run, "-o", tmp_path / "out", "--data", events], ["evaluate", run, "--data", events]):
+        code, _, said = call(*command)
+        assert (code, said.splitlines()[-1].split(": ", 1)[1]) == (
+            1,
+            f"{run / 'log.json'}: data expects what was learnt from, found something else",
+        )
+    write_log(run, {"steps": [1, 2]})
+    code, _, said = call("plot", run, "-o", tmp_path / "out")
+    assert code == 1
+    assert said.startswith(f"eventsnn plot: {run / 'log.json'}: expected the history of a layer that learnt")
+    assert list(tmp_path.iterdir()) == [run]
 
 
 def same(found, expected):

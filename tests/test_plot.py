@@ -1,8 +1,9 @@
 """Features in pixel space against SpykeTorch's, against impulses sent through the layers, and what pictures show."""
 
 import dataclasses
-import io
+import itertools
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 import eventsnn
 from eventsnn import plot
@@ -219,10 +221,22 @@ def marks(axes):
     return ends, [tuple(color) for color in lines.get_colors()]
 
 
-def png(figure):
-    with io.BytesIO() as stream:
-        figure.savefig(stream)
-        return stream.getvalue()
+def check_nothing_is_cut(axes):
+    """Let a new figure take its layout; whatever is drawn lies in it, and no legend on its axes."""
+    figure = axes.figure
+    figure.draw_without_rendering()
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()  # inches
+    assert -0.01 <= drawn.x0 < drawn.x1 <= width + 0.01
+    assert -0.01 <= drawn.y0 < drawn.y1 <= height + 0.01
+    for one in figure.axes:
+        left, right = one.bbox.x0, figure.bbox.x1
+        title = one._left_title.get_window_extent()
+        assert not one.get_title("left") or left - 1 <= title.x0 < title.x1 <= right
+        if one.get_legend() is not None:
+            assert one.get_legend().get_window_extent().x0 > one.bbox.x1
+
+
+LONG = "a name of a class that somebody has thought about for long"
 
 
 @pytest.mark.parametrize(("unit", "label"), [("bin", "time (bins)"), ("us", "time (ms)")])
@@ -238,7 +252,7 @@ def test_raster_of_one_layer(unit, label):
 
 
 def test_raster_on_given_axes():
-    figure = plot.raster(spikes()).figure
+    figure = Figure()
     axes = figure.subplots(1, 2)
     assert plot.raster(spikes(), -1, ax=axes[1]) is axes[1]
     assert len(marks(axes[1])[0]) == 2
@@ -250,14 +264,33 @@ def test_raster_of_many_maps_has_one_colour():
 
 
 def test_raster_of_layers():
-    figure = plot.raster([spikes(), spikes(channels=9), Events.empty((2, 3, 3), 2, duration=4)], 1)
-    assert [len(marks(panel)[0]) for panel in figure.axes] == [2, 2, 0]
-    assert [panel.get_title("left") for panel in figure.axes] == [
-        "layer 0: 2 spikes", "layer 1: 2 spikes", "layer 2: 0 spikes",
-    ]  # fmt: skip
-    assert len({panel.get_xlim() for panel in figure.axes}) == 1
-    assert plot.raster([spikes()], names=["input"]).axes[0].get_title("left") == "input: 1 spikes"
-    assert png(figure).startswith(b"\x89PNG")
+    layers = [spikes(), spikes(channels=9), Events.empty((2, 3, 3), 2, duration=4)]
+    panels = plot.raster(layers, 1)
+    assert panels.shape == (3,)
+    assert panels.tolist() == panels[0].figure.axes
+    assert [len(marks(panel)[0]) for panel in panels] == [2, 2, 0]
+    found = [panel.get_title("left") for panel in panels]
+    assert found == ["layer 0: 2 spikes", "layer 1: 2 spikes", "layer 2: 0 spikes"]
+    assert len({panel.get_xlim() for panel in panels}) == 1
+    assert plot.raster([spikes()], names=["input"])[0].get_title("left") == "input: 1 spikes"
+    check_nothing_is_cut(panels[0])
+    check_nothing_is_cut(plot.raster(layers, 1, names=[LONG + LONG] * 3)[0])
+
+
+def test_raster_of_layers_on_given_axes():
+    left, right = Figure(layout="constrained").subfigures(1, 2)
+    given = right.subplots(2, sharex=True)
+    panels = plot.raster([spikes(), spikes()], 1, ax=given)
+    assert panels.tolist() == given.tolist() == right.axes
+    assert [len(marks(panel)[0]) for panel in panels] == [2, 2]
+    assert plot.raster([spikes()], ax=[left.subplots()])[0].figure is left
+
+
+@pytest.mark.parametrize("channels", [*range(1, 14), 30, 31, 100, 1000])
+def test_ticks_of_maps_are_few_and_round(channels):
+    ticks = [int(tick.get_text()) for tick in plot.raster(spikes(channels=max(channels, 3)), 1).get_yticklabels()]
+    assert len(ticks) <= 6
+    assert len(ticks) == 1 or str(ticks[1]).rstrip("0") in ("1", "2", "5")
 
 
 def test_raster_refuses():
@@ -267,30 +300,34 @@ def test_raster_refuses():
         plot.raster([])
     with pytest.raises(ValueError, match="names expects one for each of 1 layers, got 2"):
         plot.raster([spikes()], names=["a", "b"])
-    with pytest.raises(ValueError, match="ax with one layer only, names with several only"):
+    with pytest.raises(ValueError, match="names with several layers only"):
         plot.raster(spikes(), names=["a"])
-    with pytest.raises(ValueError, match="ax with one layer only, names with several only"):
-        plot.raster([spikes()], ax=plot.raster(spikes()))
+    for wrong in (plot.raster(spikes()), [], [plot.raster(spikes())] * 2):
+        with pytest.raises(ValueError, match="ax expects axes for each of 1 layers, got shape"):
+            plot.raster([spikes()], ax=wrong)
+    with pytest.raises(ValueError, match="expects one pair of axes for one layer"):
+        plot.raster(spikes(), ax=[plot.raster(spikes())])
 
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_features_show_the_reconstruction(signed):
     net = Network([Conv(5, kernel=3, threshold=1)], (2, 6, 6), seed=3)
     encoder = ImageEncoder((Filter([DoG(3, 0.5, 1), DoG(3, 1, 0.5)], padding=1),), EqualBins(15))
-    figure = plot.features(net, 0, encoder, maps=[4, 1], signed=signed)
-    (axes,) = figure.axes
+    axes = plot.features(net, 0, encoder, maps=[4, 1], signed=signed)
+    check_nothing_is_cut(axes)
     assert [text.get_text() for text in axes.texts] == ["4", "1"]
     for shown, image in zip(axes.images, reconstruct(net, 0, encoder, maps=[4, 1], signed=signed), strict=True):
         assert np.array_equal(shown.get_array(), image)
         lower, upper = shown.get_clim()
         assert upper == np.abs(image).max()
         assert lower == (-upper if signed else 0)
-    assert axes.get_title() == "layer 0, Conv(5, kernel=3): learnt features, 5 x 5 pixels"
+    assert axes.get_title("left").splitlines()[0] == "layer 0, Conv(5, kernel=3): learnt features, 5 x 5 pixels"
+    assert ("dark where dark" in axes.get_title("left")) == signed
 
 
 def test_features_lie_side_by_side():
     net = Network([Dense(7, threshold=1)], (2, 6, 3))
-    (axes,) = plot.features(net, 0).axes
+    axes = plot.features(net, 0)
     places = [image.get_extent() for image in axes.images]
     assert len(places) == 7
     for left, right, bottom, top in places:
@@ -304,7 +341,35 @@ def test_features_lie_side_by_side():
 def test_features_that_are_flat():
     net = Network([Conv(1, kernel=3, threshold=1)], (2, 6, 6))
     net.set_weights(0, np.zeros((1, 2, 3, 3)))
-    assert png(plot.features(net, 0)).startswith(b"\x89PNG")
+    check_nothing_is_cut(plot.features(net, 0))
+
+
+@pytest.mark.parametrize("count", [1, 2, 16, 100])
+def test_titles_of_few_and_many_maps_fit(count):
+    net = Network([Conv(count, kernel=3, threshold=1)], (2, 6, 6))
+    check_nothing_is_cut(plot.features(net, 0))
+    check_nothing_is_cut(plot.latency_map(Events.empty((count, 4, 9), 1, duration=4)))
+    check_nothing_is_cut(plot.evolution(net, 0, {0: net.weights[0], 1_000_000: net.weights[0], "kept": net.weights[0]}))
+
+
+def test_every_picture_goes_where_it_is_wanted(histories):
+    net = Network([Conv(2, kernel=3, threshold=1)], (2, 6, 6))
+    draws = (
+        lambda ax: plot.features(net, 0, ax=ax),
+        lambda ax: plot.evolution(net, 0, {0: net.weights[0]}, ax=ax),
+        lambda ax: plot.weights_histogram(net, 0, ax=ax),
+        lambda ax: plot.raster(spikes(), ax=ax),
+        lambda ax: plot.spikes_over_time(spikes(), ax=ax),
+        lambda ax: plot.latency_map(spikes(), ax=ax),
+        lambda ax: plot.convergence(histories, ax=ax),
+        lambda ax: plot.accuracy(histories, ax=ax),
+        lambda ax: plot.confusion(evaluation(np.eye(2, dtype=np.int64)), ax=ax),
+    )
+    for draw in draws:
+        _, part = Figure(layout="constrained").subfigures(1, 2)
+        given = part.subplots()
+        assert draw(given) is given
+        assert given.has_data()
 
 
 def test_weights_histogram():
@@ -313,12 +378,15 @@ def test_weights_histogram():
     axes = plot.weights_histogram(net, 0)
     heights = [bar.get_height() for bar in axes.patches]
     assert (heights[0], heights[-1], sum(heights)) == (75, 25, 100)
+    check_nothing_is_cut(axes)
     assert axes.get_xlabel() == "weight"
     assert axes.get_ylabel() == "synapses (%)"
 
 
 def test_spikes_over_time():
     axes = plot.spikes_over_time([spikes(), Events.empty((2, 3, 3), 2, duration=4)], names=["in", "out"])
+    check_nothing_is_cut(axes)
+    assert axes.get_title("left").endswith("mean of 2 samples")
     first, second = axes.lines
     # 3 spikes, one in each of bins 0 to 2, of 2 samples with 12 neurons
     assert dict(first.get_xydata().tolist()) == pytest.approx({0: 100 / 24, 1: 200 / 24, 2: 300 / 24, 4: 300 / 24})
@@ -341,7 +409,7 @@ def test_latency_map(unit, latest, label):
     assert {image.get_clim() for image in axes.images} == {(0, latest)}
     (bar,) = (other for other in axes.figure.axes if other is not axes)
     assert bar.get_ylabel() == label
-    assert png(axes.figure).startswith(b"\x89PNG")
+    check_nothing_is_cut(axes)
 
 
 def test_latency_map_takes_the_first_of_many_spikes():
@@ -359,13 +427,13 @@ def test_latency_map_refuses():
 def test_evolution_has_a_row_for_each_moment():
     net = Network([Conv(20, kernel=3, threshold=1)], (2, 6, 6), seed=3)
     recorded = {"start": net.weights[0], "end": 1 - net.weights[0]}
-    (axes,) = plot.evolution(net, 0, recorded, maps=[5, 0]).axes
+    axes = plot.evolution(net, 0, recorded, maps=[5, 0])
     expected = [reconstruct(net, 0, maps=[m], weights=w, signed=True)[0] for w in recorded.values() for m in (5, 0)]
     assert np.array_equal([image.get_array() for image in axes.images], expected)
     assert [text.get_text() for text in axes.texts] == ["5", "0", "start", "end"]
     places = [image.get_extent() for image in axes.images]
     assert [place[0] for place in places[:2]] == [place[0] for place in places[2:]]
-    assert len(plot.evolution(net, 0, recorded).axes[0].images) == 2 * 16
+    assert len(plot.evolution(net, 0, recorded).images) == 2 * 16
     with pytest.raises(ValueError, match="at least one moment, got none"):
         plot.evolution(net, 0, {})
 
@@ -373,11 +441,11 @@ def test_evolution_has_a_row_for_each_moment():
 def test_evolution_of_the_first_maps_by_presentations():
     net = Network([Conv(20, kernel=3, threshold=1)], (2, 6, 6), seed=3)
     snapshots = {0: net.weights[0][:2], 1600: 1 - net.weights[0][:2]}
-    (axes,) = plot.evolution(net, 0, snapshots).axes
+    axes = plot.evolution(net, 0, snapshots)
     expected = [reconstruct(net, 0, weights=w, signed=True) for w in snapshots.values()]
     assert np.array_equal([image.get_array() for image in axes.images], np.concatenate(expected))
     assert [text.get_text() for text in axes.texts] == ["0", "1", "0", "1,600"]
-    assert axes.get_title().endswith("while it learnt, after so many stimuli")
+    assert axes.get_title("left").splitlines()[0].endswith(": features after so many stimuli")
     with pytest.raises(IndexError, match=r"maps expects indices of 0 to 1, got \[2\]"):
         plot.evolution(net, 0, snapshots, maps=[2])
     for wrong in (np.zeros((0, 2, 3, 3)), np.zeros((21, 2, 3, 3)), np.zeros((2, 1, 3, 3)), np.zeros(2)):
@@ -401,6 +469,7 @@ def lines(axes):
 
 def test_convergence(histories):
     axes = plot.convergence(histories)
+    check_nothing_is_cut(axes)
     assert lines(axes) == {f"layer {i}": history.curve.tolist() for i, history in enumerate(histories)}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("stimuli presented", "convergence, mean of u (1 - u)")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["layer 0", "layer 1"]
@@ -412,7 +481,9 @@ def test_accuracy(histories):
     axes = plot.accuracy([histories[0], record])
     learning = [[i + 1, 100 * epoch.accuracy] for i, epoch in enumerate(histories[1].epochs)]
     held_out = [[1, 50], [2, 75], [3, 25]]
-    assert lines(axes) == {"layer 1, while learning": learning, "layer 1, held out": held_out}
+    check_nothing_is_cut(axes)
+    names = ["layer 1, training samples\n(while it learnt from them)", "layer 1, held-out samples\n(after the epoch)"]
+    assert lines(axes) == dict(zip(names, (learning, held_out), strict=True))
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "right decisions (%)")
     assert plot.has_accuracy(record)
     assert not plot.has_accuracy(histories[0])
@@ -433,6 +504,33 @@ def test_curves_from_the_log_of_a_run(histories, tmp_path):
         plot.convergence(tmp_path / "none")
 
 
+@pytest.mark.parametrize(
+    "log",
+    [
+        {"steps": [1, 2]},
+        {"steps": 5},
+        {"steps": [{}]},
+        {"layer": 0, "curve": [[0, 1]], "epochs": []},
+        {"layer": 0, "curve": [[0, 1]], "epochs": [3]},
+        {"layer": 0, "curve": [0, 1], "epochs": [{"accuracy": None}]},
+        {"layer": 0, "curve": [[0, "a"]], "epochs": [{"accuracy": None}]},
+        {"layer": 0, "curve": [[0, 1], [0]], "epochs": [{"accuracy": None}]},
+        {"layer": None, "curve": [[0, 1]], "epochs": [{"accuracy": None}]},
+        {"layer": 0, "curve": [[0, 1]], "epochs": [{"accuracy": 1}], "validation": 3},
+        [1],
+    ],
+)
+def test_curves_of_a_damaged_log(log, tmp_path):
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(log))
+    for draw in (plot.convergence, plot.accuracy, plot.has_accuracy):
+        with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: expected "):
+            draw(tmp_path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match=rf"^{re.escape(str(path))}: "):
+        plot.convergence(path)
+
+
 def evaluation(table):
     accuracy = None if table is None else float(np.trace(table) / table.sum())
     samples = 0 if table is None else int(table.sum())
@@ -442,14 +540,32 @@ def evaluation(table):
 def test_confusion():
     axes = plot.confusion(evaluation(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])), names=["a", "b", "c"])
     assert {text.get_text(): text.get_position() for text in axes.texts} == {"3": (0, 0), "1": (1, 0), "4": (1, 1)}
-    assert np.array_equal(axes.images[0].get_array(), [[0.75, 0.25, 0], [0, 1, 0], [0, 0, 0]])
+    assert np.array_equal(axes.images[0].get_array(), [[75, 25, 0], [0, 100, 0], [0, 0, 0]])
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("decision", "label")
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b", "c"]
-    assert axes.get_title() == "accuracy 87.50%, 8 samples"
+    assert axes.get_title("left") == "accuracy 87.50%, 8 samples"
     with pytest.raises(ValueError, match="labels and decisions, got one without"):
         plot.confusion(evaluation(None))
     with pytest.raises(ValueError, match="names expects one for each of 2 classes, got 1"):
         plot.confusion(evaluation(np.eye(2, dtype=np.int64)), names=["a"])
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 40])
+@pytest.mark.parametrize("name", [None, "Motorbikes", LONG])
+def test_confusion_of_few_and_many_classes_fits(count, name):
+    table = 10_000 * np.eye(count, dtype=np.int64)
+    axes = plot.confusion(evaluation(table), names=name and [name] * count, trained_on=True)
+    check_nothing_is_cut(axes)
+    axes.figure.draw_without_rendering()
+    extents = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(extents))
+
+
+def test_confusion_says_what_its_samples_are():
+    known = plot.confusion(evaluation(np.eye(2, dtype=np.int64)), trained_on=True)
+    assert known.get_title("left") == "accuracy 100.00%, 2 samples\non samples that it was trained on"
+    some = dataclasses.replace(evaluation(np.eye(2, dtype=np.int64)), samples=5, accuracy=0.4)
+    assert plot.confusion(some).get_title("left") == "accuracy 40.00%, 5 samples, 3 undecided"
 
 
 def test_no_global_state():

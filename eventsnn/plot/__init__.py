@@ -1,8 +1,9 @@
 """Pictures of spikes, of what was learnt and of decisions.
 
-What draws one picture takes ``ax`` and returns the axes; what draws a row or grid of them returns the figure. Figures
-are made without pyplot, so nothing is shown and no state outlives them: save them with ``figure.savefig(path)``, or
-``axes.figure.savefig(path)``.
+Each function takes ``ax``, where to draw, and returns the axes that it drew on: one pair, or an array of them, one for
+each layer, from ``raster`` of several layers. Axes of a part of a figure do as well: ``subfigure.subplots()``. Without
+``ax`` it makes a figure, without pyplot, so that nothing is shown and no state outlives it:
+``axes.figure.savefig(path)`` saves it.
 """
 
 from eventsnn.plot.curves import accuracy, convergence, has_accuracy

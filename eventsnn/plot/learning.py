@@ -9,13 +9,12 @@ import numpy as np
 
 from eventsnn.encode.intensity import ImageEncoder
 from eventsnn.network import Network
-from eventsnn.plot.style import COLORS, INK, Tiles, new_axes, new_figure
+from eventsnn.plot.style import COLORS, INK, Tiles, new_axes, title
 from eventsnn.reconstruct import reconstruct
 from eventsnn.snapshots import MAPS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def features(
@@ -25,7 +24,8 @@ def features(
     *,
     maps: Sequence[int] | None = None,
     signed: bool = True,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Draw what each map of a layer has learnt to respond to, in pixels, bright where it wants light.
 
     Parameters
@@ -33,12 +33,15 @@ def features(
     net, layer, encoder, maps
         As of :func:`eventsnn.reconstruct.reconstruct`.
     signed : bool
-        Show what should be dark too, darker than the grey of no preference; or only what should be bright.
+        Show what should be dark too, darker than the grey of no preference; or only what should be bright,
+        which is clearer above Gabor filters: the sum of bars in several directions at one place is a dot.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
 
     Returns
     -------
-    matplotlib.figure.Figure
-        One picture for each map, numbered, each scaled to its own range.
+    matplotlib.axes.Axes
+        On it one picture for each map, numbered, each scaled to its own range.
 
     Raises
     ------
@@ -47,15 +50,14 @@ def features(
     """
     images = reconstruct(net, layer, encoder, maps=maps, signed=signed)
     tiles = Tiles(*images.shape)
-    figure = new_figure(tiles.size(0.64))
-    axes = figure.subplots()
+    axes = new_axes(ax, tiles.size())
     for i, (image, number) in enumerate(zip(images, _numbers(maps, len(images)), strict=True)):
         _tile(axes, image, tiles, i)
         tiles.name(axes, i, str(number))
     tiles.finish(axes)
-    title = f"layer {layer}, {net.layers[layer]}: learnt features, {images.shape[1]} x {images.shape[2]} pixels"
-    axes.set_title(title, fontsize=9, color=INK)
-    return figure
+    learnt = f"layer {layer}, {net.layers[layer]}: learnt features, {images.shape[1]} x {images.shape[2]} pixels"
+    title(axes, f"{learnt}\n{_meaning(signed)}; each scaled by itself")
+    return axes
 
 
 def evolution(
@@ -66,7 +68,8 @@ def evolution(
     *,
     maps: Sequence[int] | None = None,
     signed: bool = True,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Draw how the features of a layer came about: a row for each recorded moment, a column for each map.
 
     Parameters
@@ -82,6 +85,13 @@ def evolution(
         As of :func:`features`.
     maps : sequence of int, optional
         Default: the first sixteen, as far as they were recorded.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        On it each picture is scaled to its own range.
 
     Raises
     ------
@@ -93,7 +103,7 @@ def evolution(
     ::
 
         history = fit(net, data, layer=0, rule=rule, epochs=4)
-        plot.evolution(net, 0, history.snapshots, encoder).savefig("evolution.png")
+        plot.evolution(net, 0, history.snapshots, encoder).figure.savefig("evolution.png")
     """
     if not recorded:
         raise ValueError("evolution expects the weights of at least one moment, got none")
@@ -101,9 +111,8 @@ def evolution(
     rows = [reconstruct(net, layer, encoder, maps=numbers, signed=signed, weights=w) for w in recorded.values()]
     images = np.concatenate(rows)
     tiles = Tiles(len(images), images.shape[1], images.shape[2], columns=len(numbers), gap=0.12)
-    width, height = tiles.size(0.64)
-    figure = new_figure((width + 0.6, height))
-    axes = figure.subplots()
+    width, height = tiles.size()
+    axes = new_axes(ax, (width + 0.6, height))
     for i, image in enumerate(images):
         _tile(axes, image, tiles, i)
         if i < len(numbers):
@@ -113,9 +122,9 @@ def evolution(
         name = f"{moment:,}" if isinstance(moment, int) else str(moment)
         axes.text(-0.1, (bottom + top) / 2, name, ha="right", va="center", fontsize=7, color=INK)
     tiles.finish(axes)
-    counted = ", after so many stimuli" if any(isinstance(moment, int) for moment in recorded) else ""
-    axes.set_title(f"layer {layer}, {net.layers[layer]}: features while it learnt{counted}", fontsize=9, color=INK)
-    return figure
+    when = "after so many stimuli" if any(isinstance(moment, int) for moment in recorded) else "while it learnt"
+    title(axes, f"layer {layer}, {net.layers[layer]}: features {when}\n{_meaning(signed)}; each scaled by itself")
+    return axes
 
 
 def weights_histogram(net: Network, layer: int, *, ax: Axes | None = None) -> Axes:
@@ -130,6 +139,10 @@ def weights_histogram(net: Network, layer: int, *, ax: Axes | None = None) -> Ax
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+
     Raises
     ------
     KeyError
@@ -140,8 +153,12 @@ def weights_histogram(net: Network, layer: int, *, ax: Axes | None = None) -> Ax
     axes.hist(weights, bins=50, weights=np.full(len(weights), 100 / len(weights)), color=COLORS[0])
     axes.set_xlabel("weight")
     axes.set_ylabel("synapses (%)")
-    axes.set_title(f"layer {layer}, {net.layers[layer]}: {len(weights):,} weights", fontsize=9, loc="left", color=INK)
+    title(axes, f"layer {layer}, {net.layers[layer]}: {len(weights):,} weights")
     return axes
+
+
+def _meaning(signed: bool) -> str:
+    return "bright where light is wanted, dark where dark" if signed else "bright where light is wanted"
 
 
 def _numbers(maps: Sequence[int] | None, count: int) -> Sequence[int]:
@@ -151,4 +168,5 @@ def _numbers(maps: Sequence[int] | None, count: int) -> Sequence[int]:
 def _tile(axes: Axes, image: np.ndarray, tiles: Tiles, i: int) -> None:
     most = max(float(np.abs(image).max()), 1e-12)
     lowest = -most if image.min() < 0 else 0
-    axes.imshow(image, cmap="gray", vmin=lowest, vmax=most, interpolation="nearest", extent=tiles.place(i))
+    # Enlarged much, pixels stay squares; a picture about as large as its tile would have stripes that way.
+    axes.imshow(image, cmap="gray", vmin=lowest, vmax=most, interpolation="antialiased", extent=tiles.place(i))

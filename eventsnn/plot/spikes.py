@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, overload
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from eventsnn.events import Events
-from eventsnn.plot.style import COLORS, INK, Tiles, line_style, new_axes, new_figure, style
+from eventsnn.plot.style import COLORS, Tiles, color_bar, legend, line_style, new_axes, new_figure, style, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
-    from matplotlib.figure import Figure
+
+
+LATENCIES = "first spike of each neuron; light grey where silent"
 
 
 @overload
@@ -22,7 +25,9 @@ def raster(events: Events, sample: int = ..., *, ax: Axes | None = ...) -> Axes:
 
 
 @overload
-def raster(events: Sequence[Events], sample: int = ..., *, names: Sequence[str] | None = ...) -> Figure: ...
+def raster(
+    events: Sequence[Events], sample: int = ..., *, names: Sequence[str] | None = ..., ax: Sequence[Axes] | None = ...
+) -> np.ndarray: ...
 
 
 def raster(
@@ -30,8 +35,8 @@ def raster(
     sample: int = 0,
     *,
     names: Sequence[str] | None = None,
-    ax: Axes | None = None,
-) -> Axes | Figure:
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Axes | np.ndarray:
     """Draw when each neuron of one sample fired.
 
     Up to six maps have a colour each; more share one, a layer's own.
@@ -45,37 +50,53 @@ def raster(
         Which sample; negative from the end.
     names : sequence of str, optional
         One for each of several layers; default ``"layer 0"`` and so on.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw one layer. Default: a new figure.
+    ax : matplotlib.axes.Axes, or a sequence or array of them, optional
+        Where to draw: one for one layer, as many as layers for several, of a part of a figure for instance:
+        ``subfigure.subplots(len(events), sharex=True)``. Default: a new figure.
 
     Returns
     -------
-    matplotlib.axes.Axes, or matplotlib.figure.Figure for a sequence
+    matplotlib.axes.Axes, or ndarray of them of shape (n_layers,) for a sequence
 
     Raises
     ------
     IndexError
         If there is no such sample.
     ValueError
-        If there are no layers, or not one name for each, or names come with one layer or ``ax`` with several.
+        If there are no layers, or not one name and one pair of axes for each, or names come with one layer.
     """
-    if (names if isinstance(events, Events) else ax) is not None:
-        raise ValueError("raster expects ax with one layer only, names with several only")
-    if isinstance(events, Events):
-        axes = new_axes(ax, (7, 3.2))
-        _raster(axes, events, sample, COLORS[0])
-        return axes
+    if not isinstance(events, Events):
+        return _rasters(events, sample, names, ax)
+    if names is not None:
+        raise ValueError("raster expects names with several layers only")
+    given: Any = ax
+    if given is not None and np.ndim(given):
+        raise ValueError("raster expects one pair of axes for one layer")
+    axes = new_axes(given, (7, 3.2))
+    _raster(axes, events, sample, COLORS[0])
+    title(axes, f"{_one(events, sample).n_events:,} spikes")
+    return axes
+
+
+def _rasters(events: Sequence[Events], sample: int, names: Sequence[str] | None, ax: Any) -> np.ndarray:
     if not events:
         raise ValueError("raster expects at least one layer's spikes, got none")
-    labels = _names(names, len(events))
-    figure = new_figure((7, 0.5 + 1.35 * len(events)))
-    panels = figure.subplots(len(events), 1, sharex=True, squeeze=False)[:, 0]
+    labels, count = _names(names, len(events)), len(events)
+    if ax is not None and np.shape(ax) != (count,):
+        raise ValueError(f"ax expects axes for each of {count} layers, got shape {np.shape(ax)}")
+    panels: np.ndarray = np.asarray(_panels(count) if ax is None else ax, dtype=object)
     for i, (panel, layer, label) in enumerate(zip(panels, events, labels, strict=True)):
         style(panel)
         _raster(panel, layer, sample, COLORS[i % len(COLORS)])
-        panel.set_title(f"{label}: {_one(layer, sample).n_events:,} spikes", loc="left", fontsize=9, color=INK)
-        panel.label_outer()
-    return figure
+        title(panel, f"{label}: {_one(layer, sample).n_events:,} spikes")
+        if ax is None:
+            panel.label_outer()
+    return panels
+
+
+def _panels(count: int) -> Any:
+    """Return axes below each other in a new figure."""
+    return new_figure((7, 0.5 + 1.4 * count)).subplots(count, 1, sharex=True, squeeze=False)[:, 0]
 
 
 def spikes_over_time(
@@ -92,6 +113,10 @@ def spikes_over_time(
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+
     Raises
     ------
     ValueError
@@ -100,7 +125,7 @@ def spikes_over_time(
     layers = [events] if isinstance(events, Events) else list(events)
     if not layers or not all(len(layer) for layer in layers):
         raise ValueError("spikes_over_time expects at least one layer and one sample, got none")
-    labels, axes = _names(names, len(layers)), new_axes(ax, (6, 3.2))
+    labels, axes = _names(names, len(layers)), new_axes(ax, (7.2, 3.2))
     for i, (layer, label) in enumerate(zip(layers, labels, strict=True)):
         times, counts = np.unique(_scaled(layer), return_counts=True)
         fired = 100 * np.cumsum(counts) / (len(layer) * math.prod(layer.shape))
@@ -111,7 +136,8 @@ def spikes_over_time(
     axes.set_ylim(0)
     axes.set_xlabel(_time_label(layers[0]))
     axes.set_ylabel("neurons that have fired (%)")
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    legend(axes)
+    title(axes, f"share of neurons that have fired, mean of {_samples(len(layers[0]))}")
     return axes
 
 
@@ -129,6 +155,10 @@ def latency_map(events: Events, sample: int = 0, *, maps: Sequence[int] | None =
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+
     Raises
     ------
     IndexError
@@ -139,26 +169,17 @@ def latency_map(events: Events, sample: int = 0, *, maps: Sequence[int] | None =
     if not all(0 <= number < len(latency) for number in numbers):
         raise IndexError(f"maps expects indices of 0 to {len(latency) - 1}, got {list(numbers)}")
     tiles = Tiles(len(numbers), *latency.shape[1:])
-    width, height = tiles.size(0.64)
+    width, height = tiles.size()
     axes = new_axes(ax, (width + 0.9, height))
     for i, number in enumerate(numbers):
         image, colors = latency[number], _latency_colors()
         axes.imshow(image, cmap=colors, vmin=0, vmax=_latest(events), interpolation="nearest", extent=tiles.place(i))
         tiles.name(axes, i, str(number))
     tiles.finish(axes)
-    axes.set_title("first spike of each neuron, by map; grey where silent", fontsize=9, color=INK)
-    _color_bar(axes, _time_label(events))
+    title(axes, LATENCIES)
+    if axes.images:
+        color_bar(axes, _time_label(events))
     return axes
-
-
-def _color_bar(axes: Axes, label: str) -> None:
-    if not axes.images:
-        return
-    bar = axes.figure.colorbar(axes.images[0], ax=axes, fraction=0.05, aspect=25, shrink=0.8)
-    bar.set_label(label, size=9, color=INK)
-    bar.ax.tick_params(labelsize=8, colors=INK)
-    bar.ax.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])
-    bar.outline.set_visible(False)
 
 
 def _latest(events: Events) -> float:
@@ -175,12 +196,21 @@ def _raster(axes: Axes, events: Events, sample: int, color: str) -> None:
     times, end = _scaled(one), _end(one)
     mark = 0.8 if one.unit == "bin" else end / 150  # a spike fills its bin
     axes.hlines(place, times, times + mark, colors=colors[one.channel % len(colors)], linewidth=_thickness(one))
-    step = max(1, math.ceil(channels / 6))
+    step = next(s for s in _steps() if 6 * s >= channels)
     axes.set_yticks(np.arange(0, channels, step) + 0.5, [str(m) for m in range(0, channels, step)])
     axes.set_xlim(-0.01 * end, 1.01 * end)
     axes.set_ylim(channels, 0)
     axes.set_xlabel(_time_label(one))
     axes.set_ylabel("map")
+
+
+def _steps() -> Iterator[int]:
+    """Yield distances between ticks: 1, 2, 5, 10, 20, 50, ..."""
+    return (m * 10**e for e in itertools.count() for m in (1, 2, 5))
+
+
+def _samples(count: int) -> str:
+    return f"{count:,} sample{'s' * (count != 1)}"
 
 
 def _one(events: Events, sample: int) -> Events:
@@ -222,7 +252,11 @@ def _latencies(events: Events) -> np.ndarray:
 
 
 def _latency_colors() -> Colormap:
-    """Return a scale of even steps from dark, early, to light, which is readable in grey too."""
-    from matplotlib import colormaps
+    """Return a scale of even steps from dark, early, to light, which is readable in grey too.
 
-    return colormaps["viridis"].with_extremes(bad="#e4e4e4")
+    It ends before the yellow, which would be as light as what is silent.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["viridis"](np.linspace(0, 0.9, 256))).with_extremes(bad="#f0f0f0")

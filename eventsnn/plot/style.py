@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK = "#404040"
 _DPI = 150
+_LONG = 24  # letters of a name
+_WIDE, _SMALLEST, _LARGEST = 6.5, 0.64, 1.3  # inches: of a row of tiles, and of a tile
 _RIGHT, _ABOVE = 1.12, 0.3  # from tile to tile, and the room for a name
 
 
@@ -38,6 +42,66 @@ def style(axes: Any) -> None:
     axes.tick_params(labelsize=8, colors=INK)
     axes.xaxis.label.set(size=9, color=INK)
     axes.yaxis.label.set(size=9, color=INK)
+
+
+def title(axes: Any, text: str) -> None:
+    """Write a title above the left end of axes, in as many lines as keep it above them.
+
+    Called before what is drawn has its final place, it goes by the place that the axes have in the grid.
+    """
+    shown = axes.set_title("", loc="left", fontsize=9, color=INK)
+    room = axes.get_window_extent().width
+
+    def fits(line: str) -> bool:
+        shown.set_text(line)
+        return bool(shown.get_window_extent().width <= room)
+
+    lines = [part for line in text.splitlines() for part in _broken(line, fits)]
+    shown.set_text("\n".join(lines))
+
+
+def _broken(line: str, fits: Callable[[str], bool]) -> list[str]:
+    """Return a line in parts that fit, cut at spaces, within a word only where it is too long itself."""
+    done, now = [], ""
+    for word in line.split(" "):
+        if fits(f"{now} {word}".lstrip()):
+            now = f"{now} {word}".lstrip()
+            continue
+        done.append(now)
+        now = ""
+        for letter in word:
+            if now and not fits(now + letter):
+                done.append(now)
+                now = ""
+            now += letter
+    return [part for part in (*done, now) if part]
+
+
+def short(name: str) -> str:
+    """Return a name, cut where it is too long for the margin of a picture."""
+    return name if len(name) <= _LONG else name[: _LONG - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def legend(axes: Any) -> None:
+    """Name the lines to the right of the axes, where no line is."""
+    options: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0}
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK, **options)
+
+
+def color_bar(axes: Any, label: str) -> None:
+    """Draw beside axes what the colours of their first picture mean."""
+    bar = axes.figure.colorbar(axes.images[0], ax=axes, fraction=0.05, aspect=25, shrink=0.8, panchor=False)
+    bar.set_label(label, size=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    bar.ax.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])
+    bar.outline.set_visible(False)
+
+
+def png(axes: Any) -> bytes:
+    """Return the figure of axes as a PNG file."""
+    with io.BytesIO() as stream:
+        axes.figure.savefig(stream)
+        return stream.getvalue()
 
 
 def line_style(i: int) -> dict[str, Any]:
@@ -76,10 +140,11 @@ class Tiles:
         """Number of rows."""
         return max(1, math.ceil(self.count / self.columns))
 
-    def size(self, inches: float) -> tuple[float, float]:
-        """Return width and height of a figure whose tiles are about so wide."""
-        width = max(4.2, inches * self.columns * _RIGHT)
-        return width, max(1.4, inches * (_ABOVE - self.gap + self.rows * self._down)) + 0.4
+    def size(self) -> tuple[float, float]:
+        """Return width and height of a figure in inches, with room for two lines above; few tiles are larger."""
+        inches = min(max(_WIDE / (self.columns * _RIGHT), _SMALLEST), _LARGEST)
+        width = max(5.0, inches * self.columns * _RIGHT)
+        return width, max(1.0, inches * (_ABOVE - self.gap + self.rows * self._down)) + 0.5
 
     def place(self, i: int) -> tuple[float, float, float, float]:
         """Return left, right, bottom and top of the ``i``-th tile."""
@@ -89,13 +154,13 @@ class Tiles:
     def name(self, axes: Axes, i: int, text: str) -> None:
         """Write the name of the ``i``-th tile above it."""
         left, _, _, top = self.place(i)
-        axes.text(left + 0.5, top - 0.04, text, ha="center", va="bottom", fontsize=6, color=INK)
+        axes.text(left + 0.5, top - 0.04, text, ha="center", va="bottom", fontsize=7, color=INK)
 
     def finish(self, axes: Axes) -> None:
         """Show all tiles and no axes."""
         axes.set_xlim(0, self.columns * _RIGHT)
         axes.set_ylim(self.rows * self._down - self.gap, -_ABOVE)
-        axes.set_aspect("equal")
+        axes.set_aspect("equal", anchor="NW")  # below the beginning of the title
         axes.axis("off")
 
     @property
