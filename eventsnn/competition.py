@@ -67,7 +67,8 @@ class Competition:
     """A competition of your own: any Python function that chooses among the spikes of one sample.
 
     Called for every sample, in Python and with all of the layer's spikes, it takes many times as long as :class:`WTA`,
-    which stops at the last winner.
+    which stops at the last winner. It must depend on nothing but these spikes and what it takes from outside (globals,
+    closure), which with a :class:`eventsnn.Checkpoint` is written down when :func:`eventsnn.fit` begins.
 
     Parameters
     ----------

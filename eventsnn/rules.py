@@ -259,10 +259,12 @@ class RSTDP:
 class Custom:
     """A rule of your own: one small Python function that gives the new weight of a synapse.
 
-    The CPU backend compiles it with Numba the first time it is used, in about half a second; what it takes from
-    outside (globals, closures) is taken then. All arguments are Python floats, the function computes in float64, and
-    its result is rounded to float32 and clipped to the bounds. With arithmetic and comparisons alone all backends give
-    the same bits; ``math.exp`` and its like may differ in the last place.
+    The CPU backend compiles it with Numba when it is used, in about half a second, and anew when its code or what it
+    takes from outside (globals and their attributes, closure, defaults, functions that it calls) has changed: what
+    is there when :func:`eventsnn.fit` begins counts, and what ``on_epoch`` or ``progress`` changes counts from then on.
+    Helpers may be plain Python functions. All arguments are Python floats, the function computes in float64, and its
+    result is rounded to float32 and clipped to the bounds. With arithmetic and comparisons alone all backends give the
+    same bits; ``math.exp`` and its like may differ in the last place.
 
     Parameters
     ----------

@@ -132,6 +132,7 @@ def fit(
     checkpoint : Checkpoint, optional
         Where everything that changes is kept at intervals. If there is a checkpoint already, training continues from
         it, bit for bit: give the arguments of the training that wrote it, and a network as it was when that began.
+        Functions among them must be told apart, see :class:`Checkpoint`.
         ``on_epoch`` is not called again for epochs that had ended by then.
 
     Returns

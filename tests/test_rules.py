@@ -1,8 +1,10 @@
 """Rules by hand, on every backend and called in Python; what they refuse; the tables that ``exp`` comes from."""
 
 import math
+import sys
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import strategies
@@ -152,6 +154,81 @@ def test_own_rule_that_numba_cannot_compile():
 
 def test_checked_weight_is_float32():
     assert checked_weight(lambda *_: 0.1, 0, 0, 0, 0) == np.float32(0.1)
+
+
+RATE = 0.125
+TABLE = np.array([0.125])
+
+
+def helped(w):
+    return w + RATE
+
+
+compiled_helper = numba.njit(helped)
+
+
+def helped_twice(w):
+    return helped(w)
+
+
+def set_global(rate):
+    globals()["RATE"] = rate
+
+
+def set_table(rate):
+    TABLE[0] = rate
+
+
+def own_attribute(w, dt):
+    return w + module.RATE
+
+
+module = sys.modules[__name__]
+
+
+# What a rule takes from outside: the rule, and what changes it
+OUTSIDE = {
+    "global": (lambda w, dt: w + RATE, set_global),
+    "array": (lambda w, dt: w + TABLE[0], set_table),
+    "attribute": (own_attribute, set_global),
+    "helper": (lambda w, dt: helped(w), set_global),
+    "helper's helper": (lambda w, dt: helped_twice(w), set_global),
+    "compiled helper": (lambda w, dt: compiled_helper(w), set_global),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_own_rule_takes_from_outside_what_is_there_now(backend, name):
+    function, change = OUTSIDE[name]
+    found = []
+    for rate in (0.125, 0.25, 0.125):
+        change(rate)
+        found.append(learnt(backend, Custom(function))[0])
+    assert found == [0.625, 0.75, 0.625]
+
+
+def test_own_rule_is_compiled_once_for_each_state():
+    from eventsnn.backends.cpu._user import compile_rule
+
+    def compiled(rate):
+        set_global(rate)
+        return compile_rule(OUTSIDE["global"][0])
+
+    first, second = compiled(0.25), compiled(0.125)
+    assert compiled(0.25) is first
+    assert compiled(0.125) is second is not first
+
+
+def test_own_rule_that_cannot_be_told_apart_is_compiled_each_time():
+    from eventsnn.backends.cpu._user import compile_rule
+
+    double = numba.vectorize(lambda w: 2 * w)
+
+    def rule(w, dt):
+        return double(w)
+
+    assert compile_rule(rule) is not compile_rule(rule)
+    assert learnt(get("cpu"), Custom(rule)) == [1, 1, 1, 1]
 
 
 # Thresholds
