@@ -1,9 +1,9 @@
-"""Time of learning with each built-in rule relative to the usual one, and of rules of one's own relative to built-in ones.
+"""Time of learning with each rule, relative to another.
 
 ``python -m benchmarks.rules``: the first layer of Mozafari 2019 on random spikes, one thread, CPU time. Two rules learn
 the same samples from the same weights, turn by turn and each first in every other turn, so that what else the machine
-does meets both; the median of the turns' ratios counts. A rule of one's own is paired with the built-in one that is told
-the same: the order or the time of spikes, and the reward. None is told the potential; such a rule is paired by the rest.
+does meets both; the median of the turns' ratios counts. A built-in rule is paired with the usual one; a rule of one's
+own with the built-in one that uses the same, order or time of spikes and the reward. None uses the potential.
 """
 
 from __future__ import annotations

@@ -16,7 +16,18 @@ from eventsnn.backends import Reward, get
 from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.updates import ScaleTable
 from eventsnn.events import Events, concatenate
-from eventsnn.plasticity import RSTDP, STDP, WTA, Competition, Custom, ThresholdAdaptation
+from eventsnn.plasticity import (
+    RSTDP,
+    STDP,
+    WTA,
+    Adaptive,
+    Annealing,
+    Competition,
+    Custom,
+    Doubling,
+    Suppression,
+    ThresholdAdaptation,
+)
 
 E = math.exp
 
@@ -331,17 +342,47 @@ def test_scale_table_is_constant_beyond_the_bounds():
     [
         (ValueError, "dependence expects one of additive, stabilized", lambda: STDP(1, -1, dependence="none")),
         (ValueError, "dependence expects one of", lambda: RSTDP((1, 1), (1, 1), dependence="none")),
-        (ValueError, "positive time constant, got 0", lambda: STDP(1, -1, tau=0)),
-        (ValueError, "beta expects 0 to 100, got -1", lambda: STDP(1, -1, beta=-1)),
-        (ValueError, "beta expects 0 to 100, got nan", lambda: STDP(1, -1, beta=math.nan)),
+        (ValueError, "tau expects a finite number above 0 and at most 1e.12, got 0", lambda: STDP(1, -1, tau=0)),
+        (
+            ValueError,
+            "beta expects a finite number of at least 0 and at most 100, got -1",
+            lambda: STDP(1, -1, beta=-1),
+        ),
+        (ValueError, "beta expects a finite number .*, got nan", lambda: STDP(1, -1, beta=math.nan)),
         (TypeError, "expects a Python function", lambda: Custom(3)),
         (TypeError, r"expects \(w, dt", lambda: Custom(lambda w: w)),
         (TypeError, r"expects \(w, dt", lambda: Custom(lambda w, dt, time: w)),
         (ValueError, "bounds expects finite lower < upper", lambda: Custom(lambda w, dt: w, (1, 0))),
         (TypeError, "function of a sample's spikes", lambda: Competition(3)),
-        (ValueError, "Competition expects k >= 1", lambda: Competition(len, k=0)),
+        (ValueError, "Competition: k expects an integer of at least 1, got 0", lambda: Competition(len, k=0)),
+        (ValueError, "Competition: k expects an integer", lambda: Competition(len, k=1.5)),
+        (ValueError, "Competition: pointwise expects True or False, got 1", lambda: Competition(len, pointwise=1)),
+        (ValueError, "WTA: k expects an integer of at least 1, got True", lambda: WTA(True)),
+        (ValueError, "Doubling: every expects an integer of at least 1, got 1.5", lambda: Doubling(1.5)),
+        (ValueError, "Doubling: limit expects a finite number above 0, got '1'", lambda: Doubling(limit="1")),
+        (
+            ValueError,
+            "Doubling: factor expects a finite number of at least 1, got nan",
+            lambda: Doubling(factor=math.nan),
+        ),
+        (ValueError, "Suppression: every expects an integer", lambda: Suppression(2, 1.5)),
+        (ValueError, "Annealing: factor expects a finite number above 0, got '1'", lambda: Annealing("1")),
+        (ValueError, "Adaptive: every expects an integer", lambda: Adaptive(0, 1, 1.5)),
+        (ValueError, "Adaptive: low expects a finite number, got nan", lambda: Adaptive(math.nan)),
+        (ValueError, "Adaptive: span expects a finite number, got inf", lambda: Adaptive(0, math.inf)),
+        (TypeError, "RSTDP: adaptive expects Adaptive or None, got True", lambda: RSTDP((1, 1), (1, 1), adaptive=True)),
+        (ValueError, "tau expects a finite number .*, got '1'", lambda: STDP(1, -1, tau="1")),
+        (ValueError, "beta expects a finite number .*, got '1'", lambda: STDP(1, -1, beta="1")),
+        (ValueError, "a_plus expects a finite rate or one per map, got 'x'", lambda: STDP("x", -1)),
+        (ValueError, "bounds expects finite lower < upper, got 3", lambda: STDP(1, -1, bounds=3)),
+        (ValueError, "stabilizer expects True or False, got 'additive'", lambda: STDP(1, -1, stabilizer="additive")),
+        (ValueError, "rate expects a finite number of at least 0, got '1'", lambda: ThresholdAdaptation("1", 0.5)),
         (ValueError, "rate expects a finite number", lambda: ThresholdAdaptation(-1, 0.5)),
-        (ValueError, "target expects a fraction", lambda: ThresholdAdaptation(1, 1.5)),
+        (
+            ValueError,
+            "target expects a finite number of at least 0 and at most 1, got 1.5",
+            lambda: ThresholdAdaptation(1, 1.5),
+        ),
         (ValueError, "floor expects a finite number", lambda: ThresholdAdaptation(1, 0.5, math.nan)),
     ],
 )
