@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import re
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from eventsnn import store
+from eventsnn import functions, store
 from eventsnn.batches import Data, batches
 from eventsnn.layers import layer_to_dict
 from eventsnn.network import Network
@@ -46,6 +45,10 @@ class Checkpoint:
     else it begins, and the file is written at once. It is replaced by rename: whatever happens meanwhile, an old one
     or a new one is there, whole. When training has ended the file stays and holds the result; whoever has that
     elsewhere may delete it.
+
+    Functions of your own (rule, competition, score) count by their code and by what they take from outside: globals,
+    closures, defaults and helpers, as they are when ``fit`` begins. One that takes anything else than numbers, strings,
+    arrays, events and functions, a random generator for instance, is refused.
 
     Parameters
     ----------
@@ -215,7 +218,7 @@ def same_kind(name: str, present: np.ndarray, array: np.ndarray) -> np.ndarray:
 
 
 def describe(value: Any) -> str:
-    """Return a setting as text that is the same in every process; a function counts by its name and source."""
+    """Return a setting as text, the same in every process; refuse a function that cannot be told from others."""
     if is_dataclass(value):
         inside = ", ".join(f"{field.name}={describe(getattr(value, field.name))}" for field in fields(value))
         return f"{type(value).__name__}({inside})"
@@ -225,9 +228,10 @@ def describe(value: Any) -> str:
 
 
 def _describe_function(function: Callable[..., Any]) -> str:
-    name = getattr(function, "__qualname__", type(function).__qualname__)
     try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):  # typed in by hand, or not a plain function
-        return name
-    return f"{name} {hashlib.sha256(source.encode()).hexdigest()[:16]}"
+        return functions.identify(function)
+    except functions.UnknownError as error:
+        raise ValueError(
+            "a checkpoint expects functions that take numbers, strings, arrays, events and functions of these from "
+            f"outside, got one that cannot be told from others: {error}"
+        ) from None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from eventsnn import checks
 from eventsnn.backends import Backend, Update, get
 from eventsnn.backends.competition import compete, nobody
 from eventsnn.events import Events
@@ -35,9 +36,9 @@ class WTA:
     pointwise: bool = True
 
     def __post_init__(self) -> None:
-        for name, value, least in (("k", self.k, 1), ("radius", self.radius, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"WTA: {name} expects an integer of at least {least}, got {value!r}")
+        checks.integer("WTA: k", self.k, 1)
+        checks.integer("WTA: radius", self.radius, 0)
+        checks.switch("WTA: pointwise", self.pointwise)
 
     def __call__(self, spikes: Events, backend: Backend | None = None) -> np.ndarray:
         """Choose the winners of every sample of a layer's output.
@@ -67,7 +68,8 @@ class Competition:
     """A competition of your own: any Python function that chooses among the spikes of one sample.
 
     Called for every sample, in Python and with all of the layer's spikes, it takes many times as long as :class:`WTA`,
-    which stops at the last winner.
+    which stops at the last winner. It must depend on nothing but these spikes and what it takes from outside (globals,
+    closure), which with a :class:`eventsnn.Checkpoint` is written down when :func:`eventsnn.fit` begins.
 
     Parameters
     ----------
@@ -84,6 +86,8 @@ class Competition:
     ------
     TypeError
         If ``function`` cannot be called.
+    ValueError
+        If ``k`` is not an integer of 1 or more, or ``pointwise`` not True or False.
 
     Examples
     --------
@@ -99,8 +103,8 @@ class Competition:
     def __post_init__(self) -> None:
         if not callable(self.function):
             raise TypeError(f"Competition expects a function of a sample's spikes, got {self.function!r}")
-        if self.k < 1:
-            raise ValueError(f"Competition expects k >= 1, got {self.k}")
+        checks.integer("Competition: k", self.k, 1)
+        checks.switch("Competition: pointwise", self.pointwise)
 
     def __call__(self, spikes: Events, backend: Backend | None = None) -> np.ndarray:
         """Choose the winners of every sample of a layer's output; see :meth:`WTA.__call__`."""

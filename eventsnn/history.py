@@ -15,6 +15,8 @@ class Epoch:
 
     Attributes
     ----------
+    number : int
+        Which one, counted from 1.
     presented : int
         Samples presented.
     silent : int
@@ -34,6 +36,7 @@ class Epoch:
         By which the best epoch is chosen: of ``score``, else ``validation``.
     """
 
+    number: int
     presented: int
     silent: int
     hits: int | None

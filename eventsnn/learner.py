@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eventsnn import checks
 from eventsnn.backends import Reward, Update
 from eventsnn.checkpoint import State, same_kind
 from eventsnn.history import Epoch
@@ -57,7 +58,17 @@ class Recipe(NamedTuple):
     seed: int
 
     def check(self) -> None:
-        """Refuse what does not go together."""
+        """Refuse values of another kind, and what does not go together."""
+        checks.kind("rule", self.rule, STDP, RSTDP, Custom, or_none=False)
+        checks.kind("competition", self.competition, WTA, Competition)
+        checks.kind("schedule", self.schedule, Doubling, Annealing)
+        checks.kind("adaptation", self.adaptation, ThresholdAdaptation)
+        checks.kind("suppression", self.suppression, Suppression)
+        checks.switch("patches", self.patches)
+        checks.integer("mini_batch", self.mini_batch, 1)
+        checks.integer("seed", self.seed, 0)
+        if self.stop_below is not None:
+            checks.number("stop_below", self.stop_below, 0)
         if isinstance(self.schedule, Doubling) and not isinstance(self.rule, STDP):
             raise ValueError("schedule expects STDP; RSTDP has its own, adaptive")
         if isinstance(self.schedule, Annealing) and isinstance(self.rule, Custom):
@@ -78,7 +89,7 @@ class Learner:
     layer : int
         Index of the layer.
     recipe : Recipe
-        How it learns.
+        How it learns, checked.
     classes : ndarray of int64, shape (maps,)
         Class of each map; empty where labels play no part.
     piece : int, optional
@@ -88,7 +99,6 @@ class Learner:
     def __init__(self, net: Network, layer: int, recipe: Recipe, classes: np.ndarray, piece: int | None = None) -> None:
         self.maps = net.weights_shape(layer)[0]
         self.classes = classes
-        recipe.check()
         if recipe.adaptation is not None and net.neurons(layer).at_end:
             raise ValueError("adaptation expects finite thresholds, got infinite ones")
         self._net, self._layer, self._recipe = net, layer, recipe
@@ -177,6 +187,7 @@ class Learner:
         hits, misses, silent = self._decided.tolist()
         rewarded = self._recipe.rule.rewarded
         record = Epoch(
+            number=number + 1,
             presented=self.position,
             silent=silent,
             hits=hits if rewarded else None,

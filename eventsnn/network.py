@@ -19,7 +19,7 @@ _KIND = ("eventsnn-network", 1)
 
 
 class PerLayer(Mapping[int, np.ndarray]):
-    """One array for each layer that has weights, by the index of the layer; made when asked for."""
+    """One read-only array for each layer that has weights, by the index of the layer; made when asked for."""
 
     def __init__(self, indices: Sequence[int], make: Callable[[int], np.ndarray]) -> None:
         self._indices, self._make = tuple(indices), make
@@ -28,7 +28,9 @@ class PerLayer(Mapping[int, np.ndarray]):
         """Return the array of a layer."""
         if layer not in self._indices:
             raise KeyError(f"layer {layer} has no weights; layers with weights are {list(self._indices)}")
-        return self._make(layer)
+        array = self._make(layer)
+        array.flags.writeable = False  # a change would be lost
+        return array
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the indices of the layers."""
@@ -62,7 +64,8 @@ class Network:
     trainable : tuple of int
         Indices of the layers that have weights.
     weights, thresholds : mapping of int to ndarray
-        Copies of the float32 weights (maps, channels, kernel height, kernel width) and thresholds (maps,), by layer.
+        Read-only copies of the float32 weights (maps, channels, kernel height, kernel width) and thresholds (maps,), by
+        layer; :meth:`set_weights` and :meth:`set_thresholds` change them.
     classes : ndarray of int64, shape (maps,), or None
         Class that each map of the last layer decides for; reward-modulated learning sets it.
 
@@ -91,12 +94,12 @@ class Network:
 
     @property
     def weights(self) -> PerLayer:
-        """Copies of the weights, float32 of shape (maps, channels, kernel height, kernel width), by layer index."""
+        """Read-only copies of the weights, float32 (maps, channels, kernel height, kernel width), by layer index."""
         return PerLayer(self.trainable, lambda i: self.backend.unpack(self._packed[i]))
 
     @property
     def thresholds(self) -> PerLayer:
-        """Copies of the thresholds, float32 of shape (maps,), by layer index."""
+        """Read-only copies of the thresholds, float32 of shape (maps,), by layer index."""
         return PerLayer(self.trainable, lambda i: self._neurons[i].threshold.copy())
 
     def neurons(self, layer: int) -> Neurons:
@@ -166,7 +169,7 @@ class Network:
 
     def check_trainable(self, layer: int) -> None:
         """Raise ``ValueError`` unless ``layer`` is the index of a layer that has weights."""
-        if layer not in self._neurons:
+        if not isinstance(layer, int | np.integer) or layer not in self._neurons:
             raise ValueError(f"layer expects one that has weights, {list(self._neurons)}, got {layer!r}")
 
     def check_input(self, shape: Shape, layer: int = 0) -> None:

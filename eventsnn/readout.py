@@ -255,6 +255,12 @@ class FittedReadout:
         best = (scores[:, 0] > 0).astype(np.int64) if len(self.classes) == 2 else scores.argmax(axis=1)
         return self.classes[best]
 
+    def check(self, shape: Shape) -> None:
+        """Raise ``ValueError`` unless it was fitted on features of spikes on a grid (C, H, W)."""
+        expected, found = self.coefficients.shape[1], math.prod(as_feature(self.kind).grid(shape))
+        if found != expected:
+            raise ValueError(f"the readout expects {expected} features, the network gives {found}")
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return coefficients, intercept and classes by name."""
         return {name: getattr(self, name) for name in ("coefficients", "intercept", "classes")}

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from eventsnn.backends import Geometry, LeakTable, Reward, Update
+from eventsnn import checks
+from eventsnn.backends import Geometry, Reward, Update
 from eventsnn.backends.changes import changed_weights
-from eventsnn.backends.updates import DEPENDENCES, RuleFunction, ScaleTable, asks_for
+from eventsnn.backends.updates import DEPENDENCES, RuleFunction, asks_for
 from eventsnn.competition import WTA, Competition
 from eventsnn.events import Events
 
@@ -145,8 +146,10 @@ class Adaptive:
     every: int | None = 1000
 
     def __post_init__(self) -> None:
-        if self.every is not None and self.every < 1:
-            raise ValueError(f"Adaptive expects every >= 1 or None, got {self.every}")
+        checks.number("Adaptive: low", self.low)
+        checks.number("Adaptive: span", self.span)
+        if self.every is not None:
+            checks.integer("Adaptive: every", self.every, 1)
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,8 @@ class RSTDP:
     ------
     ValueError
         If a rate is not finite, the bounds are not in order, or dependence, tau or beta make no sense.
+    TypeError
+        If ``adaptive`` is anything else.
     """
 
     rewarded: ClassVar[bool] = True  #: whether labels play a part
@@ -192,6 +197,7 @@ class RSTDP:
             object.__setattr__(self, name, (_rate(name, pair[0]), _rate(name, pair[1])))
         object.__setattr__(self, "bounds", _bounds(self.bounds))
         _check_dependence(self.stabilizer, self.dependence, self.tau, self.beta)
+        checks.kind("RSTDP: adaptive", self.adaptive, Adaptive)
 
     def __call__(
         self,
@@ -259,10 +265,12 @@ class RSTDP:
 class Custom:
     """A rule of your own: one small Python function that gives the new weight of a synapse.
 
-    The CPU backend compiles it with Numba the first time it is used, in about half a second; what it takes from
-    outside (globals, closures) is taken then. All arguments are Python floats, the function computes in float64, and
-    its result is rounded to float32 and clipped to the bounds. With arithmetic and comparisons alone all backends give
-    the same bits; ``math.exp`` and its like may differ in the last place.
+    The CPU backend compiles it with Numba when it is used, in about half a second, and anew when its code or what it
+    takes from outside (globals and their attributes, closure, defaults, functions that it calls) has changed: what
+    is there when :func:`eventsnn.fit` begins counts, and what ``on_epoch`` or ``progress`` changes counts from then on.
+    Helpers may be plain Python functions. All arguments are Python floats, the function computes in float64, and its
+    result is rounded to float32 and clipped to the bounds. With arithmetic and comparisons alone all backends give the
+    same bits; ``math.exp`` and its like may differ in the last place.
 
     Parameters
     ----------
@@ -340,14 +348,20 @@ Rule = STDP | RSTDP | Custom
 
 
 def _rate(name: str, value: float | Sequence[float]) -> float | tuple[float, ...]:
-    rates = np.asarray(value, np.float64)
+    try:
+        rates = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        rates = np.array(np.nan)
     if rates.ndim > 1 or not np.isfinite(rates).all():
         raise ValueError(f"{name} expects a finite rate or one per map, got {value!r}")
     return tuple(rates.tolist()) if rates.ndim else float(rates)
 
 
 def _bounds(value: tuple[float, float]) -> tuple[float, float]:
-    lower, upper = (float(v) for v in value)
+    try:
+        lower, upper = (float(v) for v in value)
+    except (TypeError, ValueError):
+        lower = upper = math.nan
     if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
         raise ValueError(f"bounds expects finite lower < upper, got {value!r}")
     return lower, upper
@@ -356,9 +370,10 @@ def _bounds(value: tuple[float, float]) -> tuple[float, float]:
 def _check_dependence(stabilizer: bool, dependence: str | None, tau: float | None, beta: float) -> None:
     if dependence is not None and dependence not in DEPENDENCES:
         raise ValueError(f"dependence expects one of {', '.join(DEPENDENCES)}, got {dependence!r}")
+    checks.switch("stabilizer", stabilizer)
     if tau is not None:
-        LeakTable(tau)  # refuses what is not a time constant
-    ScaleTable(beta)
+        checks.number("tau", tau, above=0, most=1e12)  # as LeakTable
+    checks.number("beta", beta, 0, most=100)  # as ScaleTable
 
 
 def _per_map(name: str, rate: float | Sequence[float], maps: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from eventsnn import checks
 from eventsnn.rules import STDP
 
 
@@ -32,8 +33,9 @@ class Doubling:
     factor: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.every < 1 or not self.limit > 0 or not self.factor >= 1:
-            raise ValueError(f"Doubling expects every >= 1, limit > 0 and factor >= 1, got {self}")
+        checks.integer("Doubling: every", self.every, 1)
+        checks.number("Doubling: limit", self.limit, above=0)
+        checks.number("Doubling: factor", self.factor, 1)
 
     def rule(self, rule: STDP, presented: int) -> STDP:
         """Return the rule for the next sample after ``presented`` samples."""
@@ -64,8 +66,7 @@ class Annealing:
     factor: float = 0.95
 
     def __post_init__(self) -> None:
-        if not 0 < self.factor < np.inf:
-            raise ValueError(f"Annealing expects a finite factor above 0, got {self.factor}")
+        checks.number("Annealing: factor", self.factor, above=0)
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ class Suppression:
     every: int = 500
 
     def __post_init__(self) -> None:
-        if not 1 <= self.factor < np.inf or self.every < 1:
-            raise ValueError(f"Suppression expects a finite factor >= 1 and every >= 1, got {self}")
+        checks.number("Suppression: factor", self.factor, 1)
+        checks.integer("Suppression: every", self.every, 1)
 
     def rested(self, wins: np.ndarray) -> np.ndarray:
         """Return which maps may fire next, bool of shape (maps,), given how often each has won."""

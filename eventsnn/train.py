@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from eventsnn import checks
 from eventsnn.batches import BATCH, Data
 from eventsnn.checkpoint import Checkpoint, Keeper, State, identify
+from eventsnn.events import Events
 from eventsnn.history import Epoch, History
 from eventsnn.learner import Learner, Recipe
 from eventsnn.network import Network, check_classes
@@ -132,6 +134,7 @@ def fit(
     checkpoint : Checkpoint, optional
         Where everything that changes is kept at intervals. If there is a checkpoint already, training continues from
         it, bit for bit: give the arguments of the training that wrote it, and a network as it was when that began.
+        Functions among them must be told apart, see :class:`Checkpoint`.
         ``on_epoch`` is not called again for epochs that had ended by then.
 
     Returns
@@ -145,15 +148,23 @@ def fit(
     ValueError
         If data, layer, rule and the other arguments do not fit each other, or the checkpoint is broken or of another
         training; nothing has changed then. If a score is not a finite number.
+    TypeError
+        If a rule, a competition, a schedule and so on is something else.
     OSError
         If a checkpoint cannot be written, on a full disk for instance; the one before it is still there.
     """
-    net.check_trainable(layer)
-    net.check_input(data.shape)
-    _check_numbers(epochs, dropout, seed, mini_batch)
     recipe = Recipe(
-        rule, competition or WTA(), schedule, adaptation, suppression, patches, mini_batch, stop_below, seed
-    )
+        rule, WTA() if competition is None else competition, schedule, adaptation, suppression, patches, mini_batch,
+        stop_below, seed,
+    )  # fmt: skip
+    recipe.check()
+    _check_numbers(epochs=epochs, batch_size=batch_size, memory=memory, dropout=dropout)
+    for name, switch in (("inhibit_input", inhibit_input), ("shuffle", shuffle), ("select", select)):
+        checks.switch(name, switch)
+    for name, function in (("progress", progress), ("on_epoch", on_epoch)):
+        checks.function(name, function)
+    checks.kind("checkpoint", checkpoint, Checkpoint)
+    _check_data(net, layer, data)
     learner = Learner(
         net, layer, recipe, _classes(rule, data, classes, net.weights_shape(layer)[0]), _piece(checkpoint)
     )
@@ -247,12 +258,22 @@ def _advance(report: Progress, total: int, epochs: int, number: int, done: int) 
     report(done, total, f"epoch {number + 1}/{epochs}")
 
 
-def _check_numbers(epochs: int, dropout: float, seed: int, mini_batch: int) -> None:
-    for name, value, least in (("epochs", epochs, 1), ("seed", seed, 0), ("mini_batch", mini_batch, 1)):
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{name} expects an integer of at least {least}, got {value!r}")
-    if not 0 <= dropout < 1:
+def _check_numbers(epochs: int, batch_size: int, memory: int, dropout: float) -> None:
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("memory", memory, 0)):
+        checks.integer(name, value, least)
+    checks.number("dropout", dropout, 0)
+    if dropout >= 1:
         raise ValueError(f"dropout expects a probability from 0 to below 1, got {dropout}")
+
+
+def _check_data(net: Network, layer: int, data: Data) -> None:
+    checks.kind("net", net, Network, or_none=False)
+    net.check_trainable(layer)
+    if not hasattr(data, "batches") and not isinstance(data, Events):
+        raise TypeError(f"data expects Events or an EventDataset, got {data!r}")
+    net.check_input(data.shape)
+    if len(data) == 0:
+        raise ValueError("data expects at least one sample, got none")
 
 
 def _held_out(net: Network, layer: int, decides: bool, data: Data, memory: int, batch_size: int) -> Validation:

@@ -23,6 +23,7 @@ from eventsnn.plasticity import (
     WTA,
     Adaptive,
     Annealing,
+    Competition,
     Custom,
     Doubling,
     Suppression,
@@ -294,6 +295,66 @@ def test_a_checkpoint_of_another_training_is_refused(message, cut):
     with pytest.raises(ValueError, match=rf"a\.h5: .*{message}"):
         train("doubling", cut, **OTHERS[message])
     assert cut.path.read_bytes() == before
+
+
+RATE = 0.02
+
+
+def by_global(w, dt):
+    return w + RATE if dt >= 0 else w - RATE
+
+
+def by_closure(rate):
+    return lambda w, dt: w + rate
+
+
+def by_default(rate):
+    def rule(w, dt):
+        return step(w)
+
+    def step(w, by=rate):
+        return w + by
+
+    return rule
+
+
+def latest(margin):
+    return Competition(lambda spikes: [spikes.n_events - margin] if spikes.n_events else [])
+
+
+def own_rules(rate, monkeypatch):
+    """Return what differs by nothing but a number that functions take from outside, with that number."""
+    monkeypatch.setitem(globals(), "RATE", rate)
+    rules = {f.__name__: {"rule": Custom(f)} for f in (by_global,)}
+    rules |= {f.__name__: {"rule": Custom(f(rate))} for f in (by_closure, by_default)}
+    return rules | {
+        "competition": {"competition": latest(1 if rate == 0.02 else 2)},
+        "score": {"score": lambda net: rate},
+    }
+
+
+@pytest.mark.parametrize("which", ["by_global", "by_closure", "by_default", "competition", "score"])
+def test_a_function_is_its_code_and_what_it_takes_from_outside(which, tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path / "a.h5")
+    train("own rule", checkpoint, **own_rules(0.02, monkeypatch)[which])
+    before = checkpoint.path.read_bytes()
+    train("own rule", checkpoint, **own_rules(0.02, monkeypatch)[which])
+    other = own_rules(0.03, monkeypatch)[which]
+    with pytest.raises(ValueError, match=rf"a checkpoint of a training with {next(iter(other))} .*, this one has"):
+        train("own rule", checkpoint, **other)
+    assert checkpoint.path.read_bytes() == before
+
+
+def test_a_function_that_cannot_be_told_from_others_has_no_checkpoint(tmp_path):
+    def chance(spikes):
+        return [rng.integers(spikes.n_events)] if spikes.n_events else []
+
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"checkpoint expects .* got one that cannot .*: chance takes rng\.integers"):
+        train("own rule", Checkpoint(tmp_path / "a.h5"), competition=Competition(chance))
+    assert list(tmp_path.iterdir()) == []
+    _, history = train("own rule", competition=Competition(chance))
+    assert len(history.epochs) == 2
 
 
 def test_a_checkpoint_judged_on_other_data_is_refused(tmp_path):

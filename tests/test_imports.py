@@ -20,7 +20,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
-    ("validation", "threads", "store", "jit"),
+    ("validation", "threads", "store", "jit", "functions", "checks"),
     ("columns",),
     ("events",),
     ("backends",),

@@ -402,11 +402,18 @@ def test_predict_is_evaluate_of_encoded_images(model):
     assert np.array_equal(trained.predict(images[:1]), found[:1])
     with pytest.raises(ValueError, match="expects a grid of 8x8, got 7x8"):
         trained.predict(images[:, 1:])
+    for other, name in ((images / 255, "float64"), (images.astype(np.int64), "int64"), (images.tolist(), "list")):
+        with pytest.raises(TypeError, match=f"images expects an array of uint8, got {name}"):
+            trained.predict(other)
 
 
 def test_a_black_image_leaves_the_network_silent():
     black = np.zeros((2, 8, 8), np.uint8)
     assert REWARDED.train(encoded()).predict(black).tolist() == [-1, -1]
+    trained = WITH_READOUT.train(encoded())
+    assert trained.evaluate(ENCODER.encode(black)).silent == 2
+    by_intercept = int(trained.readout.intercept[0] > 0)  # of two classes
+    assert trained.predict(black).tolist() == [by_intercept] * 2
 
 
 # Saving and loading
@@ -493,6 +500,19 @@ def test_load_of_a_description_that_is_not_text(folder):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"model\.json: not the description of a model"):
             Trained.load(folder)
+
+
+def test_a_readout_of_another_network_is_refused_by_name(tmp_path):
+    trained = WITH_READOUT.train(encoded())
+    trained.save(tmp_path)
+    columns = trained.readout.coefficients
+    for other in (
+        replace(trained.readout, coefficients=columns[:, 1:]),
+        replace(trained.readout, kind=Feature(regions=(60, 60))),
+    ):
+        other.save(tmp_path / "readout.h5")
+        with pytest.raises(ValueError, match=r"readout\.h5: a readout of another network: .*expects"):
+            Trained.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["network.h5", "readout.h5"])

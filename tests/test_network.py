@@ -60,10 +60,13 @@ def test_seed_decides_the_weights():
 
 def test_weights_are_copies():
     net = network()
-    net.weights[0][:] = 7
-    net.thresholds[0][:] = 7
-    assert (net.weights[0] != 7).all()
-    assert net.thresholds[0].tolist() == [2.5] * 4
+    for arrays in (net.weights, net.thresholds):
+        with pytest.raises(ValueError, match="read-only"):
+            arrays[0][:] = 7
+    before = net.weights[0]
+    net.set_weights(0, np.zeros_like(before))
+    assert before.all()
+    assert not net.weights[0].any()
     with pytest.raises(KeyError, match=r"layer 1 has no weights; layers with weights are \[0, 3, 4\]"):
         net.weights[1]
 

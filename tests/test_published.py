@@ -102,6 +102,7 @@ def test_a_model_with_whitening_comes_back_from_its_folder(tmp_path):
     again = Trained.load(tmp_path)
     assert again.encoder == encoder
     new, truth = bars(40, seed=1)
-    found = again.predict(new / 255)
-    np.testing.assert_array_equal(found, trained.predict(new / 255))
+    events = encoder.encode(new / 255, truth)
+    found = again.evaluate(events).decisions
+    np.testing.assert_array_equal(found, trained.evaluate(events).decisions)
     assert (found == truth).mean() > 0.9

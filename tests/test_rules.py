@@ -1,8 +1,10 @@
 """Rules by hand, on every backend and called in Python; what they refuse; the tables that ``exp`` comes from."""
 
 import math
+import sys
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import strategies
@@ -14,7 +16,18 @@ from eventsnn.backends import Reward, get
 from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.updates import ScaleTable
 from eventsnn.events import Events, concatenate
-from eventsnn.plasticity import RSTDP, STDP, WTA, Competition, Custom, ThresholdAdaptation
+from eventsnn.plasticity import (
+    RSTDP,
+    STDP,
+    WTA,
+    Adaptive,
+    Annealing,
+    Competition,
+    Custom,
+    Doubling,
+    Suppression,
+    ThresholdAdaptation,
+)
 
 E = math.exp
 
@@ -154,6 +167,81 @@ def test_checked_weight_is_float32():
     assert checked_weight(lambda *_: 0.1, 0, 0, 0, 0) == np.float32(0.1)
 
 
+RATE = 0.125
+TABLE = np.array([0.125])
+
+
+def helped(w):
+    return w + RATE
+
+
+compiled_helper = numba.njit(helped)
+
+
+def helped_twice(w):
+    return helped(w)
+
+
+def set_global(rate):
+    globals()["RATE"] = rate
+
+
+def set_table(rate):
+    TABLE[0] = rate
+
+
+def own_attribute(w, dt):
+    return w + module.RATE
+
+
+module = sys.modules[__name__]
+
+
+# What a rule takes from outside: the rule, and what changes it
+OUTSIDE = {
+    "global": (lambda w, dt: w + RATE, set_global),
+    "array": (lambda w, dt: w + TABLE[0], set_table),
+    "attribute": (own_attribute, set_global),
+    "helper": (lambda w, dt: helped(w), set_global),
+    "helper's helper": (lambda w, dt: helped_twice(w), set_global),
+    "compiled helper": (lambda w, dt: compiled_helper(w), set_global),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_own_rule_takes_from_outside_what_is_there_now(backend, name):
+    function, change = OUTSIDE[name]
+    found = []
+    for rate in (0.125, 0.25, 0.125):
+        change(rate)
+        found.append(learnt(backend, Custom(function))[0])
+    assert found == [0.625, 0.75, 0.625]
+
+
+def test_own_rule_is_compiled_once_for_each_state():
+    from eventsnn.backends.cpu._user import compile_rule
+
+    def compiled(rate):
+        set_global(rate)
+        return compile_rule(OUTSIDE["global"][0])
+
+    first, second = compiled(0.25), compiled(0.125)
+    assert compiled(0.25) is first
+    assert compiled(0.125) is second is not first
+
+
+def test_own_rule_that_cannot_be_told_apart_is_compiled_each_time():
+    from eventsnn.backends.cpu._user import compile_rule
+
+    double = numba.vectorize(lambda w: 2 * w)
+
+    def rule(w, dt):
+        return double(w)
+
+    assert compile_rule(rule) is not compile_rule(rule)
+    assert learnt(get("cpu"), Custom(rule)) == [1, 1, 1, 1]
+
+
 # Thresholds
 
 
@@ -254,17 +342,47 @@ def test_scale_table_is_constant_beyond_the_bounds():
     [
         (ValueError, "dependence expects one of additive, stabilized", lambda: STDP(1, -1, dependence="none")),
         (ValueError, "dependence expects one of", lambda: RSTDP((1, 1), (1, 1), dependence="none")),
-        (ValueError, "positive time constant, got 0", lambda: STDP(1, -1, tau=0)),
-        (ValueError, "beta expects 0 to 100, got -1", lambda: STDP(1, -1, beta=-1)),
-        (ValueError, "beta expects 0 to 100, got nan", lambda: STDP(1, -1, beta=math.nan)),
+        (ValueError, "tau expects a finite number above 0 and at most 1e.12, got 0", lambda: STDP(1, -1, tau=0)),
+        (
+            ValueError,
+            "beta expects a finite number of at least 0 and at most 100, got -1",
+            lambda: STDP(1, -1, beta=-1),
+        ),
+        (ValueError, "beta expects a finite number .*, got nan", lambda: STDP(1, -1, beta=math.nan)),
         (TypeError, "expects a Python function", lambda: Custom(3)),
         (TypeError, r"expects \(w, dt", lambda: Custom(lambda w: w)),
         (TypeError, r"expects \(w, dt", lambda: Custom(lambda w, dt, time: w)),
         (ValueError, "bounds expects finite lower < upper", lambda: Custom(lambda w, dt: w, (1, 0))),
         (TypeError, "function of a sample's spikes", lambda: Competition(3)),
-        (ValueError, "Competition expects k >= 1", lambda: Competition(len, k=0)),
+        (ValueError, "Competition: k expects an integer of at least 1, got 0", lambda: Competition(len, k=0)),
+        (ValueError, "Competition: k expects an integer", lambda: Competition(len, k=1.5)),
+        (ValueError, "Competition: pointwise expects True or False, got 1", lambda: Competition(len, pointwise=1)),
+        (ValueError, "WTA: k expects an integer of at least 1, got True", lambda: WTA(True)),
+        (ValueError, "Doubling: every expects an integer of at least 1, got 1.5", lambda: Doubling(1.5)),
+        (ValueError, "Doubling: limit expects a finite number above 0, got '1'", lambda: Doubling(limit="1")),
+        (
+            ValueError,
+            "Doubling: factor expects a finite number of at least 1, got nan",
+            lambda: Doubling(factor=math.nan),
+        ),
+        (ValueError, "Suppression: every expects an integer", lambda: Suppression(2, 1.5)),
+        (ValueError, "Annealing: factor expects a finite number above 0, got '1'", lambda: Annealing("1")),
+        (ValueError, "Adaptive: every expects an integer", lambda: Adaptive(0, 1, 1.5)),
+        (ValueError, "Adaptive: low expects a finite number, got nan", lambda: Adaptive(math.nan)),
+        (ValueError, "Adaptive: span expects a finite number, got inf", lambda: Adaptive(0, math.inf)),
+        (TypeError, "RSTDP: adaptive expects Adaptive or None, got True", lambda: RSTDP((1, 1), (1, 1), adaptive=True)),
+        (ValueError, "tau expects a finite number .*, got '1'", lambda: STDP(1, -1, tau="1")),
+        (ValueError, "beta expects a finite number .*, got '1'", lambda: STDP(1, -1, beta="1")),
+        (ValueError, "a_plus expects a finite rate or one per map, got 'x'", lambda: STDP("x", -1)),
+        (ValueError, "bounds expects finite lower < upper, got 3", lambda: STDP(1, -1, bounds=3)),
+        (ValueError, "stabilizer expects True or False, got 'additive'", lambda: STDP(1, -1, stabilizer="additive")),
+        (ValueError, "rate expects a finite number of at least 0, got '1'", lambda: ThresholdAdaptation("1", 0.5)),
         (ValueError, "rate expects a finite number", lambda: ThresholdAdaptation(-1, 0.5)),
-        (ValueError, "target expects a fraction", lambda: ThresholdAdaptation(1, 1.5)),
+        (
+            ValueError,
+            "target expects a finite number of at least 0 and at most 1, got 1.5",
+            lambda: ThresholdAdaptation(1, 1.5),
+        ),
         (ValueError, "floor expects a finite number", lambda: ThresholdAdaptation(1, 0.5, math.nan)),
     ],
 )

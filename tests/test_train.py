@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -261,7 +262,7 @@ def test_progress_within_long_epochs():
         ({"epochs": 0}, "epochs expects an integer of at least 1, got 0"),
         ({"dropout": 1.0}, "dropout expects a probability"),
         ({"seed": -1}, "seed expects an integer of at least 0"),
-        ({"batch_size": 0, "layer": 2}, "batch_size expects at least 1"),
+        ({"batch_size": 0, "layer": 2}, "batch_size expects an integer of at least 1, got 0"),
         ({"data": random_events(shape=(3, 6, 6))}, r"layer 0 \(Conv\(5, kernel=3\)\) expects 2 input channels, got 3"),
         ({"rule": STDP([0.1, 0.2], -0.1)}, "a_plus has 2 rates, the layer has 5 maps"),
         ({"classes": [0, 1, 2, 0, 1]}, "classes expects RSTDP"),
@@ -269,9 +270,20 @@ def test_progress_within_long_epochs():
         ({"rule": REWARD}, "5 maps cannot be split evenly among 3 classes"),
         ({"rule": REWARD, "classes": [0, 1]}, "classes expects 5 class numbers"),
         ({"rule": REWARD, "classes": [0, 1, 0, 1, 0]}, r"a map for every label, none has \[2\]"),
-        ({"rule": REWARD, "layer": 3, "data": Events.empty((2, 6, 6), 3)}, "data with labels, got none"),
+        ({"rule": REWARD, "layer": 3, "data": replace(random_events(), labels=None)}, "data with labels, got none"),
         ({"shuffle": True, "memory": 10, "layer": 2}, "shuffle expects the layer's input in memory"),
         ({"schedule": Doubling(), "rule": STDP(0, -0.1)}, "a_plus other than 0"),
+        ({"layer": 0.0}, "layer expects one that has weights, .*, got 0.0"),
+        ({"patches": "no"}, "patches expects True or False, got 'no'"),
+        ({"shuffle": 1}, "shuffle expects True or False, got 1"),
+        ({"inhibit_input": "yes"}, "inhibit_input expects True or False, got 'yes'"),
+        ({"select": None}, "select expects True or False, got None"),
+        ({"stop_below": float("nan")}, "stop_below expects a finite number of at least 0, got nan"),
+        ({"stop_below": -1}, "stop_below expects a finite number of at least 0, got -1"),
+        ({"memory": 1.5}, "memory expects an integer of at least 0, got 1.5"),
+        ({"mini_batch": True}, "mini_batch expects an integer of at least 1, got True"),
+        ({"dropout": "0"}, "dropout expects a finite number of at least 0, got '0'"),
+        ({"data": random_events()[:0]}, "data expects at least one sample, got none"),
     ],
 )
 def test_refuses_and_changes_nothing(fields, message):
@@ -282,6 +294,37 @@ def test_refuses_and_changes_nothing(fields, message):
         fit(net, data, **arguments)
     assert same(net, network())
     assert net.classes is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"schedule": STDP(0.1, -0.1)}, r"schedule expects Doubling, Annealing or None, got STDP\(a_plus=0.1"),
+        ({"rule": None}, "rule expects STDP, RSTDP or Custom, got None"),
+        ({"rule": same}, "rule expects STDP, RSTDP or Custom, got <function same"),
+        ({"competition": 5}, "competition expects WTA, Competition or None, got 5"),
+        ({"adaptation": 1}, "adaptation expects ThresholdAdaptation or None, got 1"),
+        ({"suppression": 2.0}, "suppression expects Suppression or None, got 2.0"),
+        ({"checkpoint": "x.h5"}, "checkpoint expects Checkpoint or None, got 'x.h5'"),
+        ({"progress": 3}, "progress expects a function or None, got 3"),
+        ({"on_epoch": "stop"}, "on_epoch expects a function or None, got 'stop'"),
+        ({"data": [1, 2]}, r"data expects Events or an EventDataset, got \[1, 2\]"),
+    ],
+)
+def test_refuses_other_kinds_of_values(fields, message):
+    arguments = {"data": random_events(), "layer": 0, "rule": STDP(0.1, -0.1)} | fields
+    data = arguments.pop("data")
+    with pytest.raises(TypeError, match=message):
+        fit(network(), data, **arguments)
+
+
+def test_epochs_are_counted_from_1():
+    numbers = []
+    history = fit(
+        network(), random_events(), layer=0, rule=STDP(0.1, -0.1), epochs=3, on_epoch=lambda e: numbers.append(e.number)
+    )
+    assert numbers == [epoch.number for epoch in history.epochs] == [1, 2, 3]
+    assert [row["number"] for row in history.to_dict()["epochs"]] == [1, 2, 3]
 
 
 def test_labels_below_zero_are_refused():

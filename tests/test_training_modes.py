@@ -283,9 +283,9 @@ def test_refuses(fields, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Annealing(0), "Annealing expects a finite factor above 0, got 0"),
-        (lambda: Suppression(0.5), "factor >= 1"),
-        (lambda: Suppression(every=0), "every >= 1"),
+        (lambda: Annealing(0), "Annealing: factor expects a finite number above 0, got 0"),
+        (lambda: Suppression(0.5), "Suppression: factor expects a finite number of at least 1, got 0.5"),
+        (lambda: Suppression(every=0), "Suppression: every expects an integer of at least 1, got 0"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(make, message):

@@ -9,6 +9,7 @@ import numpy as np
 from eventsnn.backends.neurons import Geometry, LeakTable
 from eventsnn.backends.updates import RuleFunction, ScaleTable, Update, asks_for, with_all_arguments
 from eventsnn.events import Events
+from eventsnn.functions import copied
 
 NEVER = np.iinfo(np.int64).max
 
@@ -116,7 +117,7 @@ def _built_in(w: np.ndarray, times: np.ndarray, t: int, f: int, update: Update) 
 def _by_user(
     w: np.ndarray, times: np.ndarray, t: int, function: RuleFunction, potential: float, reward: float
 ) -> np.ndarray:
-    call, out = with_all_arguments(function, asks_for(function)), np.empty_like(w)
+    call, out = with_all_arguments(copied(function, lambda copy: copy), asks_for(function)), np.empty_like(w)
     for site in np.ndindex(w.shape):
         dt = float(t - times[site]) if times[site] != NEVER else -np.inf
         out[site] = checked_weight(call, float(w[site]), dt, potential, reward)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from eventsnn import checks
 from eventsnn.events import Events
 
 #: how a change depends on the weight; the index of a name is its code in compiled kernels
@@ -40,8 +40,7 @@ class ScaleTable:
     values: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 100:
-            raise ValueError(f"beta expects 0 to 100, got {self.beta}")
+        checks.number("beta", self.beta, 0, most=100)
         values = np.exp(-self.beta * np.arange(_CELLS + 1) / _CELLS).astype(np.float32)
         object.__setattr__(self, "values", values)
 
@@ -76,12 +75,9 @@ class ThresholdAdaptation:
     floor: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.rate) and self.rate >= 0):
-            raise ValueError(f"rate expects a finite number of 0 or more, got {self.rate}")
-        if not 0 <= self.target <= 1:
-            raise ValueError(f"target expects a fraction of the stimulus, 0 to 1, got {self.target}")
-        if not (math.isfinite(self.floor) and self.floor >= 0):
-            raise ValueError(f"floor expects a finite number of 0 or more, got {self.floor}")
+        checks.number("ThresholdAdaptation: rate", self.rate, 0)
+        checks.number("ThresholdAdaptation: target", self.target, 0, most=1)
+        checks.number("ThresholdAdaptation: floor", self.floor, 0)
 
     def scaled(self, factor: float) -> ThresholdAdaptation:
         """Return the same with its rate multiplied."""

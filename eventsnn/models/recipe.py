@@ -193,13 +193,25 @@ class Trained:
         return evaluate(self.network, data, self.readout, progress=progress)
 
     def predict(self, images: Any) -> np.ndarray:
-        """Return the class of each image, int64 of shape (n_images,); -1 where the network stays silent.
+        """Return the class of each image, int64 of shape (n_images,).
+
+        Without a readout -1 where the network stays silent. A readout always decides: where the network stays silent
+        by its intercepts alone, which is the same class for all of these; ``evaluate`` counts them.
 
         Parameters
         ----------
-        images : array_like of uint8, shape (n_images, height, width)
+        images : ndarray of uint8, shape (n_images, height, width)
             Grey values of 0 to 255 and of size :attr:`size`.
+
+        Raises
+        ------
+        TypeError
+            If they are not uint8: whether other numbers are 0 to 1 or 0 to 255 would be a guess.
+        ValueError
+            If they are of another size.
         """
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            raise TypeError(f"images expects an array of uint8, got {getattr(images, 'dtype', type(images).__name__)}")
         decisions = evaluate(self.network, self.encoder.encode(images), self.readout).decisions
         assert decisions is not None
         return decisions
@@ -230,7 +242,7 @@ class Trained:
         FileNotFoundError
             If the folder does not hold a trained model.
         ValueError
-            If a file is not what it should be.
+            If a file is not what it should be, or the readout is of another network.
         """
         source = Path(folder)
         description = source / "model.json"
@@ -243,7 +255,17 @@ class Trained:
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"{description}: not the description of a model: {error}") from error
         network = Network.load(source / "network.h5", backend)
-        return cls(name, encoder, size, network, FittedReadout.load(source / "readout.h5") if has_readout else None)
+        return cls(name, encoder, size, network, _readout(source / "readout.h5", network) if has_readout else None)
+
+
+def _readout(path: Path, network: Network) -> FittedReadout:
+    """Read the readout of a network."""
+    readout = FittedReadout.load(path)
+    try:
+        readout.check(network.shapes[-1])
+    except ValueError as error:
+        raise ValueError(f"{path}: a readout of another network: {error}") from None
+    return readout
 
 
 def _each_step(

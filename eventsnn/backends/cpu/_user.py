@@ -16,6 +16,7 @@ from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from eventsnn.backends.updates import RuleFunction, asks_for, with_all_arguments
+from eventsnn.functions import UnknownError, copied, identify
 
 _NEVER = np.int64(1) << 60
 _FLOATS, _INTEGERS = types.CPointer(types.float32), types.CPointer(types.int64)
@@ -27,16 +28,25 @@ _SIGNATURE = types.int64(
 RAISED, NOT_FINITE = 1, 2
 
 
-@lru_cache(maxsize=64)
 def compile_rule(function: RuleFunction) -> Any:
     """Return a C callback that changes one map's weights; keep it for as long as its address is used.
+
+    Compiled code holds what the function takes from outside, so it is of use only while that is the same.
 
     Raises
     ------
     TypeError
         If Numba cannot compile the function.
     """
-    rule = _compiled(with_all_arguments(_compiled(function), asks_for(function)))
+    try:
+        return _callback(function, identify(function))
+    except UnknownError:
+        return _callback(function, object())  # which equals no other: it is compiled each time
+
+
+@lru_cache(maxsize=64)  # which also keeps the code alive while a kernel has its address
+def _callback(function: Any, _state: object) -> Any:
+    rule = _compiled(with_all_arguments(copied(function, _compiled), asks_for(function)))
     try:
         return cfunc(_SIGNATURE)(_loop(_compiled(_guarded(rule))))
     except NumbaError as error:
