@@ -56,8 +56,8 @@ def fit(
 ) -> History:
     """Train one layer of a network, online: one stimulus after another; the layers below stay as they are.
 
-    The frozen layers run once, and their spikes are cached. Same seed, same bits: results depend neither on the
-    backend nor on its threads, ``memory`` or ``batch_size``.
+    The frozen layers run once, and their spikes are cached, in memory or in a file. Same seed, same bits: results
+    depend neither on the backend nor on its threads, ``memory`` or ``batch_size``.
 
     Parameters
     ----------
@@ -104,10 +104,11 @@ def fit(
     seed : int
         Of dropout and shuffling.
     memory : int
-        Bytes that the cached spikes may take. If they would take more, each epoch reads the data and runs the
-        frozen layers again, ``batch_size`` samples at a time.
+        Bytes that the cached spikes may take. If they would take more, they come from a file, and the next ones are
+        read while the layer learns: from the data set itself, or, if there are frozen layers or the order is another,
+        from a temporary one in the folder that ``TMPDIR`` names. It is gone afterwards, also after an error.
     batch_size : int
-        Samples at a time in the frozen layers.
+        Samples at a time in the frozen layers; fewer where they have many spikes.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
     on_epoch : callable, optional
@@ -128,7 +129,8 @@ def fit(
         If data, layer, rule and the other arguments do not fit each other, or the checkpoint is broken or of another
         training; nothing has changed then.
     OSError
-        If a checkpoint cannot be written, on a full disk for instance; the one before it is still there.
+        If a checkpoint cannot be written, on a full disk for instance; the one before it is still there. Or if the
+        temporary file cannot; nothing has changed then.
     """
     net.check_trainable(layer)
     net.check_input(data.shape)
@@ -145,12 +147,10 @@ def fit(
         keeper = Keeper(checkpoint, learner, identify(net, data, checkpoint, settings))
     report = progress or _ignore
     start = time.perf_counter()
-    source = Source(net, data, layer, inhibit_input, batch_size)
+    source = Source(net, data, layer, inhibit_input, batch_size, memory)
     ended = learner.converged or len(learner.epochs) == epochs
-    cached = None if ended else source.load(memory, report)
-    if cached is None and not ended and (shuffle or mini_batch > 1):
-        name = "shuffle" if shuffle else "mini_batch"
-        raise ValueError(f"{name} expects the layer's input in memory, and it does not fit into {memory} bytes")
+    once = len(learner.epochs) + 1 == epochs
+    cached = None if ended else source.load(report, in_order=not shuffle, once=once)
     prepared = time.perf_counter() - start
     if rule.rewarded and layer == net.trainable[-1]:
         net.classes = learner.classes
@@ -160,7 +160,7 @@ def fit(
             break
         active = _rng(seed, number, 0).random(learner.maps) >= dropout if dropout else None
         order = (_rng(seed, number, 1).permutation(len(data)) if shuffle else np.arange(len(data)))[learner.position :]
-        blocks = source.stream(learner.position) if cached is None else iter([Block(cached, data.labels, order)])
+        blocks = source.stream(order) if cached is None else iter([Block(cached, data.labels, order)])
         record = learner.epoch(number, blocks, active, partial(_advance, report, len(data), number, epochs), keep)
         if on_epoch is not None:
             on_epoch(record)
