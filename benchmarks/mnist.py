@@ -47,6 +47,7 @@ def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
             result = trained.evaluate(test)
             end = time.perf_counter()
             counts = len(training), 0 if validation is None else len(validation)
+            input_spikes = test.n_events / len(test)
     return {
         "benchmark": "mnist",
         "model": name,
@@ -63,6 +64,7 @@ def run(name: str, folder: Path, seed: int) -> dict[str, Any]:
         },
         "peak_memory_gib": peak_memory_gib(),
         "encode_60000_seconds": encoding_seconds(model, folder),
+        "input_spikes": input_spikes,
         "test_activity": result.to_dict()["layers"],
     }
 
@@ -80,11 +82,11 @@ def steps(trained: Trained) -> list[dict[str, Any]]:
     """Return for each layer that learnt the seconds of its epochs, convergence and accuracies."""
     return [
         {
-            "layer": record.history.layer,
-            "preparation_seconds": record.history.preparation_seconds,
-            "epoch_seconds": [epoch.seconds for epoch in record.history.epochs],
-            "convergence": record.history.epochs[-1].convergence,
-            "training_accuracy": [epoch.accuracy for epoch in record.history.epochs],
+            "layer": record.layer,
+            "preparation_seconds": record.preparation_seconds,
+            "epoch_seconds": [epoch.seconds for epoch in record.epochs],
+            "convergence": record.epochs[-1].convergence,
+            "training_accuracy": [epoch.accuracy for epoch in record.epochs],
             "validation_accuracy": list(record.validation),
         }
         for record in trained.records

@@ -49,8 +49,8 @@ def mnist_table(lines: list[dict[str, Any]]) -> str:
         "SpykeTorch reports 95,007 s.",
         "",
         "| model | test accuracy (of single seeds) | epochs | threads | encode 60,000 | "
-        "learn, seconds an epoch, by layer | total | peak memory |",
-        "|---|---|---|---|---|---|---|---|",
+        "learn, seconds an epoch, by layer | spikes a test image, by layer | total | peak memory |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     models = {line["model"]: [other for other in lines if other["model"] == line["model"]] for line in lines}
     return "\n".join([*head, *(mnist_row(runs) for runs in models.values())])
@@ -70,6 +70,7 @@ def mnist_row(runs: list[dict[str, Any]]) -> str:
         str(line["threads"]),
         f"{line['encode_60000_seconds']:.1f} s",
         learn,
+        ", ".join(f"{layer['spikes']:.0f}" for layer in line["test_activity"] if layer["synaptic_operations"]),
         f"{line['seconds']['total']:.0f} s",
         f"{line['peak_memory_gib']:.1f} GiB",
     )
@@ -109,8 +110,9 @@ def objects_row(name: str, runs: list[dict[str, Any]]) -> str:
 
 def start_sentence(line: dict[str, Any]) -> str:
     return (
-        f"`import eventsnn` takes {line['import_cpu_seconds']:.2f} s of processor time; compiling every kernel of a\n"
-        f"first training {line['compilation_cpu_seconds']:.0f} s, once: compiled code is kept on disk."
+        f"`from eventsnn import Network, evaluate, fit` takes {line['import_cpu_seconds']:.2f} s of processor time; "
+        f"compiling\nevery kernel of a first training {line['compilation_cpu_seconds']:.0f} s, once: "
+        "compiled code is kept on disk."
     )
 
 

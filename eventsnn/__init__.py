@@ -7,46 +7,49 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-from eventsnn.checkpoint import Checkpoint
-from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
-from eventsnn.events import Events, concatenate
-from eventsnn.history import Epoch, History
-from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
-from eventsnn.network import Network
-from eventsnn.plasticity import (
-    RSTDP,
-    STDP,
-    WTA,
-    Adaptive,
-    Annealing,
-    Competition,
-    Custom,
-    Doubling,
-    Suppression,
-    ThresholdAdaptation,
-    split_evenly,
-)
-from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
-from eventsnn.train import fit
-
+# For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
     from eventsnn import encode, io, models, plot
+    from eventsnn.checkpoint import Checkpoint
+    from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
+    from eventsnn.events import Events, concatenate
     from eventsnn.feature_files import FeatureSet, read_features, write_features
+    from eventsnn.history import Epoch, History
     from eventsnn.io import DatasetError, EventDataset, EventWriter
+    from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
+    from eventsnn.network import Network
+    from eventsnn.plasticity import (
+        RSTDP,
+        STDP,
+        WTA,
+        Adaptive,
+        Annealing,
+        Competition,
+        Custom,
+        Doubling,
+        Suppression,
+        ThresholdAdaptation,
+        split_evenly,
+    )
+    from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
+    from eventsnn.train import fit
 
-# These need libraries that take long to import, so they come when they are asked for.
-_LATER = {
-    "DatasetError": "eventsnn.io",
-    "EventDataset": "eventsnn.io",
-    "EventWriter": "eventsnn.io",
-    "FeatureSet": "eventsnn.feature_files",
-    "encode": "eventsnn.encode",
-    "io": "eventsnn.io",
-    "models": "eventsnn.models",
-    "plot": "eventsnn.plot",
-    "read_features": "eventsnn.feature_files",
-    "write_features": "eventsnn.feature_files",
+_NAMES = {
+    "checkpoint": "Checkpoint",
+    "evaluation": "Activity Evaluation decide evaluate",
+    "events": "Events concatenate",
+    "feature_files": "FeatureSet read_features write_features",
+    "history": "Epoch History",
+    "io": "DatasetError EventDataset EventWriter",
+    "layers": "Conv Dense FeatureInhibition Normal PointwiseInhibition Pool inf",
+    "network": "Network",
+    "plasticity": "RSTDP STDP WTA Adaptive Annealing Competition Custom Doubling Suppression ThresholdAdaptation "
+    "split_evenly",
+    "readout": "Feature FittedReadout LinearReadout features",
+    "train": "fit",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+_ROOMS = ("encode", "io", "models", "plot")
 
 __all__ = [
     "RSTDP",
@@ -95,12 +98,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'eventsnn' has no attribute {name!r}")
-    module = import_module(_LATER[name])
-    return module if module.__name__ == f"eventsnn.{name}" else getattr(module, name)
+if not TYPE_CHECKING:  # which would then take every name for known
+
+    def __getattr__(name: str) -> Any:
+        if name in _ROOMS:
+            return import_module(f"eventsnn.{name}")
+        if name not in _MODULES:
+            raise AttributeError(f"module 'eventsnn' has no attribute {name!r}")
+        value = getattr(import_module(f"eventsnn.{_MODULES[name]}"), name)
+        globals()[name] = value  # the next time it is found without coming here
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER])
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -56,7 +56,8 @@ class Checkpoint:
     every_samples : int, optional
         Presentations between two checkpoints. Whichever comes first counts. Neither changes what is learnt.
     data : str, optional
-        What identifies the data. Default: the SHA-256 of all their spikes and labels, for which they are read once.
+        What identifies the data, those for validation included. Default: the SHA-256 of all their spikes and labels,
+        for which they are read once.
     extra : Stateful, optional
         What else changes in ``on_epoch`` and must be as it was: an object with ``state()``, which returns arrays by
         name, and ``set_state(arrays)``.
@@ -171,10 +172,17 @@ class Keeper:
                     path.unlink()
 
 
-def identify(net: Network, data: Data, checkpoint: Checkpoint, settings: Mapping[str, Any]) -> dict[str, str]:
+def identify(
+    net: Network, data: Iterable[Data | None], checkpoint: Checkpoint, settings: Mapping[str, Any]
+) -> dict[str, str]:
     """Return what must be equal for a training to continue another: settings, data, network, in this order."""
     described = {name: describe(value) for name, value in settings.items()}
-    return described | {"data": checkpoint.data or fingerprint(data), "network": _fingerprint_of(net)}
+    return described | {"data": checkpoint.data or fingerprints(data), "network": _fingerprint_of(net)}
+
+
+def fingerprints(data: Iterable[Data | None]) -> str:
+    """Return what identifies several data sets; None stands for one that is not there."""
+    return " ".join(fingerprint(one) for one in data if one is not None)
 
 
 def fingerprint(data: Data) -> str:
@@ -196,6 +204,14 @@ def _fingerprint_of(net: Network) -> str:
         for array in arrays.values():
             whole.update(array.tobytes())
     return whole.hexdigest()
+
+
+def same_kind(name: str, present: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """Return an array of a checkpoint, or say in what it differs from the one whose place it shall take."""
+    if array.dtype != present.dtype or array.shape != present.shape:
+        expected, found = (f"{a.dtype} of shape {a.shape}" for a in (present, array))
+        raise ValueError(f"{name!r} expects {expected}, found {found}")
+    return array
 
 
 def describe(value: Any) -> str:

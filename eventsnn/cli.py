@@ -9,28 +9,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
-try:
-    import typer
+import typer
 
-    from eventsnn import __version__
-    from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
-    from eventsnn.console import (
-        INTERRUPTED,
-        PlainCommand,
-        PlainGroup,
-        UsageError,
-        one_line_errors,
-        phases,
-        printable,
-    )
-    from eventsnn.models import MODELS
-except KeyboardInterrupt:  # main is not there yet to see it
-    sys.exit(130)
+from eventsnn import __version__
+from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
+from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
+from eventsnn.models import MODELS
 
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:
-    from eventsnn.runs import Say
     from eventsnn.sources import Part
+    from eventsnn.unfinished import Say
 
 _NAMES = ", ".join(MODELS)
 _IMAGES = "a folder of idx files (MNIST's format) or with one folder of images per class; 'digits'; or 'mnist'"
@@ -212,7 +201,7 @@ def train(
     the result is the same to the bit.
     """
     with one_line_errors("eventsnn train", debug or context.obj):
-        from eventsnn import runs
+        from eventsnn import runs, unfinished
         from eventsnn.checkpoint import Checkpoint
 
         chosen, usual_seed = recipe(model)
@@ -220,16 +209,19 @@ def train(
         check_backend(backend)
         given = {"model": model, "data": data, "out": str(out), "epochs": [step.epochs for step in chosen.steps]}
         options: dict[str, Any] = {"seed": seed, "backend": backend or None, "validation": validation}
-        if resume and not force and runs.is_complete(out, given | options):
-            print(f"Complete already: {out}")
-            return
-        runs.check_free(out, replaced="train" if force else None)
-        if not (resume or force):
-            runs.check_checkpoints(out)
-        log = runs.start_log("train", given | options)
-        options |= {"resume": resume, "checkpoint": Checkpoint(runs.checkpoints_of(out), every_seconds=every)}
-        with phases() as progress:
-            runs.train(chosen, data, out, log=log, progress=progress, say=_say(False), **options)
+        training = unfinished.describe_training(chosen, data, **options)
+        with unfinished.locked(out):
+            if resume and not force and runs.is_complete(out, training):
+                print(f"Complete already: {out}")
+                return
+            runs.check_free(out, replaced="train" if force else None)
+            if resume or not force:
+                unfinished.check_checkpoints(out, training, resume)
+            log = runs.start_log("train", given | options) | {"training": training}
+            kept = Checkpoint(unfinished.checkpoints_of(out), every_seconds=every)
+            options |= {"resume": resume, "checkpoint": kept}
+            with phases() as progress:
+                runs.train(chosen, data, out, log=log, progress=progress, say=_say(False), **options)
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
@@ -265,19 +257,22 @@ def plot(
     data: Annotated[
         str, typer.Option(metavar="DIR_OR_FILE", help="Show spikes and decisions of these; as for evaluate.")
     ] = "",
-    sample: Annotated[int, typer.Option(metavar="N", help="Whose spikes to show.")] = 0,
+    sample: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", help="Whose spikes to show; may be repeated. Default: one of each of three classes."),
+    ] = None,
     debug: Debug = False,
 ) -> None:
-    """Draw a trained network: features, weights, curves of learning.
+    """Draw a trained network: features and how they came about, weights, curves.
 
-    With --data also a raster and latency maps of one sample, spikes over
+    With --data also rasters and latency maps of some samples, spikes over
     time and the confusion matrix. Files of the same names are replaced.
     """
     with one_line_errors("eventsnn plot", debug or context.obj):
         from eventsnn.pictures import draw
 
         with phases() as progress:
-            files = draw(run, out, data or None, sample=sample, progress=progress)
+            files = draw(run, out, data or None, samples=sample or (), progress=progress)
         print(f"Written to {out}: " + ", ".join(path.name for path in files))
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from eventsnn.io import EventDataset
 from eventsnn.models import Model, Trained, digits
-from eventsnn.runs import Say, describe_data, evaluated, staged, write_log
+from eventsnn.runs import SNAPSHOTS, describe_data, evaluated, staged, write_log
+from eventsnn.snapshots import write_snapshots
 from eventsnn.sources import Part, read_images, write_encoded
 from eventsnn.train import Progress
+from eventsnn.unfinished import Say
 
 SEED = 0
 
@@ -72,6 +74,7 @@ def run(
             _draw(folder, trained, test)
             log |= {"data": describe_data("digits", data), "test": describe_data("digits", test)}
         trained.save(folder)
+        write_snapshots(folder / SNAPSHOTS, trained.records)
         seconds = {"encode": encoded - start, "learn": learnt - encoded, "test": tested - learnt}
         seconds |= {"draw": time.perf_counter() - tested, "total": time.perf_counter() - start}
         log |= {"seed": SEED, "backend": trained.network.backend.name, "model": recipe.name}

@@ -8,18 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eventsnn.validation import (
-    DTYPES,
-    Shape,
-    as_integers,
-    check_columns,
-    check_grid,
-    check_labels,
-    check_offsets,
-    check_shape,
-    check_values,
-    structured_field,
-)
+from eventsnn.columns import columns_of_latency, columns_of_structured, latency_of_waves, sorted_columns
+from eventsnn.validation import DTYPES, Shape, as_integers, check_columns, check_labels, check_shape, check_values
 
 TimeUnit = Literal["bin", "us"]
 
@@ -52,6 +42,8 @@ class Events:
     potential : ndarray of float32, shape (n_events,), optional
         Membrane potential of the neuron at the moment of its spike, as convolution layers give it.
 
+    Arrays that are not contiguous, or may not be written to, are copied.
+
     Raises
     ------
     TypeError
@@ -75,6 +67,9 @@ class Events:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_shape(self.shape))
         check_columns(self)
+        for name in ("time", "channel", "y", "x", "offsets", "potential"):
+            if (array := getattr(self, name)) is not None:  # one layout, since kernels are compiled for each
+                object.__setattr__(self, name, np.require(array, requirements=["C", "W"]))
         if self.duration == -1:
             last = int(self.time.max()) + 1 if len(self.time) else 1
             object.__setattr__(self, "duration", last)
@@ -129,21 +124,7 @@ class Events:
         TypeError, ValueError
             As :class:`Events`; floats are refused, because their unit would be a guess.
         """
-        columns = {"time": time, "channel": channel, "y": y, "x": x}
-        arrays = {name: as_integers(name, value) for name, value in columns.items()}
-        n_events = arrays["time"].size
-        bounds = np.array([0, n_events], np.int64) if offsets is None else as_integers("offsets", offsets)
-        bounds = bounds.astype(np.int64)
-        for name, array in (arrays | {"offsets": bounds}).items():
-            if array.ndim != 1:
-                raise TypeError(f"column {name!r} expects a 1-D array, got shape {array.shape}")
-        for name, array in arrays.items():
-            if len(array) != n_events:
-                raise ValueError(f"column {name!r} has {len(array)} entries, column 'time' has {n_events}")
-        check_offsets(bounds, n_events)
-        check_grid(arrays, check_shape(shape))
-        sample = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
-        order = np.lexsort((arrays["x"], arrays["y"], arrays["channel"], arrays["time"], sample))
+        columns, bounds, order = sorted_columns(time, channel, y, x, shape=shape, offsets=offsets)
         if fields.get("labels") is not None:
             fields["labels"] = as_integers("labels", fields["labels"])
         if fields.get("potential") is not None:
@@ -151,8 +132,7 @@ class Events:
             if potential.shape != order.shape:
                 raise ValueError(f"column 'potential' has shape {potential.shape}, column 'time' has {order.shape}")
             fields["potential"] = potential[order]
-        cast: dict[str, Any] = {name: array[order].astype(DTYPES[name]) for name, array in arrays.items()}
-        return cls(**cast, offsets=bounds, shape=shape, **fields)
+        return cls(**columns, offsets=bounds, shape=shape, **fields)
 
     @classmethod
     def from_structured(
@@ -177,14 +157,8 @@ class Events:
         TypeError
             If a field is missing or times are not integers.
         """
-        parts = [arrays] if isinstance(arrays, np.ndarray) else list(arrays)
-        columns: dict[str, list[np.ndarray]] = {"t": [], "p": [], "y": [], "x": []}
-        for part in parts:
-            for name, values in columns.items():
-                values.append(structured_field(part, name))
-        offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-        t, p, y, x = (np.concatenate(v) if v else np.empty(0, np.int64) for v in columns.values())
-        return cls.from_columns(t, p, y, x, shape=shape, offsets=offsets, unit=unit, **fields)
+        columns, offsets = columns_of_structured([arrays] if isinstance(arrays, np.ndarray) else list(arrays))
+        return cls.from_columns(*columns, shape=shape, offsets=offsets, unit=unit, **fields)
 
     @classmethod
     def from_latency(cls, latency: Any, **fields: Any) -> Events:
@@ -195,17 +169,8 @@ class Events:
         latency : array_like of integers, shape (n_samples, C, H, W) or (C, H, W)
             Times in the unit of the result.
         """
-        maps = as_integers("latency", latency)
-        if maps.ndim == 3:
-            maps = maps[None]
-        if maps.ndim != 4:
-            raise ValueError(f"latency expects shape (n_samples, C, H, W) or (C, H, W), got {maps.shape}")
-        if maps.size and maps.min() < -1:
-            raise ValueError(f"latency expects times >= 0 or -1 for never, found {maps.min()}")
-        sample, channel, y, x = np.nonzero(maps >= 0)
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(sample, minlength=len(maps)))])
-        time = maps[sample, channel, y, x]
-        return cls.from_columns(time, channel, y, x, shape=maps.shape[1:], offsets=offsets, **fields)
+        columns, offsets, shape = columns_of_latency(latency)
+        return cls.from_columns(*columns, shape=shape, offsets=offsets, **fields)
 
     @classmethod
     def from_waves(cls, waves: Any, **fields: Any) -> Events:
@@ -221,20 +186,8 @@ class Events:
         ValueError
             If the values are not 0 and 1, or a wave falls back to 0.
         """
-        dense = np.asarray(waves)
-        if dense.ndim == 4:
-            dense = dense[None]
-        if dense.ndim != 5:
-            raise ValueError(f"waves expects shape (T, C, H, W) or (n_samples, T, C, H, W), got {dense.shape}")
-        if not np.isin(dense, (0, 1)).all():
-            raise ValueError("waves expects only zeros and ones")
-        fired = dense.astype(bool)
-        if (fired[:, :-1] & ~fired[:, 1:]).any():
-            where = tuple(int(i[0]) for i in np.nonzero(fired[:, :-1] & ~fired[:, 1:]))
-            raise ValueError(f"waves must be cumulative, but one falls to 0 after (sample, t, c, y, x) = {where}")
-        bins = fired.shape[1]
-        latency = bins - fired.sum(axis=1, dtype=np.int64)
-        return cls.from_latency(np.where(latency == bins, -1, latency), **({"duration": bins} | fields))
+        latency, bins = latency_of_waves(waves)
+        return cls.from_latency(latency, **({"duration": bins} | fields))
 
     # Conversion
 

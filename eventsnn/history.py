@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ class Epoch:
         bounds: 0 once all weights have reached a bound (Kheradpisheh et al. 2018, equation 3).
     seconds : float
         Time that the epoch took.
+    validation : float or None
+        Ratio of right decisions on the validation data after the epoch, silent samples included.
+    score : float or None
+        By which the best epoch is chosen: of ``score``, else ``validation``.
     """
 
     presented: int
@@ -36,6 +41,8 @@ class Epoch:
     winners: np.ndarray
     convergence: float
     seconds: float
+    validation: float | None = None
+    score: float | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -65,6 +72,12 @@ class History:
         Whether the layer's input was held in memory, or came from a file for want of it.
     converged : bool
         Whether ``stop_below`` ended it.
+    best : int or None
+        Index of the epoch with the highest score, the first of equals, where there are scores: the one whose weights
+        the network has, unless ``select`` is off.
+    snapshots : dict of int to ndarray, float32 of shape (maps, channels, kernel height, kernel width)
+        Weights of the layer's first maps, at most sixteen, by the number of presentations before: 0, 100, 200, 400,
+        800, ... and the last; whole mini-batches. :func:`eventsnn.plot.evolution` draws them.
     """
 
     layer: int
@@ -73,6 +86,13 @@ class History:
     preparation_seconds: float
     cached: bool
     converged: bool = False
+    best: int | None = None
+    snapshots: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def validation(self) -> tuple[float, ...]:
+        """Ratio of right decisions on the validation data after each epoch; empty without such data."""
+        return tuple(epoch.validation for epoch in self.epochs if epoch.validation is not None)
 
     def __repr__(self) -> str:
         """Return layer, epochs and how the last one ended, in one line."""
@@ -83,7 +103,7 @@ class History:
         return f"History(layer {self.layer}, {len(self.epochs)} epochs, convergence {last.convergence:.4f}{right})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
+        """Return everything but the snapshots as JSON values."""
         extra = ("accuracy", "samples_per_second")
         rows = [asdict(e) | {"winners": e.winners.tolist()} | {n: getattr(e, n) for n in extra} for e in self.epochs]
         return {
@@ -93,4 +113,6 @@ class History:
             "preparation_seconds": self.preparation_seconds,
             "cached": self.cached,
             "converged": self.converged,
+            "validation": list(self.validation),
+            "best": self.best,
         }

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eventsnn.backends import Reward, Update
+from eventsnn.checkpoint import State, same_kind
 from eventsnn.history import Epoch
 from eventsnn.network import Network
 from eventsnn.plasticity import (
@@ -25,6 +26,7 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
 )
 from eventsnn.presentation import Block, join
+from eventsnn.snapshots import first_maps, next_moment, pack, unpack
 
 _CHUNK = 1000  # presentations between two calls of ``progress`` and two points of the convergence curve
 _CLOSE = 100  # the same where convergence decides when to stop
@@ -104,6 +106,7 @@ class Learner:
         self._piece = self._step if piece is None else _whole(piece, recipe.mini_batch)
         self._kernel_arguments(None)  # so that what does not fit is refused before the frozen layers run
         self.curve = [(0, self._convergence())]
+        self._snapshots = {0: first_maps(net.weights[layer])}
         self.converged = False
 
     @property
@@ -111,13 +114,13 @@ class Learner:
         """Samples already presented in the epoch that has begun."""
         return self.presented - self._before
 
-    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    def state(self) -> State:
         """Return everything that changes while the layer learns, as JSON values and arrays."""
         values: dict[str, Any] = {name: getattr(self, attribute) for name, attribute in _VALUES.items()}
         values["epochs"] = [asdict(epoch) | {"winners": epoch.winners.tolist()} for epoch in self.epochs]
         arrays = {name: getattr(self, attribute) for name, attribute in _ARRAYS.items()}
         learnt = {"weights": self._net.weights[self._layer], "thresholds": self._net.thresholds[self._layer]}
-        return values, arrays | learnt | {"curve": np.array(self.curve, np.float64)}
+        return values, arrays | learnt | {"curve": np.array(self.curve, np.float64)} | pack(self._snapshots)
 
     def set_state(self, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Take what :meth:`state` returned.
@@ -128,18 +131,24 @@ class Learner:
             If that is not such a state; nothing has changed then.
         """
         taken = {a: type(getattr(self, a))(values[name]) for name, a in _VALUES.items()}
-        taken |= {a: _like(name, getattr(self, a), arrays[name]) for name, a in _ARRAYS.items()}
+        taken |= {a: same_kind(name, getattr(self, a), arrays[name]) for name, a in _ARRAYS.items()}
         epochs = [Epoch(**row | {"winners": np.array(row["winners"], np.int64)}) for row in values["epochs"]]
         curve = [(int(presented), float(convergence)) for presented, convergence in arrays["curve"]]
+        snapshots = unpack(arrays["moments"], arrays["snapshots"])
         before = sum(epoch.presented for epoch in epochs)
         if not curve or taken["presented"] < before:
             raise ValueError("the state of a training that cannot be: it was cut, or its epochs hold too much")
-        thresholds = _like("thresholds", self._net.thresholds[self._layer], arrays["thresholds"])
+        thresholds = same_kind("thresholds", self._net.thresholds[self._layer], arrays["thresholds"])
         self._net.set_weights(self._layer, arrays["weights"])
         self._net.set_thresholds(self._layer, thresholds)
         for attribute, value in taken.items():
             setattr(self, attribute, value)
         self.epochs, self.curve, self._before, self._epoch = epochs, curve, before, len(epochs)
+        self._snapshots = snapshots
+
+    def snapshots(self) -> dict[int, np.ndarray]:
+        """Return the first maps' weights at moments of the training and now, by the number of presentations."""
+        return self._snapshots | {self.presented: first_maps(self._net.weights[self._layer])}
 
     def epoch(
         self,
@@ -154,6 +163,8 @@ class Learner:
         self._epoch = number
         for chunk in self._chunks(blocks):
             self._present(chunk, active)
+            if self.presented >= next_moment(max(self._snapshots)):
+                self._snapshots = self.snapshots()
             if self.position % self._step == 0:
                 self._look(report)
             if self.converged:
@@ -208,7 +219,8 @@ class Learner:
     def _chunk(self) -> int:
         """Return for how many presentations nothing changes but weights and thresholds."""
         recipe = self._recipe
-        steps = min(self._step - self.position % self._step, self._piece)
+        due = next_moment(max(self._snapshots)) - self.presented
+        steps = min(self._step - self.position % self._step, self._piece, _whole(due, recipe.mini_batch))
         if isinstance(recipe.schedule, Doubling):
             steps = min(steps, recipe.schedule.steps(self.presented))
         if (
@@ -313,10 +325,3 @@ class Learner:
 def _whole(count: int, mini_batch: int) -> int:
     """Return the least number of presentations from ``count`` on that are whole mini-batches."""
     return -(-count // mini_batch) * mini_batch
-
-
-def _like(name: str, present: np.ndarray, array: np.ndarray) -> np.ndarray:
-    if array.dtype != present.dtype or array.shape != present.shape:
-        expected, found = (f"{a.dtype} of shape {a.shape}" for a in (present, array))
-        raise ValueError(f"{name!r} expects {expected}, found {found}")
-    return array

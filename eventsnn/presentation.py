@@ -1,4 +1,4 @@
-"""What a learning layer receives: the spikes of the frozen layers below, from memory, from a file or made anew."""
+"""What a learning layer receives, epoch by epoch: spikes of the frozen layers, from memory, a file or made anew."""
 
 from __future__ import annotations
 
@@ -131,6 +131,54 @@ class Source:
         finally:
             if self._file is None or os.name == "posix":
                 self._folder.cleanup()
+
+
+class Passes:
+    """Epochs over the data: which samples come in which order, and which maps are silent.
+
+    Parameters
+    ----------
+    source : Source
+        What the layer receives of ``data``.
+    data : Events or EventDataset
+        The stimuli.
+    dropout : float
+        Probability with which a map is silent for an epoch.
+    shuffle : bool
+        Whether each epoch has an order of its own.
+    seed : int
+        Of both.
+    """
+
+    def __init__(self, source: Source, data: Data, dropout: float, shuffle: bool, seed: int) -> None:
+        self._source, self._data, self._dropout, self._shuffle, self._seed = source, data, dropout, shuffle, seed
+        self._whole: Events | None = None
+
+    @property
+    def cached(self) -> bool:
+        """Whether the layer's input is in memory."""
+        return self._whole is not None
+
+    def load(self, report: Progress, *, once: bool) -> None:
+        """Run the frozen layers; ``once`` if it is for one epoch only."""
+        self._whole = self._source.load(report, in_order=not self._shuffle, once=once)
+
+    def blocks(self, epoch: int, skip: int) -> Iterator[Block]:
+        """Return the presentations of an epoch, without the first ``skip``."""
+        n = len(self._data)
+        order = (_rng(self._seed, epoch, 1).permutation(n) if self._shuffle else np.arange(n))[skip:]
+        if self._whole is None:
+            return self._source.stream(order)
+        return iter([Block(self._whole, self._data.labels, order)])
+
+    def active(self, epoch: int, maps: int) -> np.ndarray | None:
+        """Return which maps are not silent in an epoch, bool of shape (maps,); None if all of them may fire."""
+        return _rng(self._seed, epoch, 0).random(maps) >= self._dropout if self._dropout else None
+
+
+def _rng(seed: int, epoch: int, purpose: int) -> np.random.Generator:
+    """Return a stream of its own for each purpose in each epoch, so that none moves another."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, purpose)))
 
 
 def _written(path: Path, parts: Iterator[Events]) -> EventDataset:

@@ -66,7 +66,8 @@ def reconstruct(
         Add the products over the channels instead and keep what is negative, so that a feature is below 0 where it
         should be dark; kernels of filters then have equal largest absolute values.
     weights : array_like, shape (maps, channels, kernel height, kernel width), optional
-        Weights of this layer in place of the network's present ones, as recorded while it learnt.
+        Weights of this layer in place of the network's present ones, as recorded while it learnt; of all maps, or of
+        the first ones, and then only those are there.
 
     Returns
     -------
@@ -89,8 +90,8 @@ def reconstruct(
     """
     if not 0 <= layer < len(net.layers):
         raise IndexError(f"layer expects 0 to {len(net.layers) - 1}, got {layer}")
-    wanted = _wanted(maps, net.shapes[layer + 1][0])
     own = None if weights is None else _fitting(net, layer, weights)
+    wanted = _wanted(maps, net.shapes[layer + 1][0] if own is None else len(own))
     features = _encoded(net, encoder, signed)
     for i in range(layer):
         features = _through(net, i, features, slice(None), signed)
@@ -105,8 +106,9 @@ def can_reconstruct(encoder: ImageEncoder) -> bool:
 def _fitting(net: Network, layer: int, weights: Any) -> np.ndarray:
     net.check_trainable(layer)
     array = np.asarray(weights, np.float32)
-    if array.shape != net.weights_shape(layer):
-        raise ValueError(f"weights expects shape {net.weights_shape(layer)}, got {array.shape}")
+    expected = net.weights_shape(layer)
+    if array.shape[1:] != expected[1:] or not 1 <= len(array) <= expected[0]:
+        raise ValueError(f"weights expects shape {expected}, or fewer maps, got {array.shape}")
     return array
 
 

@@ -6,12 +6,11 @@ import hashlib
 import json
 import os
 import platform
-import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,16 +24,16 @@ from eventsnn.io import EventDataset
 from eventsnn.io.targets import hidden_beside, shown_as
 from eventsnn.models import Model, Trained, write_text
 from eventsnn.plasticity import RSTDP
+from eventsnn.snapshots import write_snapshots
 from eventsnn.sources import Samples, hold_out, image_size, open_data
 from eventsnn.threads import default_threads
 from eventsnn.train import Progress
+from eventsnn.unfinished import Say, absolute, begin, check_parent, check_same, checkpoints_of, kept
 
-Say = Callable[[str], object]
-
-LOG = "log.json"
+LOG, SNAPSHOTS = "log.json", "snapshots.h5"
 VALIDATION = 1 / 12  # of the training samples, for models that choose an epoch: 5,000 of MNIST's 60,000
 
-_FILES = {LOG, "model.json", "network.h5", "readout.h5", "train.h5", "test.h5", "raster.png"}
+_FILES = {LOG, SNAPSHOTS, "model.json", "network.h5", "readout.h5", "train.h5", "test.h5", "raster.png"}
 _PICTURES = "features-layer-*.png"  # as many as layers learn
 
 
@@ -46,9 +45,7 @@ def check_free(target: Path, replaced: str | None = None) -> None:
     ValueError
         If the folder is not free, or there is none to make it in.
     """
-    parent = _absolute(target).parent
-    if not parent.is_dir():
-        raise ValueError(f"{target}: expected a name in an existing folder, {parent} is none")
+    check_parent(target)
     if target.is_dir():
         if any(target.iterdir()) and (replaced is None or _made_by(target) != replaced):
             hint = (
@@ -69,7 +66,7 @@ def staged(target: Path) -> Iterator[Path]:
 
     Files of an earlier run are replaced; what else lies in ``target`` stays.
     """
-    target = _absolute(target)
+    target = absolute(target)
     staging = hidden_beside(target)
     try:
         with shown_as(staging, target):
@@ -78,10 +75,6 @@ def staged(target: Path) -> Iterator[Path]:
             _publish(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _publish(staging: Path, target: Path) -> None:
@@ -96,54 +89,20 @@ def _publish(staging: Path, target: Path) -> None:
         os.replace(staging / name, target / name)
 
 
-def checkpoints_of(run: Path) -> Path:
-    """Return the folder where a training of ``run`` keeps its checkpoints until it has ended."""
-    return run.with_name(f"{run.name}.checkpoint")
-
-
-def check_checkpoints(run: Path) -> None:
-    """Refuse to begin where a training of ``run`` was cut.
+def is_complete(run: Path, training: dict[str, Any]) -> bool:
+    """Tell whether ``run`` holds what a training has made, and remove checkpoints that a kill at its end left.
 
     Raises
     ------
     ValueError
-        If so.
+        If another training has made it.
     """
-    folder = checkpoints_of(run)
-    if folder.is_dir() and any(folder.iterdir()):
-        raise ValueError(f"{folder}: a training of {run} has not ended; --resume continues it, --force begins anew")
-
-
-def is_complete(run: Path, arguments: dict[str, Any]) -> bool:
-    """Tell whether a training with these arguments has ended, and remove checkpoints that a kill at its end left."""
     log = read_log(run) if (run / "model.json").is_file() else {}
-    complete = (log.get("command"), log.get("arguments")) == ("train", arguments)
-    if complete:
-        shutil.rmtree(checkpoints_of(run), ignore_errors=True)
-    return complete
-
-
-@contextmanager
-def _kept(run: Path, checkpoint: Checkpoint | None, say: Say) -> Iterator[None]:
-    """Remove checkpoints when the block ends well, and what a killed training left beside them."""
-    if checkpoint is None:
-        yield
-        return
-    folder, run = Path(checkpoint.path), _absolute(run)
-    if folder.is_dir():
-        killed = re.compile(rf"\.{re.escape(run.name)}\.[0-9a-f]{{8}}\.tmp")
-        for path in (path for path in run.parent.iterdir() if killed.fullmatch(path.name)):
-            shutil.rmtree(path, ignore_errors=True)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            folder.rmdir()  # unless there is something in it
-        if folder.exists():
-            with suppress(OSError):
-                say(f"{folder} holds how far training has come: --resume continues it")
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
+    if log.get("command") != "train":
+        return False
+    check_same(run, log.get("training", {}), training, "--force replaces it")
+    shutil.rmtree(checkpoints_of(run), ignore_errors=True)
+    return True
 
 
 def read_log(run: Path) -> dict[str, Any]:
@@ -229,7 +188,7 @@ def train(
     run : Path
         Folder to make, or to replace the earlier run of.
     log : dict
-        From :func:`start_log`; the rest is added.
+        From :func:`start_log`, with :func:`eventsnn.unfinished.describe_training` as ``training``; the rest is added.
     seed, backend, progress
         As :meth:`Model.train`.
     validation : float, optional
@@ -253,7 +212,7 @@ def train(
         If something does not fit; nothing but checkpoints is left behind then.
     """
     start = time.perf_counter()
-    with _kept(run, checkpoint, say), staged(run) as folder:
+    with kept(run, checkpoint, say), staged(run) as folder:
         with open_data(source, "train", model.encoder, model.size, folder, progress) as dataset:
             opened = time.perf_counter()
             size = image_size(dataset, model.encoder, model.size)
@@ -263,8 +222,8 @@ def train(
                 model = replace(model, size=size)
             training, held_out, how = _parts(model, dataset, validation)
             say(how)
-            if checkpoint is not None and not resume:
-                shutil.rmtree(checkpoint.path, ignore_errors=True)
+            if checkpoint is not None:
+                begin(checkpoint, log["training"], resume)
             options: dict[str, Any] = {"seed": seed, "backend": backend, "checkpoint": checkpoint}
             trained = model.train(training, validation=held_out, progress=progress, **options)
             learnt = time.perf_counter()
@@ -276,6 +235,7 @@ def train(
         seconds = {"data": opened - start, "train": learnt - opened, "total": time.perf_counter() - start}
         log |= {"seconds": seconds}
         trained.save(folder)
+        write_snapshots(folder / SNAPSHOTS, trained.records)
         write_log(folder, log)
     return log
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from eventsnn.batches import BATCH, Data
-from eventsnn.checkpoint import Checkpoint, Keeper, identify
+from eventsnn.checkpoint import Checkpoint, Keeper, State, identify
 from eventsnn.history import Epoch, History
 from eventsnn.learner import Learner, Recipe
 from eventsnn.network import Network, check_classes
@@ -24,7 +24,10 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
     split_evenly,
 )
-from eventsnn.presentation import Block, Progress, Source
+from eventsnn.presentation import Passes, Progress, Source
+from eventsnn.selection import Score, Selection, Validation, best_of
+
+OnEpoch = Callable[[Epoch], object]
 
 _PIECE = 500  # presentations between two looks at the clock for a checkpoint
 
@@ -47,11 +50,14 @@ def fit(
     dropout: float = 0.0,
     inhibit_input: bool = False,
     shuffle: bool = False,
+    validation: Data | None = None,
+    score: Score | None = None,
+    select: bool = True,
     seed: int = 0,
     memory: int = 2 << 30,
     batch_size: int = BATCH,
     progress: Progress | None = None,
-    on_epoch: Callable[[Epoch], object] | None = None,
+    on_epoch: OnEpoch | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> History:
     """Train one layer of a network, online: one stimulus after another; the layers below stay as they are.
@@ -101,8 +107,18 @@ def fit(
         apply when the network runs afterwards.
     shuffle : bool
         Whether each epoch presents the samples in a new random order; default: as they come.
+    validation : Events or EventDataset, optional
+        Labelled stimuli held out from ``data``, on which the network decides after each epoch: the last layer with
+        weights must learn from reward. The accuracies are in ``History.validation``.
+    score : callable, optional
+        Called as ``score(net)`` after each epoch; returns a number, the more the better, from whatever you evaluate:
+        a readout on the layer's features, for instance. Any layer may have one. Default: the accuracy on
+        ``validation``.
+    select : bool
+        Where there is a score, whether the network ends with the weights and thresholds of the best epoch, the first
+        of equals; else with those of the last.
     seed : int
-        Of dropout and shuffling.
+        Of dropout, shuffling and patches.
     memory : int
         Bytes that the cached spikes may take. If they would take more, they come from a file, and the next ones are
         read while the layer learns: from the data set itself, or, if there are frozen layers or the order is another,
@@ -112,7 +128,8 @@ def fit(
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
     on_epoch : callable, optional
-        Called with the :class:`Epoch` after each one; ``net`` holds the weights of that moment.
+        Called with the :class:`Epoch` after each one, its score included; ``net`` holds the weights of that moment. If
+        it returns ``True``, training ends; anything else is ignored.
     checkpoint : Checkpoint, optional
         Where everything that changes is kept at intervals. If there is a checkpoint already, training continues from
         it, bit for bit: give the arguments of the training that wrote it, and a network as it was when that began.
@@ -121,13 +138,14 @@ def fit(
     Returns
     -------
     History
-        Winners, convergence, accuracy and speed of each epoch; the last is cut short where ``stop_below`` ended it.
+        Winners, convergence, accuracy, score and speed of each epoch, the last cut short where ``stop_below`` ended
+        it; which was best; and the first maps' weights at moments of the training.
 
     Raises
     ------
     ValueError
         If data, layer, rule and the other arguments do not fit each other, or the checkpoint is broken or of another
-        training; nothing has changed then.
+        training; nothing has changed then. If a score is not a finite number.
     OSError
         If a checkpoint cannot be written, on a full disk for instance; the one before it is still there. Or if the
         temporary file cannot; nothing has changed then.
@@ -138,37 +156,81 @@ def fit(
     recipe = Recipe(
         rule, competition or WTA(), schedule, adaptation, suppression, patches, mini_batch, stop_below, seed
     )
-    maps = net.weights_shape(layer)[0]
-    learner = Learner(net, layer, recipe, _classes(rule, data, classes, maps), _piece(checkpoint))
+    learner = Learner(
+        net, layer, recipe, _classes(rule, data, classes, net.weights_shape(layer)[0]), _piece(checkpoint)
+    )
+    decides = rule.rewarded and layer == net.trainable[-1]
+    held_out = None if validation is None else _held_out(net, layer, decides, validation, memory, batch_size)
+    selection = Selection(net, layer, held_out, score, select)
+    passes = Passes(Source(net, data, layer, inhibit_input, batch_size, memory), data, dropout, shuffle, seed)
+    course = _Course(learner, selection, passes, epochs)
     keeper = None
     if checkpoint is not None:
         extent = {"layer": layer, "epochs": epochs, "dropout": dropout, "shuffle": shuffle}
-        settings = recipe._asdict() | extent | {"inhibit_input": inhibit_input, "classes": learner.classes}
-        keeper = Keeper(checkpoint, learner, identify(net, data, checkpoint, settings))
-    report = progress or _ignore
-    start = time.perf_counter()
-    source = Source(net, data, layer, inhibit_input, batch_size, memory)
-    ended = learner.converged or len(learner.epochs) == epochs
-    once = len(learner.epochs) + 1 == epochs
-    cached = None if ended else source.load(report, in_order=not shuffle, once=once)
+        judged = {"validation": validation is not None, "score": score, "select": select}
+        settings = recipe._asdict() | extent | {"inhibit_input": inhibit_input, "classes": learner.classes} | judged
+        keeper = Keeper(checkpoint, course, identify(net, (data, validation), checkpoint, settings))
+    start, ended = time.perf_counter(), course.ended
+    if not ended:
+        passes.load(progress or _ignore, once=len(learner.epochs) + 1 == epochs)
+        selection.prepare()
     prepared = time.perf_counter() - start
-    if rule.rewarded and layer == net.trainable[-1]:
+    if decides:
         net.classes = learner.classes
-    keep = _nothing if keeper is None else keeper.keep
-    for number in range(len(learner.epochs), epochs):
-        if learner.converged:
-            break
-        active = _rng(seed, number, 0).random(learner.maps) >= dropout if dropout else None
-        order = (_rng(seed, number, 1).permutation(len(data)) if shuffle else np.arange(len(data)))[learner.position :]
-        blocks = source.stream(order) if cached is None else iter([Block(cached, data.labels, order)])
-        record = learner.epoch(number, blocks, active, partial(_advance, report, len(data), number, epochs), keep)
-        if on_epoch is not None:
-            on_epoch(record)
-        keep()
-    if keeper is not None and not ended:
-        keeper.write()
-    was_cached = cached is not None
-    return History(layer, tuple(learner.epochs), np.array(learner.curve), prepared, was_cached, learner.converged)
+    if not ended:
+        course.run(partial(_advance, progress or _ignore, len(data), epochs), on_epoch, keeper)
+    history = course.history(layer, prepared)
+    selection.restore()
+    return history
+
+
+class _Course:
+    """One ``fit``: how the layer learns, what was best so far, whether it was told to end."""
+
+    def __init__(self, learner: Learner, selection: Selection, passes: Passes, epochs: int) -> None:
+        self._learner, self._selection, self._passes, self._epochs = learner, selection, passes, epochs
+        self._stopped = False
+
+    @property
+    def presented(self) -> int:
+        return self._learner.presented
+
+    @property
+    def ended(self) -> bool:
+        return self._stopped or self._learner.converged or len(self._learner.epochs) == self._epochs
+
+    def run(self, advance: Callable[[int, int], object], on_epoch: OnEpoch | None, keeper: Keeper | None) -> None:
+        """Do what is left."""
+        learner, passes, keep = self._learner, self._passes, _nothing if keeper is None else keeper.keep
+        while not self.ended:
+            number = len(learner.epochs)
+            blocks, active = passes.blocks(number, learner.position), passes.active(number, learner.maps)
+            record = self._selection.judge(learner.epoch(number, blocks, active, partial(advance, number), keep))
+            learner.epochs[-1] = record
+            answer = None if on_epoch is None else on_epoch(record)
+            # Only a plain yes ends it, not what a lambda happens to return.
+            self._stopped = isinstance(answer, bool | np.bool_) and bool(answer)
+            keep()
+        if keeper is not None:
+            keeper.write()
+
+    def state(self) -> State:
+        values, arrays = self._learner.state()
+        highest, best = self._selection.state()
+        return values | highest | {"stopped": self._stopped}, arrays | best
+
+    def set_state(self, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+        stopped = bool(values["stopped"])
+        self._selection.set_state(values, arrays)
+        self._learner.set_state(values, arrays)  # the last, since it changes the network
+        self._stopped = stopped
+
+    def history(self, layer: int, prepared: float) -> History:
+        """Return what was done, while the network has the weights of the last epoch."""
+        learner = self._learner
+        epochs, curve, snapshots = tuple(learner.epochs), np.array(learner.curve), learner.snapshots()
+        best = best_of(epochs)
+        return History(layer, epochs, curve, prepared, self._passes.cached, learner.converged, best, snapshots)
 
 
 def _piece(checkpoint: Checkpoint | None) -> int | None:
@@ -183,13 +245,8 @@ def _ignore(done: int, total: int, phase: str) -> None:
     pass
 
 
-def _advance(report: Progress, total: int, number: int, epochs: int, done: int) -> None:
+def _advance(report: Progress, total: int, epochs: int, number: int, done: int) -> None:
     report(done, total, f"epoch {number + 1}/{epochs}")
-
-
-def _rng(seed: int, epoch: int, purpose: int) -> np.random.Generator:
-    """Return a stream of its own for each purpose in each epoch, so that none moves another."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, purpose)))
 
 
 def _check_numbers(epochs: int, dropout: float, seed: int, mini_batch: int) -> None:
@@ -198,6 +255,14 @@ def _check_numbers(epochs: int, dropout: float, seed: int, mini_batch: int) -> N
             raise ValueError(f"{name} expects an integer of at least {least}, got {value!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout expects a probability from 0 to below 1, got {dropout}")
+
+
+def _held_out(net: Network, layer: int, decides: bool, data: Data, memory: int, batch_size: int) -> Validation:
+    if not decides:
+        raise ValueError(
+            "validation expects a last layer that learns from reward, and so decides; score may judge any other layer"
+        )
+    return Validation(net, layer, data, memory, batch_size)
 
 
 def _classes(rule: Rule, data: Data, classes: Any, maps: int) -> np.ndarray:

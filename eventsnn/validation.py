@@ -11,13 +11,6 @@ Shape = tuple[int, int, int]
 
 DTYPES = {"time": np.int64, "channel": np.uint16, "y": np.uint16, "x": np.uint16, "offsets": np.int64}
 
-_ALIASES = {
-    "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
-    "x": ("x", "xs", "x_pos"),
-    "y": ("y", "ys", "y_pos"),
-    "p": ("p", "ps", "pol", "polarity", "on", "c", "channel"),
-}
-
 
 def check_shape(shape: Any) -> Shape:
     """Return a grid as three positive integers up to 65536, or say what is wrong with it."""
@@ -68,7 +61,7 @@ def check_labels(labels: np.ndarray, n_samples: int) -> np.ndarray:
         raise TypeError(f"labels expects a 1-D array of integers, got {labels.dtype} of shape {labels.shape}")
     if len(labels) != n_samples:
         raise ValueError(f"labels expects one entry for each of {n_samples} samples, got {len(labels)}")
-    return labels.astype(np.int64, copy=False)
+    return np.require(labels, np.int64, ["C", "W"])  # one layout, since kernels are compiled for each
 
 
 def check_values(events: Any) -> None:
@@ -126,13 +119,3 @@ def as_integers(name: str, values: Any) -> np.ndarray:
     if array.dtype == np.uint64:
         return array.astype(np.int64)
     return array
-
-
-def structured_field(array: np.ndarray, name: str) -> np.ndarray:
-    """Return field ``t``, ``x``, ``y`` or ``p`` of structured events under any of its usual names, as integers."""
-    present = array.dtype.names or ()
-    found = next((alias for alias in _ALIASES[name] if alias in present), None)
-    if found is None:
-        raise TypeError(f"structured events need a field {name!r}, found {list(present) or array.dtype}")
-    values = as_integers(found, array[found])
-    return (values > 0).astype(np.uint16) if name == "p" and values.size and values.min() < 0 else values

@@ -7,7 +7,6 @@ images = es.io.load_images("digits", "train", size=model.size)
 train = model.encoder.encode(images.pixels, images.labels)
 net = es.Network([es.Conv(32, kernel=5, padding=2, threshold=9), es.Pool(2)], train.shape, seed=0)
 
-weights = {"start": net.weights[0]}  # of the layer at some moments
 history = es.fit(
     net,
     train,
@@ -15,7 +14,6 @@ history = es.fit(
     rule=es.STDP(0.02, -0.015),
     competition=es.WTA(5, radius=2),
     epochs=5,
-    on_epoch=lambda epoch: weights.update({f"epoch {len(weights)}": net.weights[0]}),
 )
 svm = es.LinearReadout(C=0.002, kind="latency")
 readout = svm.fit(es.features(net, train, svm.kind), train.labels)
@@ -26,7 +24,7 @@ first, names = test[0], ["input", "convolution", "pooling"]
 layers = [first, *net.run(first, record=True)]
 pictures = {
     "raster": es.plot.raster(layers, names=names),
-    "evolution": es.plot.evolution(net, 0, weights, model.encoder, maps=range(10)),
+    "evolution": es.plot.evolution(net, 0, history.snapshots, model.encoder, maps=range(10)),
     "features": es.plot.features(net, 0, model.encoder),
     "latency": es.plot.latency_map(layers[1]).figure,
     "weights": es.plot.weights_histogram(net, 0).figure,

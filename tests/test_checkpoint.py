@@ -12,7 +12,7 @@ from doubles import InBatches
 
 from eventsnn import store
 from eventsnn.checkpoint import Checkpoint, fingerprint
-from eventsnn.encode import ImageEncoder, Linear, Scale
+from eventsnn.encode import ImageEncoder, Linear, OnOff
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, Normal, Pool, inf
 from eventsnn.models import Model, Step
@@ -47,6 +47,10 @@ def own_rule(w, dt):
     return w + 0.02 if dt >= 0 else w - 0.03
 
 
+def own_score(net):
+    return -abs(float(net.weights[0].mean()) - 0.68)
+
+
 # Each with the layers, and the index of the one that learns
 TRAININGS = {
     "doubling": ((CONV,), 0, {"rule": RULE, "schedule": Doubling(every=7, limit=0.3), "epochs": 2}),
@@ -77,6 +81,22 @@ TRAININGS = {
         {"rule": RULE, "epochs": 2, "memory": 0, "batch_size": 4, "shuffle": True, "mini_batch": 3},
     ),
     "own rule": ((CONV,), 0, {"rule": Custom(own_rule), "epochs": 2}),
+    "judged on validation data": (
+        (CONV, Dense(6, threshold=inf)),
+        1,
+        {"rule": RSTDP((0.05, -0.04), (-0.04, 0.05), adaptive=None), "epochs": 6,
+         "validation": random_events(17, seed=8)},
+    ),
+    "judged by a score": (
+        (CONV,),
+        0,
+        {"rule": RULE, "adaptation": ThresholdAdaptation(0.3, 0.6, floor=1.5), "epochs": 5, "score": own_score},
+    ),
+    "until told to end": (
+        (CONV,),
+        0,
+        {"rule": RULE, "epochs": 5, "score": own_score, "on_epoch": lambda epoch: epoch.score < -0.1},
+    ),
     "until converged": ((CONV,), 0, {"rule": STDP(0.5, -0.5), "stop_below": 0.12, "epochs": 9}),
 }  # fmt: skip
 
@@ -126,6 +146,10 @@ def assert_same(found, expected):
     np.testing.assert_array_equal(found[1].curve, expected[1].curve)
     assert told(found[1]) == told(expected[1])
     assert found[1].converged == expected[1].converged
+    assert found[1].best == expected[1].best
+    assert list(found[1].snapshots) == list(expected[1].snapshots)
+    for a, b in zip(found[1].snapshots.values(), expected[1].snapshots.values(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("name", TRAININGS)
@@ -212,7 +236,7 @@ def model_and_data():
     layers = (Conv(4, 3, padding=1, threshold=2.5), Pool(2), Dense(6, threshold=inf))
     reward = RSTDP((0.05, -0.04), (-0.04, 0.05), adaptive=Adaptive(every=8))
     steps = (Step(0, RULE, WTA(2, 1), epochs=2, dropout=0.2), Step(2, reward, epochs=4))
-    encoder = ImageEncoder((Scale(1),), Linear(9))
+    encoder = ImageEncoder((OnOff(),), Linear(9))
     return Model("small", encoder, (6, 6), layers, steps), random_events(30), random_events(17, seed=8)
 
 
@@ -229,7 +253,7 @@ def test_a_model_continues_with_the_epoch_that_was_best(writes, tmp_path, monkey
         found = work(checkpoint)
         assert [record.validation for record in found.records] == [record.validation for record in expected.records]
         for a, b in zip(found.records, expected.records, strict=True):
-            assert_same((found.network, a.history), (expected.network, b.history))
+            assert_same((found.network, a), (expected.network, b))
     assert len(set(expected.records[1].validation)) > 1
     assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["step-1.h5", "step-2.h5"]
 
@@ -261,6 +285,8 @@ OTHERS = {
     "dropout 0.0, this one has 0.5": {"dropout": 0.5},
     r"rule STDP\(a_plus=0.05, .*, this one has STDP\(a_plus=0.06, ": {"rule": STDP(0.06, -0.04)},
     r"competition WTA\(k=2, .*, this one has WTA\(k=3": {"competition": WTA(3)},
+    "score None, this one has own_score": {"score": own_score},
+    "select True, this one has False": {"select": False},
     "rule STDP.*this one has Custom.*own_rule": {"rule": Custom(own_rule), "schedule": None},
     "began with other data": {"events": random_events(seed=1)},
     "began with another network": {"net_seed": 1},
@@ -273,6 +299,17 @@ def test_a_checkpoint_of_another_training_is_refused(message, cut):
     with pytest.raises(ValueError, match=rf"a\.h5: .*{message}"):
         train("doubling", cut, **OTHERS[message])
     assert cut.path.read_bytes() == before
+
+
+def test_a_checkpoint_judged_on_other_data_is_refused(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "a.h5")
+    train("judged on validation data", checkpoint)
+    for other, message in (
+        (random_events(17, seed=9), "began with other data"),
+        (None, "validation True, this one has False"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train("judged on validation data", checkpoint, validation=other)
 
 
 def test_a_refused_checkpoint_changes_nothing(cut):

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -12,6 +13,7 @@ import struct
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from eventsnn.models import MODELS, Model, Trained, digits
 from eventsnn.runs import hold_out
 
 ROOT = Path(eventsnn.__file__).parents[1]
-RUN_FILES = {"log.json", "model.json", "network.h5", "readout.h5"}
+RUN_FILES = {"log.json", "snapshots.h5", "model.json", "network.h5", "readout.h5"}
 
 
 def bars(n, size, seed):
@@ -146,19 +148,26 @@ def test_help_looks_as_elsewhere(succeed, monkeypatch):
     assert "<bool>" not in succeed("--help")[0]
 
 
-def test_an_interrupt_while_it_starts():
-    """Ctrl-C comes when the models, the last of what the start imports, are being imported."""
-    program = """
-import sys
+@pytest.mark.parametrize("module", ["numpy", "numpy.linalg", "typer", "eventsnn.cli", "eventsnn.models"])
+def test_an_interrupt_while_it_starts(module):
+    """Ctrl-C comes when a module is about to be imported."""
+    program = f"""
+import runpy, signal, sys
 class Interrupt:
     def find_spec(name, *_):
-        if name == "eventsnn.models":
-            raise KeyboardInterrupt
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Interrupt)
-import eventsnn.cli
+runpy.run_module("eventsnn", run_name="__main__")
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+
+
+def test_the_installed_program_is_this_one():
+    script = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["scripts"]["eventsnn"]
+    module, name = script.split(":")
+    assert getattr(importlib.import_module(module), name) is importlib.import_module("eventsnn.__main__").main
 
 
 def test_without_a_place_for_compiled_code_there_is_one_warning():
@@ -675,7 +684,7 @@ def test_a_full_disk_while_training(images, tmp_path, call, monkeypatch):
         code, out, err = call(*arguments, "--checkpoint-every", "0")
     assert (code, err.splitlines()[-1]) == (1, f"eventsnn train: {kept}: No space left on device")
     assert f"{kept.parent} holds how far training has come: --resume continues it" in out
-    assert set(tmp_path.rglob("*")) == {kept.parent, kept}
+    assert set(tmp_path.rglob("*")) == {kept.parent, kept, kept.with_name("training.json")}
     assert call(*arguments, "--resume")[0] == 0
     assert list(tmp_path.iterdir()) == [tmp_path / "run"]
 
@@ -703,7 +712,8 @@ def test_a_signal_ends_training_and_leaves_only_what_resumes_it(number, code, wo
         process.kill()
     assert process.returncode == code
     assert "Traceback" not in err
-    assert set(files(workplace)) - set(before) == {workplace / "run.checkpoint", workplace / "run.checkpoint/step-1.h5"}
+    kept = workplace / "run.checkpoint"
+    assert set(files(workplace)) - set(before) == {kept, kept / "step-1.h5", kept / "training.json"}
     shutil.rmtree(workplace / "run.checkpoint")
 
 

@@ -21,7 +21,6 @@ from numba.core.dispatcher import Dispatcher
 
 import eventsnn as es
 from eventsnn.encode import mozafari2019_mnist
-from eventsnn.events import replace_fields
 from eventsnn.io import write
 
 folder = Path(sys.argv[1])
@@ -74,11 +73,11 @@ def frozen(events):
     arrays = {name: getattr(events, name).copy() for name in names}
     for array in arrays.values():
         array.setflags(write=False)
-    return replace_fields(events, **arrays)
+    return replace(events, **arrays)
 
 
 def strided(events):
-    return replace_fields(events, **{n: np.repeat(getattr(events, n), 2)[::2] for n in ("time", "channel", "y", "x")})
+    return replace(events, **{n: np.repeat(getattr(events, n), 2)[::2] for n in ("time", "channel", "y", "x")})
 
 
 def stored(name):

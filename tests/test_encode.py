@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eventsnn.encode import (
+    ZCA,
     DivideByMax,
     DoG,
     EqualBins,
@@ -25,6 +26,7 @@ from eventsnn.encode import (
     Linear,
     LocalNormalization,
     MaxPool,
+    OnOff,
     Rank,
     Scale,
     kheradpisheh2018_mnist,
@@ -32,6 +34,7 @@ from eventsnn.encode import (
     mozafari2019_mnist,
 )
 from eventsnn.events import concatenate
+from eventsnn.models import MODELS
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 GOLDEN = Path(os.environ.get("EVENTSNN_GOLDEN", SHARED / "golden" / "spyketorch.h5"))
@@ -410,6 +413,27 @@ def test_dtype_layout_and_labels():
     assert encoder.encode(images, labels=[3, 1, 4, 1, 5]).labels.tolist() == [3, 1, 4, 1, 5]
     with pytest.raises(ValueError, match="5 samples, got 2"):
         encoder.encode(images, labels=[1, 2])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_size_of_images_follows_from_their_grid(name):
+    encoder = MODELS[name]().encoder
+    for size in ((28, 28), (29, 41), (160, 33)):
+        shape = encoder.output_shape(*size)
+        assert encoder.image_size(shape, size) == size
+        height, width = encoder.image_size(shape, (1, 1))
+        assert encoder.output_shape(height, width) == shape
+        assert height <= size[0]
+        assert width <= size[1]
+        assert all(encoder.output_shape(*less) != shape for less in ((height - 1, width), (height, width - 1)))
+    assert encoder.image_size((9, 28, 28), (28, 28)) is None
+
+
+def test_whitened_images_have_one_size():
+    images = np.random.default_rng(0).random((20, 5, 6)).astype(np.float32)
+    encoder = ImageEncoder((ZCA.fit(images), OnOff()), EqualBins(4))
+    assert encoder.image_size((2, 5, 6), (5, 6)) == (5, 6)
+    assert encoder.image_size((2, 6, 6), (5, 6)) is None
 
 
 def test_no_images():

@@ -1,7 +1,11 @@
 """The direction of imports, read from the source, and what ``import eventsnn`` leaves out."""
 
 import ast
+import copy
+import importlib
 import json
+import pickle
+import pydoc
 import re
 import subprocess
 import sys
@@ -17,6 +21,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # outside of all: nothing listed may import it.
 ORDER = [
     ("validation", "threads", "store", "jit", "ahead"),
+    ("columns",),
     ("events",),
     ("backends",),
     ("layers", "batches"),
@@ -25,6 +30,7 @@ ORDER = [
     ("rules",),
     ("schedules",),
     ("plasticity", "readout", "history", "presentation", "checkpoint"),
+    ("snapshots", "selection"),
     ("learner",),
     ("train",),
     ("evaluation",),
@@ -32,7 +38,7 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-WITHIN_EVENTS = {"events", "validation", "threads", "jit"}
+WITHIN_EVENTS = {"events", "columns", "validation", "threads", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 
@@ -128,26 +134,58 @@ def test_gpu_words_occur_in_backends_only():
     assert naming == []
 
 
-@pytest.mark.parametrize("library", ["numba", "sklearn", "matplotlib", "scipy", "h5py", "PIL", "pooch"])
-def test_import_leaves_heavy_libraries_out(library, loaded):
-    assert library not in loaded
-
-
-@pytest.fixture(scope="module")
-def loaded():
-    """Return the names of the modules that ``import eventsnn`` brings into a fresh interpreter."""
-    program = "import sys, json, eventsnn; print(json.dumps(sorted(sys.modules)))"
+def loaded(program):
+    """Return the names of the modules that a program brings into a fresh interpreter."""
+    program += "; import sys, json; print(json.dumps(sorted(sys.modules)))"
     root = str(PACKAGE.parent)
     run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-    names = json.loads(run.stdout)
-    assert "eventsnn.train" in names
-    return set(names)
+    return set(json.loads(run.stdout))
+
+
+def test_import_loads_nothing():
+    names = loaded("import eventsnn")
+    assert {name for name in names if name.startswith("eventsnn")} == {"eventsnn"}
+    assert "numpy" not in names
+
+
+def test_networks_and_learning_leave_heavy_libraries_out():
+    names = loaded("from eventsnn import Network, Conv, STDP, WTA, features, evaluate, fit")
+    assert {"numpy", "eventsnn.train"} <= names
+    assert not names & {"numba", "sklearn", "matplotlib", "scipy", "h5py", "PIL", "pooch"}
 
 
 def test_public_names_are_there():
     for name in eventsnn.__all__:
         assert getattr(eventsnn, name) is not None
     assert set(eventsnn.__all__) <= set(dir(eventsnn))
+
+
+def test_type_checkers_see_the_names_of_programs():
+    """What is imported for type checkers is what ``__getattr__`` finds, in the same modules."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    typed = {alias.name: node.module for node in block.body for alias in node.names}
+    assert sorted(typed) == sorted(eventsnn.__all__)
+    for name, module in typed.items():
+        part = importlib.import_module(module)
+        found = getattr(part, name) if module != "eventsnn" else importlib.import_module(f"eventsnn.{name}")
+        assert getattr(eventsnn, name) is found
+
+
+@pytest.mark.parametrize("ask", ["es.fit", "es.encode.DoG", "es.Events", "es.inf"])
+def test_a_name_is_found_in_a_fresh_interpreter(ask):
+    assert "numpy" in loaded(f"import eventsnn as es; {ask}; {ask}")
+
+
+def test_a_copy_and_a_pickle_are_equal():
+    rule = eventsnn.STDP(0.1, -0.2)
+    assert pickle.loads(pickle.dumps(rule)) == copy.deepcopy(rule) == rule
+
+
+def test_help_shows_every_name():
+    shown = pydoc.plain(pydoc.render_doc(eventsnn))
+    assert [name for name in eventsnn.__all__ if name not in shown] == []
 
 
 def test_unknown_name():

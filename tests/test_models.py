@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from eventsnn.encode import (
     DivideByMax,
@@ -15,11 +16,13 @@ from eventsnn.encode import (
     ImageEncoder,
     Linear,
     LocalNormalization,
+    MaxPool,
     OnOff,
     Scale,
 )
 from eventsnn.evaluation import evaluate
-from eventsnn.io import load_images
+from eventsnn.events import Events
+from eventsnn.io import EventDataset, load_images, write
 from eventsnn.layers import Conv, Dense, Normal, PointwiseInhibition, Pool, inf
 from eventsnn.models import (
     MODELS,
@@ -38,6 +41,7 @@ from eventsnn.models import (
 from eventsnn.network import Network
 from eventsnn.plasticity import RSTDP, STDP, WTA, Adaptive, Annealing, Doubling, ThresholdAdaptation
 from eventsnn.readout import Feature, LinearReadout, features
+from eventsnn.runs import evaluate as evaluate_run
 from eventsnn.train import fit
 
 # Recipes
@@ -258,9 +262,38 @@ def test_training_learns_bars(model):
     images, labels = bars(60, seed=9)
     assert np.mean(trained.predict(images) == labels) >= 0.9
     assert (trained.name, trained.encoder, trained.size) == (model.name, ENCODER, (8, 8))
-    assert [len(record.history.epochs) for record in trained.records] == [step.epochs for step in model.steps]
-    assert [record.history.layer for record in trained.records] == [step.layer for step in model.steps]
+    assert [len(record.epochs) for record in trained.records] == [step.epochs for step in model.steps]
+    assert [record.layer for record in trained.records] == [step.layer for step in model.steps]
     assert json.loads(json.dumps([record.to_dict() for record in trained.records]))[0]["validation"] == []
+
+
+def test_images_of_another_size(tmp_path):
+    """What has learnt from other images than its recipe names takes images of their size, from the shell too."""
+    images, labels = bars(20)
+    wide = np.repeat(images, 2, axis=2)
+    trained = WITH_READOUT.train(ENCODER.encode(wide, labels))
+    assert trained.size == (8, 16)
+    trained.save(tmp_path / "run")
+    for label in (0, 1):
+        (tmp_path / "wide" / str(label)).mkdir(parents=True)
+    for i, (image, label) in enumerate(zip(wide, labels, strict=True)):
+        Image.fromarray(image).save(tmp_path / "wide" / str(label) / f"{i}.png")
+    accuracy = evaluate_run(tmp_path / "run", str(tmp_path / "wide"), say=lambda _: None)["accuracy"]
+    assert accuracy == np.mean(trained.predict(wide) == labels)
+    seen_by_a_camera = Events.from_columns([0, 1], [0, 1], [3, 3], [3, 4], shape=(2, 8, 9), offsets=[0, 1, 2])
+    assert WITH_READOUT.train(seen_by_a_camera.with_labels([0, 1])).size == (8, 8)
+
+
+def test_a_dataset_says_of_what_size_its_images_were(tmp_path):
+    """Of images with 9 and with 8 rows the pooled grid is the same."""
+    model = replace(WITH_READOUT, encoder=ImageEncoder((Scale(1 / 255), MaxPool(2)), Linear(8)))
+    images, labels = bars(20)
+    higher = np.concatenate([images, images[:, :1]], axis=1)
+    events = model.encoder.encode(higher, labels)
+    assert model.train(events).size == (8, 8)
+    write(tmp_path / "a.h5", events, extra={"image_size": [9, 8]})
+    with EventDataset(tmp_path / "a.h5") as data:
+        assert model.train(data).size == (9, 8)
 
 
 def test_training_is_the_fits_it_names():

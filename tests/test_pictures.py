@@ -1,6 +1,7 @@
 """``eventsnn plot`` and ``eventsnn features``: their files against the library, and that a failure leaves nothing."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 from PIL import Image
 
 import eventsnn as es
-from eventsnn import cli
+from eventsnn import cli, pictures
 from eventsnn.encode import ZCA, DoG, EqualBins, Filter, ImageEncoder, OnOff
-from eventsnn.io import Images
-from eventsnn.models import Model, Step
+from eventsnn.events import replace_fields
+from eventsnn.io import Images, write
+from eventsnn.models import Model, Step, Trained
+from eventsnn.pictures import draw
 from eventsnn.readout import Feature, LinearReadout
 from eventsnn.runs import write_log
+from eventsnn.snapshots import write_snapshots
 from eventsnn.sources import write_encoded
 
 ENCODER = ImageEncoder((Filter([DoG(3, 0.5, 1), DoG(3, 1, 0.5)], padding=1, threshold=5),), EqualBins(6))
@@ -36,6 +40,7 @@ def make(folder, encoder, readout=None):
     with es.EventDataset(data) as dataset:
         trained = Model("stripes", encoder, (8, 8), LAYERS, steps, readout).train(dataset)
     trained.save(folder / "run")
+    write_snapshots(folder / "run" / "snapshots.h5", trained.records)
     write_log(folder / "run", {"command": "train", "steps": [record.to_dict() for record in trained.records]})
     return trained, folder / "run", data
 
@@ -55,8 +60,12 @@ def call(capsys):
     return run
 
 
-OF_RUN = {"features-0.png", "weights-0.png", "convergence.png"}
-OF_DATA = {"raster.png", "latency-input.png", "latency-0.png", "spikes.png", "confusion.png"}
+OF_RUN = {"evolution-0.png", "features-0.png", "weights-0.png", "convergence.png"}
+OF_DATA = {"spikes.png", "confusion.png"}
+
+
+def of_samples(*numbers):
+    return {f"{name}-{n}.png" for n in numbers for name in ("raster", "latency-input", "latency-0")}
 
 
 def test_plot_draws_the_run_and_the_data(made, tmp_path, call):
@@ -65,11 +74,12 @@ def test_plot_draws_the_run_and_the_data(made, tmp_path, call):
     code, said, _ = call("plot", run, "-o", out)
     assert (code, {path.name for path in out.iterdir()}) == (0, OF_RUN)
     assert all(name in said for name in OF_RUN)
-    (out / "raster.png").write_text("of before")
+    (out / "raster-3.png").write_text("of before")
     (out / "mine.txt").touch()
-    assert call("plot", run, "-o", out, "--data", data, "--sample", "3")[0] == 0
-    assert {path.name for path in out.iterdir()} == OF_RUN | OF_DATA | {"mine.txt"}
-    for name in OF_RUN | OF_DATA:
+    assert call("plot", run, "-o", out, "--data", data, "--sample", "3", "--sample", "-2", "--sample", "10")[0] == 0
+    written = OF_RUN | OF_DATA | of_samples(3, 10)
+    assert {path.name for path in out.iterdir()} == written | {"mine.txt"}
+    for name in written:
         with Image.open(out / name) as picture:
             picture.load()
             assert min(picture.size) > 150
@@ -80,9 +90,59 @@ def test_plot_without_log_readout_and_features_in_pixels(tmp_path, call):
     whole = ImageEncoder((ZCA.fit(stripes().pixels / 255), OnOff()), EqualBins(6))
     _, run, data = make(tmp_path, whole)
     (run / "log.json").unlink()
-    assert call("plot", run, "-o", tmp_path / "out", "--data", data)[0] == 0
-    expected = (OF_RUN | OF_DATA) - {"confusion.png", "convergence.png"}
+    (run / "snapshots.h5").unlink()  # as in a run of an earlier version
+    code, said, _ = call("plot", run, "-o", tmp_path / "out", "--data", data)
+    assert code == 0
+    assert said.splitlines()[0] == f"{run}: no picture of how features came about, since there is no snapshots.h5"
+    expected = (OF_RUN | OF_DATA | of_samples(0, 1)) - {"confusion.png", "convergence.png", "evolution-0.png"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == expected
+
+
+def titles(trained, data, samples=()):
+    """Return the first title of each picture of samples."""
+    with es.EventDataset(data) as dataset:
+        found = list(pictures._of_data(trained, dataset, samples, None))
+    shown = {name: figure.axes[0] for name, figure in found if name.split("-")[0] in ("raster", "latency")}
+    return {name: axes.get_title("left") or axes.get_title() for name, axes in shown.items()}
+
+
+def test_samples_of_distinct_classes_are_drawn(made, tmp_path):
+    trained, _, data = made
+    found = titles(trained, data)
+    assert {f"{name}.png" for name in found} == of_samples(0, 1)  # of two classes
+    assert found["raster-1"].startswith("sample 1, class lying; input: ")
+    assert found["latency-0-0"].startswith("sample 0, class upright; 0: Conv")
+    with es.EventDataset(data) as dataset:
+        spikes = dataset.load()
+    for labels, numbers in ((None, [0]), ([5, 5, 5, 9, 2, 7, *[2] * 6], [4, 0, 5])):
+        file = tmp_path / "a.h5"
+        write(file, spikes.with_labels(labels) if labels else replace_fields(spikes, labels=None))
+        found = titles(trained, file)
+        assert {f"{name}.png" for name in found} == of_samples(*numbers)
+    assert found["raster-5"].startswith("sample 5, class 7; input: ")
+
+
+def test_evolution_of_a_run_ends_with_the_kept_epoch(made, tmp_path, monkeypatch):
+    trained, run, _ = made
+    drawn = []
+
+    def evolution(net, layer, recorded, encoder):
+        drawn.append((layer, {moment: weights.copy() for moment, weights in recorded.items()}))
+        return es.plot.features(net, layer, encoder)
+
+    monkeypatch.setattr("eventsnn.plot.evolution", evolution)
+    draw(run, tmp_path / "last")
+    other = shutil.copytree(run, tmp_path / "other")
+    earlier = Trained.load(other)
+    earlier.network.set_weights(0, 1 - earlier.network.weights[0])
+    earlier.save(other)
+    draw(other, tmp_path / "kept")
+    (first, last), (second, kept) = drawn
+    assert first == second == 0
+    assert list(last) == [0, 24]
+    assert np.array_equal(last[24], trained.network.weights[0])
+    assert list(kept) == [0, 24, "kept"]
+    assert np.array_equal(kept["kept"], 1 - trained.network.weights[0])
 
 
 def test_plot_refuses_and_leaves_nothing(made, tmp_path, call):

@@ -33,7 +33,6 @@ from eventsnn.encode import (
 from eventsnn.evaluation import Activity, Evaluation
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, FeatureInhibition, PointwiseInhibition, Pool
-from eventsnn.models import Record
 from eventsnn.network import Network
 from eventsnn.plasticity import RSTDP, STDP
 from eventsnn.reconstruct import can_reconstruct, reconstruct
@@ -164,7 +163,7 @@ def test_recorded_weights_stand_in_for_the_present_ones():
     other = Network(net.layers, net.shape, seed=2)
     other.set_weights(0, net.weights[0])
     assert np.array_equal(reconstruct(net, 2, maps=[1], weights=other.weights[2]), reconstruct(other, 2, maps=[1]))
-    with pytest.raises(ValueError, match=r"weights expects shape \(3, 2, 2, 2\), got \(2, 1, 3, 3\)"):
+    with pytest.raises(ValueError, match=r"weights expects shape \(3, 2, 2, 2\), or fewer maps, got \(2, 1, 3, 3\)"):
         reconstruct(net, 2, weights=net.weights[0])
     with pytest.raises(ValueError, match="layer expects one that has weights"):
         reconstruct(net, 1, weights=net.weights[0])
@@ -371,6 +370,21 @@ def test_evolution_has_a_row_for_each_moment():
         plot.evolution(net, 0, {})
 
 
+def test_evolution_of_the_first_maps_by_presentations():
+    net = Network([Conv(20, kernel=3, threshold=1)], (2, 6, 6), seed=3)
+    snapshots = {0: net.weights[0][:2], 1600: 1 - net.weights[0][:2]}
+    (axes,) = plot.evolution(net, 0, snapshots).axes
+    expected = [reconstruct(net, 0, weights=w, signed=True) for w in snapshots.values()]
+    assert np.array_equal([image.get_array() for image in axes.images], np.concatenate(expected))
+    assert [text.get_text() for text in axes.texts] == ["0", "1", "0", "1,600"]
+    assert axes.get_title().endswith("while it learnt, after so many stimuli")
+    with pytest.raises(IndexError, match=r"maps expects indices of 0 to 1, got \[2\]"):
+        plot.evolution(net, 0, snapshots, maps=[2])
+    for wrong in (np.zeros((0, 2, 3, 3)), np.zeros((21, 2, 3, 3)), np.zeros((2, 1, 3, 3)), np.zeros(2)):
+        with pytest.raises(ValueError, match=r"weights expects shape \(20, 2, 3, 3\), or fewer maps, got"):
+            plot.evolution(net, 0, {"now": wrong})
+
+
 @pytest.fixture(scope="module")
 def histories():
     """Return what two layers' training did: by STDP, then by reward."""
@@ -393,7 +407,8 @@ def test_convergence(histories):
 
 
 def test_accuracy(histories):
-    record = Record(histories[1], validation=(0.5, 0.75, 0.25))
+    judged = zip(histories[1].epochs, (0.5, 0.75, 0.25), strict=True)
+    record = dataclasses.replace(histories[1], epochs=tuple(dataclasses.replace(e, validation=v) for e, v in judged))
     axes = plot.accuracy([histories[0], record])
     learning = [[i + 1, 100 * epoch.accuracy] for i, epoch in enumerate(histories[1].epochs)]
     held_out = [[1, 50], [2, 75], [3, 25]]

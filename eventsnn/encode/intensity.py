@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -237,6 +239,35 @@ class ImageEncoder:
             If a stage does not take images of this size.
         """
         return self._grids((channels, height, width))[-1]
+
+    def image_size(self, shape: Shape, usual: tuple[int, int]) -> tuple[int, int] | None:
+        """Return the height and width of images whose spikes have a grid; None if there are no such images.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Grid (C, H, W) of spikes, as :meth:`output_shape` returns it.
+        usual : (int, int)
+            After pooling several sizes may give the same grid: this one if it does, else the smallest.
+        """
+        smallest = self._smallest(1, shape[1]), self._smallest(2, shape[2])
+        for height, width in (usual, smallest):
+            with suppress(ValueError):
+                if self.output_shape(height, width) == tuple(shape):
+                    return height, width
+        return None
+
+    def _smallest(self, axis: int, wanted: int) -> int:
+        """Return how high or wide images are at least for the grid to be so; no grid shrinks as images grow."""
+
+        def side(n: int) -> int:
+            try:
+                return self.output_shape(n, n)[axis]
+            except ValueError:  # too small
+                return 0
+
+        limit = next((2**i for i in range(16) if side(2**i) >= wanted), 2**16)
+        return bisect_left(range(limit + 1), wanted, key=side)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the encoder as a dict of plain values, fit for JSON, from which :meth:`from_dict` restores it."""

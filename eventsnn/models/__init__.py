@@ -13,12 +13,11 @@ from eventsnn.models.published import (
     mozafari2019_mnist_svm,
     spyker_mnist,
 )
-from eventsnn.models.recipe import Model, Record, Step, Trained, write_text
+from eventsnn.models.recipe import Model, Step, Trained, write_text
 
 __all__ = [
     "MODELS",
     "Model",
-    "Record",
     "Step",
     "Trained",
     "digits",

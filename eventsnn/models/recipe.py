@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,10 @@ import numpy as np
 
 from eventsnn.backends import Backend
 from eventsnn.batches import Data
-from eventsnn.checkpoint import Checkpoint, fingerprint
+from eventsnn.checkpoint import Checkpoint, fingerprints
 from eventsnn.encode import ImageEncoder
 from eventsnn.evaluation import Evaluation, evaluate
-from eventsnn.events import Events
-from eventsnn.history import Epoch, History
+from eventsnn.history import History
 from eventsnn.layers import Layer
 from eventsnn.network import Network
 from eventsnn.plasticity import (
@@ -107,10 +107,12 @@ class Model:
         Parameters
         ----------
         data : Events or EventDataset
-            Labelled stimuli, as :attr:`encoder` makes them.
+            Labelled stimuli, as :attr:`encoder` makes them from images of any one size: a dataset says which, and else
+            it follows from their grid. It is what :attr:`Trained.size` will be (the recipe's :attr:`size` for stimuli
+            that no images have, as those of cameras).
         validation : Events or EventDataset, optional
-            Labelled stimuli held out from ``data``. If given, reward-modulated steps keep the weights of the epoch
-            that decides best on them.
+            Labelled stimuli held out from ``data``. If given, a step whose layer decides keeps the weights of the epoch
+            that decides best on them, as :func:`eventsnn.fit` does.
         seed : int
             Of the initial weights, and of dropout.
         backend : Backend or str, optional
@@ -135,10 +137,19 @@ class Model:
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
+        size = self.encoder.image_size(data.shape, _recorded_size(data, self.size)) or self.size
         net = Network(self.layers, data.shape, seed=seed, backend=backend)
         keeping = _each_step(checkpoint, len(self.steps), data, validation)
         records = [
-            self._learn(net, step, data, validation, seed, progress, kept)
+            fit(
+                net,
+                data,
+                **vars(step),
+                validation=validation if step.rule.rewarded and step.layer == net.trainable[-1] else None,
+                seed=seed,
+                progress=None if progress is None else _named(progress, step.layer),
+                checkpoint=kept,
+            )
             for step, kept in zip(self.steps, keeping, strict=True)
         ]
         readout = None
@@ -148,43 +159,7 @@ class Model:
             readout = self.readout.fit(features(net, data, self.readout.kind), data.labels)
             if progress is not None:
                 progress(1, 1, "linear readout")
-        return Trained(self.name, self.encoder, self.size, net, readout, tuple(records))
-
-    def _learn(
-        self,
-        net: Network,
-        step: Step,
-        data: Data,
-        validation: Data | None,
-        seed: int,
-        progress: Progress | None,
-        checkpoint: Checkpoint | None,
-    ) -> Record:
-        selection = _Selection(net, step, validation) if step.rule.rewarded else None
-        history = fit(
-            net,
-            data,
-            **vars(step),
-            seed=seed,
-            progress=None if progress is None else _named(progress, step.layer),
-            on_epoch=None if selection is None else selection.see,
-            checkpoint=None if checkpoint is None else replace(checkpoint, extra=selection),
-        )
-        if selection is not None:
-            selection.restore()
-        return Record(history, () if selection is None else tuple(selection.accuracies))
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """What one step of training did: its history, and the validation accuracy after each epoch where there is one."""
-
-    history: History
-    validation: tuple[float, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
-        return self.history.to_dict() | {"validation": list(self.validation)}
+        return Trained(self.name, self.encoder, size, net, readout, tuple(records))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,12 +173,12 @@ class Trained:
     encoder : ImageEncoder
         Images to events.
     size : (int, int)
-        Height and width of the images, in pixels.
+        Height and width of the images that it has learnt from, in pixels.
     network : Network
     readout : FittedReadout or None
         What decides; None: the network itself.
-    records : tuple of Record
-        What training did; empty after :meth:`load`.
+    records : tuple of History
+        What each step of training did; empty after :meth:`load`.
     """
 
     name: str
@@ -211,7 +186,7 @@ class Trained:
     size: tuple[int, int]
     network: Network
     readout: FittedReadout | None
-    records: tuple[Record, ...] = ()
+    records: tuple[History, ...] = ()
 
     def evaluate(self, data: Data, progress: Progress | None = None) -> Evaluation:
         """Return accuracy and activity over labelled data; see :func:`eventsnn.evaluate`."""
@@ -271,36 +246,6 @@ class Trained:
         return cls(name, encoder, size, network, FittedReadout.load(source / "readout.h5") if has_readout else None)
 
 
-class _Selection:
-    """Keeps the weights of the epoch with the best decisions on held-out data; without any, of the last."""
-
-    def __init__(self, net: Network, step: Step, validation: Data | None) -> None:
-        self._net, self._step = net, step
-        self._spikes: Events | None = None if validation is None else net.run(validation, stop=step.layer)
-        self._best = net.weights[step.layer]
-        self.accuracies: list[float] = []
-
-    def see(self, epoch: Epoch) -> None:
-        if self._spikes is None:
-            return
-        accuracy = _accuracy(self._net, self._spikes, self._step.layer)
-        if accuracy > max(self.accuracies, default=-1.0):
-            self._best = self._net.weights[self._step.layer]
-        self.accuracies.append(accuracy)
-
-    def state(self) -> dict[str, np.ndarray]:
-        known = {"accuracies": np.array(self.accuracies)} if self.accuracies else {}
-        return {"best": self._best} | known
-
-    def set_state(self, arrays: Mapping[str, np.ndarray]) -> None:
-        accuracies = arrays["accuracies"].tolist() if "accuracies" in arrays else []
-        self._best, self.accuracies = arrays["best"], accuracies
-
-    def restore(self) -> None:
-        if self.accuracies:
-            self._net.set_weights(self._step.layer, self._best)
-
-
 def _each_step(
     checkpoint: Checkpoint | None, steps: int, data: Data, validation: Data | None
 ) -> list[Checkpoint] | list[None]:
@@ -308,19 +253,21 @@ def _each_step(
     if checkpoint is None:
         return [None] * steps
     if checkpoint.extra is not None:
-        raise ValueError("checkpoint of a model expects no extra: its steps keep what they need")
-    known = checkpoint.data or " ".join(fingerprint(d) for d in (data, validation) if d is not None)
+        raise ValueError("checkpoint of a model expects no extra: nothing of yours is called that would change it")
+    known = checkpoint.data or fingerprints((data, validation))
     folder = Path(checkpoint.path)
     folder.mkdir(exist_ok=True)
     return [replace(checkpoint, path=folder / f"step-{i + 1}.h5", data=known) for i in range(steps)]
 
 
-def _accuracy(net: Network, spikes: Events, layer: int) -> float:
-    """Return how often the last layer is right, given the spikes that go into ``layer``."""
-    if net.classes is None or spikes.labels is None:
-        raise ValueError("validation expects a network with classes and data with labels")
-    first = net.backend.winners(net.run(spikes, start=layer), 1, 0)[:, 0, 0]
-    return float(np.mean((first >= 0) & (net.classes[first] == spikes.labels)))
+def _recorded_size(data: Data, usual: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of the images that a dataset says it was made from, ``usual`` if it does not."""
+    found = getattr(data, "provenance", {}).get("extra", {}).get("image_size", usual)
+    try:
+        height, width = (operator.index(n) for n in found)
+    except (TypeError, ValueError):
+        return usual
+    return height, width
 
 
 def _named(progress: Progress, layer: int) -> Progress:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Recorded(Protocol):
-    """What training did, as :class:`eventsnn.History` and :class:`eventsnn.models.Record` know it."""
+    """What training did, as :class:`eventsnn.History` knows it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -31,7 +31,7 @@ def convergence(source: Source | Sequence[Source], *, ax: Axes | None = None) ->
 
     Parameters
     ----------
-    source : History, Record, mapping, path, or a sequence of them
+    source : History, mapping, path, or a sequence of them
         What training did: from :func:`eventsnn.fit`, :attr:`eventsnn.models.Trained.records`, the contents of a run's
         ``log.json``, or the path of it or of its run.
     ax : matplotlib.axes.Axes, optional

@@ -11,12 +11,11 @@ from eventsnn.encode.intensity import ImageEncoder
 from eventsnn.network import Network
 from eventsnn.plot.style import COLORS, INK, Tiles, new_axes, new_figure
 from eventsnn.reconstruct import reconstruct
+from eventsnn.snapshots import MAPS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_FIRST = 16  # maps of an evolution
 
 
 def features(
@@ -77,11 +76,12 @@ def evolution(
     layer : int
         Index of a layer that has weights.
     recorded : mapping of moment to ndarray, shape (maps, channels, kernel height, kernel width)
-        Weights of the layer at each moment, in order; the moments name the rows.
+        Weights of the layer, or of its first maps, at each moment, in order: ``History.snapshots``, or your own. The
+        moments name the rows; numbers count presentations.
     encoder, signed
         As of :func:`features`.
     maps : sequence of int, optional
-        Default: the first sixteen.
+        Default: the first sixteen, as far as they were recorded.
 
     Raises
     ------
@@ -92,17 +92,15 @@ def evolution(
     --------
     ::
 
-        recorded = {"start": net.weights[0]}
-        fit(net, data, layer=0, rule=rule, epochs=4,
-            on_epoch=lambda epoch: recorded.update({f"epoch {len(recorded)}": net.weights[0]}))
-        plot.evolution(net, 0, recorded, encoder).savefig("evolution.png")
+        history = fit(net, data, layer=0, rule=rule, epochs=4)
+        plot.evolution(net, 0, history.snapshots, encoder).savefig("evolution.png")
     """
     if not recorded:
         raise ValueError("evolution expects the weights of at least one moment, got none")
-    numbers = list(range(min(_FIRST, net.shapes[layer + 1][0]))) if maps is None else list(maps)
+    numbers = list(range(min(MAPS, *map(len, recorded.values())))) if maps is None else list(maps)
     rows = [reconstruct(net, layer, encoder, maps=numbers, signed=signed, weights=w) for w in recorded.values()]
     images = np.concatenate(rows)
-    tiles = Tiles(len(images), images.shape[1], images.shape[2], columns=len(numbers))
+    tiles = Tiles(len(images), images.shape[1], images.shape[2], columns=len(numbers), gap=0.12)
     width, height = tiles.size(0.64)
     figure = new_figure((width + 0.6, height))
     axes = figure.subplots()
@@ -112,9 +110,11 @@ def evolution(
             tiles.name(axes, i, str(numbers[i]))
     for i, moment in enumerate(recorded):
         _, _, bottom, top = tiles.place(i * tiles.columns)
-        axes.text(-0.1, (bottom + top) / 2, str(moment), ha="right", va="center", fontsize=7, color=INK)
+        name = f"{moment:,}" if isinstance(moment, int) else str(moment)
+        axes.text(-0.1, (bottom + top) / 2, name, ha="right", va="center", fontsize=7, color=INK)
     tiles.finish(axes)
-    axes.set_title(f"layer {layer}, {net.layers[layer]}: features while it learnt", fontsize=9, color=INK)
+    counted = ", after so many stimuli" if any(isinstance(moment, int) for moment in recorded) else ""
+    axes.set_title(f"layer {layer}, {net.layers[layer]}: features while it learnt{counted}", fontsize=9, color=INK)
     return figure
 
 

@@ -57,12 +57,15 @@ class Tiles:
         Of each, in pixels.
     columns : int, optional
         Default: as many as make the whole somewhat wider than high.
+    gap : float
+        Between two rows; a name needs 0.3.
     """
 
     count: int
     height: int
     width: int
     columns: int = 0
+    gap: float = _ABOVE
 
     def __post_init__(self) -> None:
         usual = math.ceil(math.sqrt(1.6 * self.count * self.height / self.width))
@@ -76,7 +79,7 @@ class Tiles:
     def size(self, inches: float) -> tuple[float, float]:
         """Return width and height of a figure whose tiles are about so wide."""
         width = max(4.2, inches * self.columns * _RIGHT)
-        return width, max(1.4, inches * self.rows * self._down) + 0.4
+        return width, max(1.4, inches * (_ABOVE - self.gap + self.rows * self._down)) + 0.4
 
     def place(self, i: int) -> tuple[float, float, float, float]:
         """Return left, right, bottom and top of the ``i``-th tile."""
@@ -91,10 +94,10 @@ class Tiles:
     def finish(self, axes: Axes) -> None:
         """Show all tiles and no axes."""
         axes.set_xlim(0, self.columns * _RIGHT)
-        axes.set_ylim(self.rows * self._down - _ABOVE, -_ABOVE)
+        axes.set_ylim(self.rows * self._down - self.gap, -_ABOVE)
         axes.set_aspect("equal")
         axes.axis("off")
 
     @property
     def _down(self) -> float:
-        return self.height / self.width + _ABOVE
+        return self.height / self.width + self.gap
