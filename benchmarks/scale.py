@@ -1,9 +1,9 @@
 """How cost grows: with events, with density (against a dense version), and memory with the size of a file.
 
-``python -m benchmarks.scale``. Times are processor time of one thread, the least of some repeats; the dense version is
-PyTorch's ``conv2d`` if it is installed (on batch and time folded together, with one thread), else BLAS on unfolded
-windows. Each measurement of memory is a process of its own, held to 1 GiB by ``RLIMIT_DATA``, which counts all private
-writable memory, resident or not.
+``python -m benchmarks.scale [events] [density] [memory]``. Times are processor time of one thread, the least of some
+repeats; the dense version is PyTorch's ``conv2d`` if it is installed (on batch and time folded together, with one
+thread), else BLAS on unfolded windows. Each measurement of memory is a process of its own, held to 1 GiB by
+``RLIMIT_DATA``, which counts all private writable memory, resident or not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,15 @@ LIMIT = 1 << 30
 TASKS = ("run", "evaluate", "features", "fit", "fit, frozen spikes in a file, shuffled")
 
 
-def main() -> None:
+def main(parts: Sequence[str]) -> None:
     if any(os.environ.get(name) != "1" for name in THREADS):  # libraries read them when they are loaded
-        os.execve(sys.executable, [sys.executable, "-m", "benchmarks.scale"], os.environ | dict.fromkeys(THREADS, "1"))
+        os.execve(
+            sys.executable, [sys.executable, "-m", "benchmarks.scale", *parts], os.environ | dict.fromkeys(THREADS, "1")
+        )
     circumstances = environment()
-    for line in (*by_events(), *by_density(), *by_file_size()):
-        append("scale", circumstances | line)
+    for part in parts:
+        for line in {"events": by_events, "density": by_density, "memory": by_file_size}[part]():
+            append("scale", circumstances | line)
 
 
 def least_seconds(work: Callable[[], object], repeats: int = 5) -> float:
@@ -163,7 +166,6 @@ def measure_memory(path: str, task: str) -> None:
     import resource
 
     import eventsnn as es
-    from benchmarks.record import peak_memory_gib
 
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     layers = [es.Conv(MAPS, KERNEL, padding=2, threshold=8), es.Pool(4), es.Conv(20, KERNEL, threshold=60), es.Pool(4)]
@@ -180,11 +182,17 @@ def measure_memory(path: str, task: str) -> None:
     result = work()
     spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - start}
     spilled = {"in_memory": result.cached} if task.startswith("fit") else {}
-    print(json.dumps({"peak_gib": peak_memory_gib(), **spent, **spilled}))
+    print(json.dumps({"peak_gib": peak_gib(), **spent, **spilled}))
+
+
+def peak_gib() -> float:
+    """Return the largest resident size of this program so far; ``ru_maxrss`` would begin with the parent's."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 2**20
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
+    if len(sys.argv) == 3 and sys.argv[2] in TASKS:
         measure_memory(*sys.argv[1:])
     else:
-        main()
+        main(sys.argv[1:] or ["events", "density", "memory"])
