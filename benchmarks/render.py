@@ -1,4 +1,4 @@
-"""Render the tables of the README from the recorded measurements: ``python -m benchmarks.render``."""
+"""Render the tables of both READMEs from the recorded measurements: ``python -m benchmarks.render``."""
 
 from __future__ import annotations
 
@@ -7,21 +7,29 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks import render_peers
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
+ALL_RESULTS = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
 
 
 def main() -> None:
-    README.write_text(with_results(README.read_text()))
+    README.write_text(with_results(README.read_text(), results()))
+    ALL_RESULTS.write_text(with_results(ALL_RESULTS.read_text(), all_results()))
 
 
-def with_results(text: str) -> str:
-    """Return the README's text with its results made anew."""
+def with_results(text: str, made: str) -> str:
+    """Return a README's text with its results made anew."""
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    return before + BEGIN + results() + END + after
+    return before + BEGIN + made + END + after
+
+
+def all_results() -> str:
+    """Return what ``benchmarks/README.md`` shows."""
+    return f"\n{render_peers.full(read('peers'))}\n"
 
 
 def results() -> str:
@@ -30,6 +38,8 @@ def results() -> str:
     parts = [mnist_table(list(runs.values()))] if runs else []
     if seeds := {(line["model"], line["seed"]): line for line in read("objects")}:
         parts.append(objects_table([seeds[key] for key in sorted(seeds)]))
+    if peers := render_peers.targets_table(read("peers"), read("mnist")):
+        parts.append(peers)
     parts += [start_sentence(line) for line in read("cold_start")[-1:]]
     return "".join(f"\n{part}\n" for part in parts) + "\n"
 

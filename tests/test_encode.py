@@ -343,6 +343,17 @@ def test_equal_bins_by_hand():
     assert few.duration == 8
 
 
+@pytest.mark.parametrize("bins", [1, 7, 15, 100, 399, 400, 10**6])
+@pytest.mark.parametrize("outlier", [1.0, 1e30])
+def test_equal_bins_of_many_intensities(bins, outlier):
+    # The outlier puts all others into one bucket, so that all must be sorted.
+    intensity = np.random.default_rng(0).random((2, 20, 20)).astype(np.float32)
+    intensity[intensity < 0.5] = 0
+    intensity[1, 3, 4] = outlier
+    events = ImageEncoder([], EqualBins(bins)).encode(intensity[None])
+    np.testing.assert_array_equal(latencies(events)[0], naive_latency(intensity, EqualBins(bins)))
+
+
 def test_linear_by_hand():
     intensity = np.array([[1.0, 0.75, 0.5, 0.26, 0.25, 1e-30, 0.0]])
     events = ImageEncoder([], Linear(4)).encode(intensity)

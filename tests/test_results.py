@@ -1,4 +1,4 @@
-"""The README's tables are what the recorded measurements say."""
+"""The tables of both READMEs are what the recorded measurements say."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,67 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.render import README, read, with_results  # noqa: E402
+from benchmarks.render import ALL_RESULTS, README, all_results, read, results, with_results  # noqa: E402
+from benchmarks.render_peers import full, newest, targets_table  # noqa: E402
 
 
 def test_readme_shows_the_recorded_results():
     text = README.read_text()
-    assert with_results(text) == text
+    assert with_results(text, results()) == text
     assert read("mnist"), "no measurement is recorded"
     assert all(f"{line['test_accuracy']:.2%}" in text for line in {r["model"]: r for r in read("mnist")}.values())
+
+
+def test_readme_of_the_benchmarks_shows_the_newest_comparison():
+    text = ALL_RESULTS.read_text()
+    assert with_results(text, all_results()) == text
+    assert all(f"### {workload}\n" in text for workload, _, _ in newest(read("peers")))
+
+
+def test_only_the_newest_run_of_a_stage_is_shown():
+    old = {"workload": "w", "stage": "s", "peer": "gone", "run": "1"}
+    new = {"workload": "w", "stage": "s", "peer": "eventsnn", "run": "2"}
+    other = {"workload": "w", "stage": "t", "peer": "gone", "run": "1"}
+    absent = {"peer": "gone", "absent": "not installed", "run": "2"}
+    assert newest([old, new, other, absent]) == {("w", "s", "eventsnn"): new, ("w", "t", "gone"): other}
+
+
+def lines_of(workload, stage, **milliseconds):
+    names = {"ours": "eventsnn", "spyketorch": "SpykeTorch", "dense": "dense PyTorch"}
+    common = {
+        "workload": workload,
+        "stage": stage,
+        "run": "1",
+        "processor": "CPU",
+        "samples": 10,
+        "load": 0.0,
+        "note": "",
+    }
+    common |= {"date": "today", "commit": "abc", "samples_are": "Digits", "version": "1", "differs": ""}
+    return [common | {"peer": names[peer], "cpu_seconds": [t / 100]} for peer, t in milliseconds.items()]
+
+
+def test_one_slow_turn_does_not_count():
+    lines = lines_of("mozafari2019_mnist", "all layers", ours=2, spyketorch=5, dense=30)
+    lines[0]["cpu_seconds"] = [0.02, 0.02, 9.0]
+    lines[1]["cpu_seconds"], lines[2]["cpu_seconds"] = [0.05] * 3, [0.3] * 3
+    row = "| inference, three layers, learnt weights | 2.5 | 15 | – | – |"
+    assert row in targets_table(lines, []).splitlines()
+    assert "| all layers | 2 | 5 (2.5 x) | 30 (15 x) |  |  |" in full(lines).splitlines()
+
+
+def test_ratios_are_taken_turn_by_turn():
+    lines = lines_of("mozafari2019_mnist", "layers 1-2", ours=2, spyketorch=5)
+    lines[0]["cpu_seconds"], lines[1]["cpu_seconds"] = [1.0, 2.0, 8.0], [4.0, 8.0, 8.0]
+    assert "| inference, two layers | 4.0 | – | – | – |" in targets_table(lines, []).splitlines()
+
+
+def test_disagreement_and_what_is_not_offered_are_shown():
+    lines = lines_of("w", "layer 1", ours=2, spyketorch=5)
+    counts = {"what": "spikes", "of": 1000}
+    lines[1] |= {"agreement": counts | {"differ": 3}, "agreement_rounded": counts | {"differ": 0}, "differs": "order"}
+    lines.append({"workload": "w", "stage": "layer 2", "peer": "SpykeTorch", "run": "1", "not_offered": "too hard"})
+    shown = full(lines).splitlines()
+    assert "| layer 1: spikes | 3 of 1,000 (0 of 1,000) |" in shown
+    assert "- SpykeTorch: order (layer 1)" in shown
+    assert "- SpykeTorch: too hard (layer 2)" in shown

@@ -11,16 +11,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from eventsnn.jit import kernel
+from eventsnn.jit import inner, kernel
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
-_HALF = np.uint64(32)
-_LOW_HALF = np.uint64(2**32 - 1)
-_BYTE = np.uint64(255)
 
 
 def _emit_fma(typing_context, factor, term, total):
@@ -32,58 +31,161 @@ def _emit_fma(typing_context, factor, term, total):
 _fma: Any = intrinsic(_emit_fma)
 
 
-@kernel
-def _span(row):
-    """Return where the part of a row begins and ends outside of which it is 0."""
-    low, high = 0, len(row)
-    while low < high and row[low] == _ZERO:
-        low += 1
-    while low < high and row[high - 1] == _ZERO:
-        high -= 1
-    return low, high
+def _emit_weigh(width):
+    """Return the code of an addition of weighted windows to ``width`` cells, which stay in registers meanwhile.
 
-
-@kernel
-def _add(row, source, span, shift, weight):
-    """Add to ``row[i]`` the product of ``weight`` and ``source[i + shift]``, where that is in the span.
-
-    What is left out would have added 0, which changes no bit: images are dark at the borders.
+    Arguments are the addresses of the cells, of what the first of them is weighted from, and of the weights; the
+    number of rows and columns of the window; the strides, in values, of source rows, source columns and weight rows.
     """
-    low = max(0, span[0] - shift)
-    high = min(len(row), span[1] - shift)
-    if low >= high:
-        return
-    # Slices, since indices that might be negative keep the loop from being vectorized.
-    target = row[low:high]
-    terms = source[low + shift : high + shift]
-    for i in range(len(target)):
-        target[i] = _fma(weight, terms[i], target[i])
+
+    def emit(typing_context, cells, source, weights, rows, columns, strides):
+        def generate(context, builder, signature, args):
+            vector = ir.VectorType(ir.FloatType(), width)
+            fma = ir.FunctionType(vector, [vector] * 3)
+            fma = cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{width}f32")
+
+            def at(base, *steps):
+                for count, stride in steps:
+                    base = builder.add(base, builder.mul(count, builder.mul(stride, ir.Constant(stride.type, 4))))
+                return base
+
+            def load(address, kind):
+                return builder.load(builder.inttoptr(address, kind.as_pointer()), align=4)
+
+            def splat(value):
+                undefined = ir.Constant(vector, ir.Undefined)
+                first = builder.insert_element(undefined, value, ir.IntType(32)(0))
+                zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+                return builder.shuffle_vector(first, undefined, zeros)
+
+            cells, source, weights, rows, columns, strides = args
+            below, beside, weights_below = cgutils.unpack_tuple(builder, strides, 3)
+            total = cgutils.alloca_once_value(builder, load(cells, vector))
+            with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
+                terms = load(at(source, (row.index, below), (column.index, beside)), vector)
+                weight = load(at(weights, (row.index, weights_below), (column.index, beside.type(1))), ir.FloatType())
+                builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
+            builder.store(builder.load(total), builder.inttoptr(cells, vector.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return types.void(*[integer] * 5, types.UniTuple(integer, 3)), generate
+
+    return emit
+
+
+_weigh_64: Any = intrinsic(_emit_weigh(64))
+_weigh_8: Any = intrinsic(_emit_weigh(8))
+_weigh_1: Any = intrinsic(_emit_weigh(1))
+
+
+@inner
+def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
+    """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
+
+    Parameters
+    ----------
+    cells, source, weights : int
+        Addresses of the values, of the upper left corner of the first one's window, and of its weight.
+    shape : tuple of int
+        Rows and columns of the window.
+    strides : tuple of int
+        From one row, column and row of weights to the next, in values.
+    lit : tuple of int
+        Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
+        adding 0 would change no bit.
+    """
+    rows, columns = shape
+    beside = strides[1]
+    at = np.int64(0)
+    while at < length:
+        width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
+        first = max(np.int64(0), lit[0] - (at + width - 1) // n_images)
+        n = min(columns, lit[1] - at // n_images) - first
+        if n > 0:
+            target, terms = cells + 4 * at, source + 4 * (at + first * beside)
+            if width == 64:
+                _weigh_64(target, terms, weights + 4 * first, rows, n, strides)
+            elif width == 8:
+                _weigh_8(target, terms, weights + 4 * first, rows, n, strides)
+            else:
+                _weigh_1(target, terms, weights + 4 * first, rows, n, strides)
+        at += width
+
+
+@inner
+def _span(row, n_images):
+    """Return the pixels between which a row of all images is not 0; beyond, images are dark at the borders."""
+    length = np.int32(len(row))
+    low, high = length, np.int32(0)
+    # All of it, since that goes in vectors.
+    for i in range(len(row)):
+        lit = row[i] != _ZERO
+        low = min(low, np.int32(i) if lit else length)
+        high = max(high, np.int32(i + 1) if lit else np.int32(0))
+    return np.int64(low) // n_images, (np.int64(high) + n_images - 1) // n_images
+
+
+@inner
+def _spans(plane, n_images):
+    """Return the spans of the rows of a plane (H, W * N), and the box outside of which it is 0.
+
+    The box is its first and last but one row, and its first and last but one pixel.
+    """
+    height = np.int64(len(plane))
+    spans = np.empty((height, 2), np.int64)
+    top, bottom, left, right = height, np.int64(0), np.int64(plane.shape[1]), np.int64(0)
+    for y in range(height):
+        low, high = _span(plane[y], n_images)
+        spans[y, 0], spans[y, 1] = low, high
+        if low < high:
+            top, bottom = min(top, y), y + 1
+            left, right = min(left, low), max(right, high)
+    return spans, (top, bottom, left, right)
 
 
 @kernel
-def correlate(padded, weights, taps, starts, n_images, mode, out):
-    """Cross-correlate ``padded`` (H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
+def correlate(padded, weights, windows, n_images, mode, out):
+    """Cross-correlate ``padded`` (C, H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
 
-    Kernel ``k`` consists of the entries ``starts[k]:starts[k + 1]`` of ``weights`` (float32) and ``taps``
-    (int64 rows and columns), added in that order. ``mode`` is (absolute, signed, threshold): whether to take absolute
-    values, whether to keep the sign, and the float32 below which results, or magnitudes if signed, become 0.
+    Kernel ``k`` is (C, n, n) with ``n = windows[k]``, centred in the largest one's window; ``weights`` (float32) holds
+    all kernels one after another, and their terms are added in its order. ``mode`` is (absolute, signed, threshold):
+    whether to take absolute values, whether to keep the sign, and the float32 below which results, or magnitudes if
+    signed, become 0.
 
     Fused multiply-adds are the same on every machine, and in this order give SpykeTorch's results to the last
     bit. That matters where two outputs would be equal but for rounding: the stages after this compare them.
     """
     absolute, signed, threshold = mode
-    spans = [_span(padded[y]) for y in range(len(padded))]
+    channels, height, length = padded.shape
+    largest = height - out.shape[1] + 1
+    boxes = [_spans(padded[c], n_images)[1] for c in range(channels)]
+    weight = weights.ctypes.data
     for k in range(out.shape[0]):
+        n = windows[k]
+        margin = (largest - n) // 2
         for y in range(out.shape[1]):
             row = out[k, y]
             row[:] = _ZERO
-            for j in range(starts[k], starts[k + 1]):
-                source = y + taps[j, 0]
-                _add(row, padded[source], spans[source], taps[j, 1] * n_images, weights[j])
+            for c in range(channels):
+                top, bottom, left, right = boxes[c]
+                first = max(0, top - y - margin)
+                source = ((c * height + y + margin + first) * length) + margin * n_images
+                _weigh(
+                    row.ctypes.data,
+                    len(row),
+                    padded.ctypes.data + 4 * source,
+                    weight + 4 * (c * n + first) * n,
+                    (min(n, bottom - y - margin) - first, n),
+                    (length, n_images, n),
+                    (left - margin, right - margin),
+                    n_images,
+                )
             for i in range(len(row)):
                 value = abs(row[i]) if absolute else row[i]
                 size = abs(value) if signed else value
                 row[i] = _ZERO if size < threshold else value
+        weight += 4 * channels * n * n
 
 
 @kernel
@@ -120,24 +222,48 @@ def normalize(block, radius, n_images, out):
     leave rounding errors behind where a bright part is followed by a dark one.
     """
     channels, height, length = block.shape
-    area = np.float32((2 * radius + 1) ** 2)
-    one = np.float32(1)
+    side, border = 2 * radius + 1, radius * n_images
+    area = np.float32(side**2)
+    ones = np.ones(side, np.float32)
+    padded = np.zeros(length + 2 * border, np.float32)
     sums = np.empty((height, length), np.float32)
-    total = np.empty(length, np.float32)
     for c in range(channels):
-        for y in range(height):
-            sums[y, :] = _ZERO
-            span = _span(block[c, y])
-            for dx in range(-radius, radius + 1):
-                _add(sums[y], block[c, y], span, dx * n_images, one)
-        spans = [_span(sums[y]) for y in range(height)]
-        for y in range(height):
-            total[:] = _ZERO
-            for dy in range(max(0, y - radius), min(height, y + radius + 1)):
-                _add(total, sums[dy], spans[dy], 0, one)
-            cells, result = block[c, y], out[c, y]
+        spans, (top, bottom, left, right) = _spans(block[c], n_images)
+        start, width = left * n_images, (right - left) * n_images
+        for y in range(top, bottom):
+            low, high = spans[y, 0], spans[y, 1]
             for i in range(length):
-                result[i] = cells[i] / (total[i] / area + _EPSILON)
+                padded[border + i] = block[c, y, i]
+            sums[y, start : start + width] = _ZERO
+            lit = (low + radius - left, high + radius - left)
+            row, source = sums[y, start:].ctypes.data, padded[start:].ctypes.data
+            _weigh(row, width, source, ones.ctypes.data, (1, side), (0, n_images, 0), lit, n_images)
+        for y in range(height):
+            out[c, y, :] = _ZERO
+            low, high = spans[y, 0], spans[y, 1]
+            start, width = low * n_images, max(0, high - low) * n_images
+            first, end = max(top, y - radius), min(bottom, y + radius + 1)
+            cells, total = block[c, y, start:], out[c, y, start:]
+            row, source = total.ctypes.data, sums[first, start:].ctypes.data
+            _weigh(row, width, source, ones.ctypes.data, (end - first, 1), (length, 0, 1), (0, length), n_images)
+            for i in range(width):
+                total[i] = cells[i] / (total[i] / area + _EPSILON)
+
+
+@kernel
+def split(block, threshold, on, off):
+    """Write the positive parts of ``block`` (C, H, W * N) to ``on``, and the negative ones, sign turned, to ``off``.
+
+    Each has C channels, or none if it is not wanted. Parts below the threshold, which is at least 0, become 0.
+    """
+    for c, y in np.ndindex(block.shape[:2]):
+        cells = block[c, y]
+        for i in range(len(cells) if len(on) else 0):
+            part = cells[i] + _ZERO
+            on[c, y, i] = _ZERO if part < threshold else part
+        for i in range(len(cells) if len(off) else 0):
+            part = _ZERO - cells[i]
+            off[c, y, i] = _ZERO if part < threshold else part
 
 
 @kernel
@@ -183,157 +309,3 @@ def lateral_inhibition(padded, factors, n_images, out):
                         gain[i] += factor if cells[i] > neighbours[i] else _ZERO
             for i in range(length):
                 gain[i] = cells[i] + cells[i] * gain[i]
-
-
-@kernel
-def rank(bits):
-    """Sort the non-zero intensities of every image in descending order, ties by site.
-
-    Parameters
-    ----------
-    bits : ndarray of uint32, shape (n_sites, N)
-        Intensities, not negative, as their bits: these sort like the floats.
-
-    Returns
-    -------
-    sites, ranked : ndarray of int32, shape (n,)
-        Flat index of each non-zero intensity, image after image: ascending, and the strongest first.
-    ranked_bits : ndarray of uint32, shape (n,)
-        The intensities, the strongest first.
-    offsets : ndarray of int64, shape (N + 1,)
-        Where each image starts.
-    """
-    n_sites, n_images = bits.shape
-    offsets = np.zeros(n_images + 1, np.int64)
-    for site in range(n_sites):
-        for i in range(n_images):
-            offsets[i + 1] += bits[site, i] != 0
-    for i in range(n_images):
-        offsets[i + 1] += offsets[i]
-    sites = np.empty(offsets[-1], np.int32)
-    ranked = np.empty(offsets[-1], np.int32)
-    ranked_bits = np.empty(offsets[-1], np.uint32)
-    keys = np.empty(n_sites + 1, np.uint64)
-    spare = np.empty(n_sites, np.uint64)
-    for i in range(n_images):
-        # Written without a branch, since whether a site is 0 is hard to predict: hence the spare last key.
-        n = np.uint64(0)
-        for site in range(n_sites):
-            value = bits[site, i]
-            keys[n] = (np.uint64(~value) << _HALF) | np.uint64(site)
-            n += np.uint64(value != 0)
-        low, high = offsets[i], offsets[i + 1]
-        for j in range(high - low):
-            sites[low + j] = keys[j] & _LOW_HALF
-        _sort(keys[: high - low], spare)
-        for j in range(high - low):
-            ranked[low + j] = keys[j] & _LOW_HALF
-            ranked_bits[low + j] = ~np.uint32(keys[j] >> _HALF)
-    return sites, ranked, ranked_bits, offsets
-
-
-@kernel
-def _sort(keys, spare):
-    """Sort uint64 keys by their upper halves, stably and in place: a radix sort by bytes."""
-    counts = np.zeros((4, 256), np.int64)
-    for j in range(len(keys)):
-        for digit in range(4):
-            counts[digit, (keys[j] >> np.uint64(32 + 8 * digit)) & _BYTE] += 1
-    source, target = keys, spare
-    for digit in range(4):
-        place = counts[digit]
-        start = 0
-        for value in range(256):
-            start, place[value] = start + place[value], start
-        for j in range(len(keys)):
-            value = (source[j] >> np.uint64(32 + 8 * digit)) & _BYTE
-            target[place[value]] = source[j]
-            place[value] += 1
-        # Four passes: the last one writes to where the first one read.
-        source, target = target, source
-
-
-@kernel
-def equal_bins(offsets, bins, times):
-    """Write the bin of each rank: ``n // bins`` ranks each, at least 1, and -1 for those beyond the last."""
-    for i in range(len(offsets) - 1):
-        n = offsets[i + 1] - offsets[i]
-        size = max(1, n // bins)
-        for rank_ in range(n):
-            times[offsets[i] + rank_] = rank_ // size if rank_ < size * bins else -1
-
-
-@kernel
-def emit(sites, ranked, times, offsets, pointwise, shape):
-    """Turn ranked sites and their times into the columns of events in canonical order.
-
-    Parameters
-    ----------
-    sites, ranked, offsets
-        As of :func:`rank`.
-    times : ndarray of int64, shape (n,)
-        Times of ``ranked``, never falling within an image; -1 for no spike.
-    pointwise : bool
-        Keep only the first in rank of each position.
-    shape : tuple of int
-        Grid (C, H, W).
-
-    Returns
-    -------
-    time : ndarray of int64, shape (m,)
-    columns : ndarray of uint16, shape (3, m)
-        Channel, y and x.
-    offsets : ndarray of int64, shape (N + 1,)
-    """
-    channels, height, width = shape
-    time = np.empty(len(sites), np.int64)
-    columns = np.empty((3, len(sites)), np.uint16)
-    kept = np.zeros_like(offsets)
-    taken = np.empty(height * width if pointwise else 0, np.bool_)
-    place = np.empty(channels * height * width, np.int64)
-    for i in range(len(offsets) - 1):
-        low, high = offsets[i], offsets[i + 1]
-        taken[:] = False
-        filled = _place(ranked[low:high], times[low:high], height * width, taken, kept[i], time, place)
-        kept[i + 1] = kept[i] + len(filled)
-        channel = y = row = 0
-        # Sites ascend, so filling each run of equal times one after another sorts it.
-        for site in sites[low:high]:
-            while site >= row + width:
-                row += width
-                y += 1
-                if y == height:
-                    y = 0
-                    channel += 1
-            if place[site] >= 0:
-                run = place[site]
-                at = run + filled[run - kept[i]]
-                filled[run - kept[i]] += 1
-                columns[0, at] = channel
-                columns[1, at] = y
-                columns[2, at] = site - row
-    return time[: kept[-1]], columns[:, : kept[-1]], kept
-
-
-@kernel
-def _place(ranked, times, plane, taken, start, time, place):
-    """Write the spikes' times from ``start`` on, and return one 0 for each.
-
-    ``place`` becomes, for each ranked site, where the run of spikes of its time begins, or -1 if it does not fire.
-    """
-    at = run = start
-    for r in range(len(ranked)):
-        site = ranked[r]
-        place[site] = -1
-        if times[r] < 0:
-            continue
-        if len(taken) > 0:
-            if taken[site % plane]:
-                continue
-            taken[site % plane] = True
-        if at == start or times[r] != time[at - 1]:
-            run = at
-        place[site] = run
-        time[at] = times[r]
-        at += 1
-    return np.zeros(at - start, np.int64)

@@ -23,6 +23,7 @@ _T = TypeVar("_T")
 # Intensities computed at a time by one thread: they and their successors should stay in its cache.
 _BLOCK = 2**20
 _MOST_IMAGES = 32
+_LARGE_PAGE = 2**21
 
 
 class Latency(Protocol):
@@ -70,11 +71,10 @@ class EqualBins:
 
     def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """Return the bin of every intensity, -1 for the dropped."""
-        from eventsnn.encode._kernels import equal_bins
-
-        times = np.empty(len(intensities), np.int64)
-        equal_bins(offsets, self.bins, times)
-        return times
+        counts = np.diff(offsets)
+        sizes = np.repeat(np.maximum(1, counts // self.bins), counts)
+        times = _ranks(offsets) // sizes
+        return np.where(times < self.bins, times, -1)
 
 
 @dataclass(frozen=True)
@@ -302,15 +302,19 @@ class ImageEncoder:
         return block
 
     def _encode_block(self, batch: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, ...]:
-        from eventsnn.encode._kernels import emit, rank
+        from eventsnn.encode._spikes import emit, equal_spikes, rank
 
-        block = self._block(batch, start, stop)
-        _check_intensities(block, start)
-        # Adding 0 turns -0, whose bits are not 0, into 0.
-        bits = (block + np.float32(0)).reshape(-1, stop - start).view(np.uint32)
-        sites, ranked, ranked_bits, offsets = rank(bits)
-        times = self.latency.times(ranked_bits.view(np.float32), offsets)
-        time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, block.shape[:3])
+        block = np.require(self._block(batch, start, stop), np.float32, ["C", "W"])
+        bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
+        if isinstance(self.latency, EqualBins) and not self.pointwise:
+            time, columns, kept, valid = equal_spikes(bits, self.latency.bins, shape)
+            if not valid:
+                _check_intensities(block, start)
+        else:
+            _check_intensities(block, start)
+            sites, ranked, ranked_bits, offsets = rank(bits)
+            times = self.latency.times(ranked_bits.view(np.float32), offsets)
+            time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, shape)
         return time, *columns, np.diff(kept)
 
 
@@ -367,18 +371,26 @@ def _join(parts: Iterable[tuple[np.ndarray, ...]], n_images: int) -> tuple[dict[
     offsets = np.zeros(n_images + 1, np.int64)
     n_events = image = 0
     for *values, counts in parts:
-        end = n_events + len(values[0])
+        end, images = n_events + len(values[0]), image + len(counts)
         if end > len(columns["time"]):
-            _resize(columns, end + end // 8)
+            # Room for as many events of each image to come, and some more. What is not written takes no memory.
+            length = end * n_images // images + end // 8
+            columns = {name: _longer(column, length, n_events) for name, column in columns.items()}
         for column, value in zip(columns.values(), values, strict=True):
             column[n_events:end] = value
-        offsets[image + 1 : image + 1 + len(counts)] = n_events + np.cumsum(counts)
-        n_events, image = end, image + len(counts)
-    _resize(columns, n_events)
-    return columns, offsets
+        offsets[image + 1 : images + 1] = n_events + np.cumsum(counts)
+        n_events, image = end, images
+    return {name: column[:n_events] for name, column in columns.items()}, offsets
 
 
-def _resize(columns: dict[str, np.ndarray], length: int) -> None:
-    # In place, and growing by little: millions of events must not be held twice.
-    for column in columns.values():
-        column.resize(length, refcheck=False)
+def _longer(column: np.ndarray, length: int, filled: int) -> np.ndarray:
+    """Return an array of ``length`` that begins with what is filled of ``column``.
+
+    For a long one NumPy asks the system for large pages, whose first touch costs a fifth. It begins with one.
+    """
+    size = length * column.itemsize
+    memory = np.empty(size + 2 * _LARGE_PAGE if size > _LARGE_PAGE else size, np.uint8)
+    start = -memory.ctypes.data % _LARGE_PAGE if size > _LARGE_PAGE else 0
+    longer = memory[start : start + size].view(column.dtype)
+    longer[:filled] = column[:filled]
+    return longer

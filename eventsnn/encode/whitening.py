@@ -150,21 +150,9 @@ class PatchZCA:
         kernels, n_images = self.weights.array.copy(), block.shape[3]  # Numba compiles anew for what is read-only
         border = kernels.shape[2] // 2
         padded = np.pad(block, ((0, 0), (border, border), (border, border), (0, 0)), mode="edge")
-        height = padded.shape[1]
-        # The channels lie below each other, so that one of the next channel is one some rows down.
-        taps = np.argwhere(np.ones(kernels.shape[1:], bool))
-        taps = np.stack([taps[:, 0] * height + taps[:, 1], taps[:, 2]], axis=1)
-        starts = np.arange(len(kernels) + 1) * len(taps)
+        windows = np.full(len(kernels), kernels.shape[2])
         out = np.empty_like(block)
-        correlate(
-            rows(padded).reshape(len(block) * height, -1),
-            kernels.ravel(),
-            np.tile(taps, (len(kernels), 1)),
-            starts,
-            n_images,
-            (False, True, np.float32(0)),
-            rows(out),
-        )
+        correlate(rows(padded), kernels.ravel(), windows, n_images, (False, True, np.float32(0)), rows(out))
         return out
 
 

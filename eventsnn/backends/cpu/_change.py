@@ -7,7 +7,6 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._conv import leak_factor
-from eventsnn.backends.cpu._simd import LANES
 from eventsnn.backends.cpu._user import call_rule
 from eventsnn.jit import inner
 
@@ -21,12 +20,15 @@ _ADDITIVE, _STABILIZED, _MULTIPLICATIVE = range(3)  # the rest is proportional
 
 
 @inner
-def note_causal(fields, begin, end, time, times):
-    """Let the inputs ``fields.rows[begin:end]`` decide, as if they came at ``time``; the others never came."""
-    for row in range(len(times)):
-        times[row] = NEVER
-    for k in range(begin, end):
-        times[fields.rows[k]] = time
+def list_causal(columns, begin, end, winner, sizes, rows):
+    """List the weight rows of the spikes that a winner (map, y, x, time) heard by its time; return their number."""
+    top, left, n = winner[1] * sizes.sh - sizes.ph, winner[2] * sizes.sw - sizes.pw, np.int64(0)
+    for e in range(begin, end):
+        y, x = np.int64(columns.y[e]) - top, np.int64(columns.x[e]) - left
+        if 0 <= y < sizes.kh and 0 <= x < sizes.kw and columns.time[e] <= winner[3]:
+            rows[n] = (np.int64(columns.channel[e]) * sizes.kh + y) * sizes.kw + x
+            n += 1
+    return n
 
 
 @inner
@@ -73,31 +75,58 @@ def _dependence(kind, causal, w, lower, upper, table):
 
 
 @inner
-def change_weights(weights, at, time, times, f, rates, pair):
-    """Change the weights ``weights[at::LANES]`` of map ``f``, whose winner fired at ``time``."""
+def change_by_order(old, new, rows, causal, f, rates, pair):
+    """Put the changed weights of map ``f`` into ``new``.
+
+    With ``causal = (first, last, own)``, the weight rows ``rows[first:last] - own`` are causal, the others are not.
+    """
     lower, upper, kind = rates.lower[pair], rates.upper[pair], rates.dependence[pair]
-    if kind == _STABILIZED and len(rates.fine) == 0:  # the usual rule, in a loop without decisions
-        plus, minus = rates.plus[pair, f], rates.minus[pair, f]
-        for row in range(len(times)):
-            w = weights[at + row * LANES]
-            w = w + (plus if times[row] <= time else minus) * ((w - lower) * (upper - w))
-            weights[at + row * LANES] = min(max(w, lower), upper)
-        return
-    for row in range(len(times)):
-        w = weights[at + row * LANES]
-        causal = times[row] <= time
-        a = rates.plus[pair, f] if causal else rates.minus[pair, f]
-        if len(rates.fine) > 0:
-            a = a * _in_time(rates, abs(time - times[row]))
-        w = w + a * _dependence(kind, causal, w, lower, upper, rates.scale)
-        weights[at + row * LANES] = min(max(w, lower), upper)
+    plus, minus = rates.plus[pair, f], rates.minus[pair, f]
+    for row in range(len(old)):
+        if kind == _STABILIZED:
+            w = old[row] + minus * ((old[row] - lower) * (upper - old[row]))
+        else:
+            w = old[row] + minus * _dependence(kind, False, old[row], lower, upper, rates.scale)
+        new[row] = min(max(w, lower), upper)
+    first, last, own = causal
+    for k in range(first, last):
+        row = rows[k] - own
+        w = old[row] + plus * _dependence(kind, True, old[row], lower, upper, rates.scale)
+        new[row] = min(max(w, lower), upper)
 
 
 @inner
-def change_by_user(weights, at, time, times, potential, reward, rates, pair, failed):
-    """Change the weights as a user's rule says; return 0, or what went wrong."""
-    bounds = (rates.lower[pair], rates.upper[pair])
-    return call_rule(rates.address, weights, at, times, time, potential, reward, bounds[0], bounds[1], failed)
+def change_in_time(old, new, time, times, f, rates, pair):
+    """Put the changed weights of map ``f``, whose winner fired at ``time``, into ``new``."""
+    lower, upper, kind = rates.lower[pair], rates.upper[pair], rates.dependence[pair]
+    for row in range(len(times)):
+        w, causal = old[row], times[row] <= time
+        a = rates.plus[pair, f] if causal else rates.minus[pair, f]
+        a = a * _in_time(rates, abs(time - times[row]))
+        w = w + a * _dependence(kind, causal, w, lower, upper, rates.scale)
+        new[row] = min(max(w, lower), upper)
+
+
+@inner
+def change_map(
+    old, new, rows, causal, columns, begin, end, winner, potential, sizes, rates, pair, rewarded, times, failed
+):  # fmt: skip
+    """Put the changed weights of a winner's map into ``new``; return 0, or what went wrong with a user's rule.
+
+    ``rows`` and ``causal`` are for rules that ask for order alone; see :func:`change_by_order`.
+    """
+    if rates.address == 0 and len(rates.fine) == 0:
+        change_by_order(old, new, rows, causal, winner[0], rates, pair)
+        return np.int64(0)
+    note_times(columns, begin, end, winner[1], winner[2], winner[3], sizes, times)
+    if rates.address == 0:
+        change_in_time(old, new, winner[3], times, winner[0], rates, pair)
+        return np.int64(0)
+    for row in range(len(old)):
+        new[row] = old[row]
+    reward = np.float64(1 - 2 * pair if rewarded else 0)
+    lower, upper = rates.lower[pair], rates.upper[pair]
+    return call_rule(rates.address, new, times, winner[3], np.float64(potential), reward, lower, upper, failed)
 
 
 @inner

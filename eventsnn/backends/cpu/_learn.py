@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._change import adapt, change_by_user, change_weights, clip, note_causal, note_times
+from eventsnn.backends.cpu._change import adapt, change_map, clip, list_causal
 from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
 from eventsnn.backends.cpu._fields import collect, look_at, reserve
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
@@ -159,38 +159,6 @@ def _settle(weights, sizes, pointwise, cells, fields, times, potential, state, c
 
 
 @inner
-def _largest(weights, sizes, bound, cells, fields, times, potential, candidates):
-    """Collect the one neuron with the largest potential at the end of the stimulus; return 1, or 0 if none is above 0.
-
-    A position whose every spike, at the weight ``bound``, would stay below the best so far is left out.
-    """
-    positions = len(fields.cursor)
-    start = np.int64(0)
-    for p in range(positions):
-        if fields.cursor[p] - fields.start[p] > fields.cursor[start] - fields.start[start]:
-            start = p
-    best, best_map, best_position = np.float32(0), np.int64(-1), np.int64(-1)
-    for b in range(sizes.blocks):
-        for i in range(positions):
-            p = start if i == 0 else (i - 1 if i <= start else i)
-            spikes = fields.cursor[p] - fields.start[p]
-            if spikes * bound * (1 + spikes * 1.2e-7) < best:
-                continue
-            hits = settle(weights, b, p, sizes, cells, fields, times, potential)
-            while hits != 0:
-                lane = lowest_bit(hits)
-                hits &= hits - 1
-                f, value = b * LANES + lane, potential[lane]
-                lower = f * positions + p < best_map * positions + best_position
-                if value > best or (value == best and lower):
-                    best, best_map, best_position = value, f, p
-    if best_map < 0:
-        return 0
-    candidates.map[0], candidates.position[0], candidates.potential[0] = best_map, best_position, best
-    return 1
-
-
-@inner
 def _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found):
     """Take winners from those who fired at one time; return how many there are now."""
     positions = sizes.oh * sizes.ow
@@ -237,7 +205,7 @@ def _block(p, radius, sizes, state):
 
 @inner
 def _present(
-    columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, scratch, winners, potentials, causal
+    columns, begin, end, weights, quiet, sizes, windows, cells, contest, scratch, winners, potentials, causal
 ):  # fmt: skip
     """Run one sample until its winners are known; return their number."""
     fields, state, candidates, times, potential = scratch
@@ -245,10 +213,7 @@ def _present(
     if cells.at_end:
         collect(columns, begin, end, sizes, windows, fields, times)
         _reset(state, fields, quiet)
-        if contest.k == 1:
-            n = _largest(weights, sizes, bound, cells, fields, times, potential, candidates)
-        else:
-            n = _settle(weights, sizes, contest.pointwise, cells, fields, times, potential, state, candidates)
+        n = _settle(weights, sizes, contest.pointwise, cells, fields, times, potential, state, candidates)
         return _choose(candidates, n, cells.end, contest, sizes, fields, state, winners, potentials, causal, found)
     reserve(columns, begin, end, sizes, windows, fields)
     _reset(state, fields, quiet)
@@ -287,24 +252,26 @@ def _count(winners):
 
 
 @inner
-def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, times, causal, result, i):
-    """Change the weights of the winners of presentation ``i``; ``causal`` (if not empty) bounds their causal inputs."""
+def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, known, scratch, result, i):
+    """Change the weights of the winners of presentation ``i``; ``known``: whether their causal inputs are listed."""
+    _, times, causal, heard, old, new = scratch
     for j in range(found):
-        f, oy = result.winners[i, j, 0], result.winners[i, j, 1]
-        ox, time = result.winners[i, j, 2], result.winners[i, j, 3]
-        if len(rates.fine) > 0 or rates.address != 0 or len(causal) == 0:
-            note_times(columns, begin, end, oy, ox, time, sizes, times)
-        else:
-            note_causal(fields, fields.start[oy * sizes.ow + ox], causal[j], time, times)
+        winner = result.winners[i, j]
+        f, p = winner[0], winner[1] * sizes.ow + winner[2]
+        rows, part = fields.rows, (fields.start[p], causal[j], np.int64(0))
+        if not known:
+            rows, part = heard, (np.int64(0), list_causal(columns, begin, end, winner, sizes, heard), np.int64(0))
         at = (f // LANES) * sizes.block + f % LANES
-        if rates.address == 0:
-            change_weights(weights, at, time, times, f, rates, pair)
-            continue
-        reward = np.float64(1 - 2 * pair if rewarded else 0)
-        potential = np.float64(result.potential[i, j])
-        status = change_by_user(weights, at, time, times, potential, reward, rates, pair, result.failed)
+        for row in range(len(old)):
+            old[row] = weights[at + row * LANES]
+        status = change_map(
+            old, new, rows, part, columns, begin, end, winner, result.potential[i, j], sizes, rates, pair, rewarded,
+            times, result.failed,
+        )  # fmt: skip
         if status != 0:
             return status
+        for row in range(len(old)):
+            weights[at + row * LANES] = new[row]
     return np.int64(0)
 
 
@@ -317,7 +284,7 @@ def learn_samples(
 
     Without ``classes`` rewards play no part. Returns 0, or what went wrong with a user's rule.
     """
-    run, times, causal = scratch
+    run, causal = scratch[0], scratch[2]
     fields = run[0]
     lower, upper = np.float32(np.inf), np.float32(-np.inf)  # all weights lie within these
     quiet = _quiet_spikes(cells, bound)
@@ -328,7 +295,7 @@ def learn_samples(
             if len(plan.positions) > 0:
                 look_at(plan.positions[i], sizes, windows)
             _present(
-                columns, begin, end, weights, quiet, bound, sizes, windows, cells, contest, run, result.winners[i],
+                columns, begin, end, weights, quiet, sizes, windows, cells, contest, run, result.winners[i],
                 result.potential[i], causal,
             )  # fmt: skip
         found = _count(result.winners[i])
@@ -337,10 +304,10 @@ def learn_samples(
         pair = np.int64(0)
         if len(classes) > 0 and classes[result.winners[i, 0, 0]] != labels[s]:
             pair += 1
-        bounds = causal[:] if plan.find else causal[:0]
         status = _apply(
-            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, times, bounds, result, i
-        )
+            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, plan.find, scratch,
+            result, i,
+        )  # fmt: skip
         if status != 0:
             return status
         if lower != rates.lower[pair] or upper != rates.upper[pair]:

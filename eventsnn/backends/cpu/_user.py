@@ -15,14 +15,13 @@ from numba import carray, cfunc, njit, types
 from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
-from eventsnn.backends.cpu._simd import LANES
 from eventsnn.backends.updates import RuleFunction, asks_for, with_all_arguments
 
 _NEVER = np.int64(1) << 60
 _FLOATS, _INTEGERS = types.CPointer(types.float32), types.CPointer(types.int64)
 _SIGNATURE = types.int64(
-    _FLOATS, types.int64, _INTEGERS, types.int64, types.int64, types.float64, types.float64, types.float32,
-    types.float32, types.CPointer(types.float64),
+    _FLOATS, _INTEGERS, types.int64, types.int64, types.float64, types.float64, types.float32, types.float32,
+    types.CPointer(types.float64),
 )  # fmt: skip
 #: what the loop returns
 RAISED, NOT_FINITE = 1, 2
@@ -63,10 +62,10 @@ def _guarded(rule: Any) -> Any:
 
 
 def _loop(guarded: Any) -> Any:
-    def loop(first, at, deciding, n, time, potential, reward, lower, upper, failed):  # type: ignore[no-untyped-def]
-        weights, times = carray(first, (at + n * LANES,)), carray(deciding, (n,))
+    def loop(first, deciding, n, time, potential, reward, lower, upper, failed):  # type: ignore[no-untyped-def]
+        weights, times = carray(first, (n,)), carray(deciding, (n,))
         for row in range(n):
-            old = np.float64(weights[at + row * LANES])
+            old = np.float64(weights[row])
             dt = np.float64(time - times[row]) if times[row] < _NEVER else -np.inf
             w, status = guarded(old, dt, potential, reward)
             if status == 0 and not np.isfinite(w):
@@ -75,25 +74,25 @@ def _loop(guarded: Any) -> Any:
                 asked = carray(failed, (4,))
                 asked[0], asked[1], asked[2], asked[3] = old, dt, potential, reward
                 return status
-            weights[at + row * LANES] = min(max(w, lower), upper)
+            weights[row] = min(max(w, lower), upper)
         return 0
 
     return loop
 
 
 @intrinsic
-def call_rule(typingctx, address, weights, at, times, time, potential, reward, lower, upper, failed):  # type: ignore[no-untyped-def]
-    """Call the loop at ``address`` for the weights ``weights[at::LANES]``; return 0 or what went wrong."""
+def call_rule(typingctx, address, weights, times, time, potential, reward, lower, upper, failed):  # type: ignore[no-untyped-def]
+    """Call the loop at ``address`` for one map's weights; return 0 or what went wrong."""
     i64, f32, f64 = types.int64, types.float32, types.float64
-    signature = i64(i64, weights, i64, times, i64, f64, f64, f32, f32, failed)
+    signature = i64(i64, weights, times, i64, f64, f64, f32, f32, failed)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         def array(i: int) -> Any:
             return context.make_array(sig.args[i])(context, builder, args[i])
 
-        deciding = array(3)
+        deciding = array(2)
         n = builder.extract_value(deciding.shape, 0)
-        values = [array(1).data, args[2], deciding.data, n, *args[4:9], array(9).data]
+        values = [array(1).data, deciding.data, n, *args[3:8], array(8).data]
         loop = ir.FunctionType(ir.IntType(64), [value.type for value in values])
         return builder.call(builder.inttoptr(args[0], loop.as_pointer()), values)
 

@@ -14,6 +14,7 @@ from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.competition import Found, compete, nobody
 from eventsnn.backends.cpu._change import Levels, Rates
 from eventsnn.backends.cpu._conv import Cells
+from eventsnn.backends.cpu._decide import Tables, decide_samples, make_slots, make_tables
 from eventsnn.backends.cpu._fields import Windows, make_fields, make_times
 from eventsnn.backends.cpu._learn import Contest, Plan, Result, learn_samples, make_candidates, make_state
 from eventsnn.backends.cpu._simd import LANES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Scratch = tuple[Windows, Any]  # what one thread writes to: windows, and the rest
 
+_WORTH_TABLES = 32  # presentations; for fewer, making tables of deficits takes longer than doing without
 _WORTH_THREADS = 8  # presentations; handing fewer to threads takes longer than finding their winners
 _NOTHING = np.empty(0, np.float32)
 
@@ -44,21 +46,65 @@ class Learning:
         self._bound = float(max(packed.blocks.max(), self._rates.upper.max()))  # no weight is ever larger
         self._found = nobody(len(order), update.k)
         self._failed = np.zeros(4)
+        self._tables: Tables | None = None
 
     def run(self) -> np.ndarray:
         """Present everything; return the winners."""
         n, batch, choose = len(self._order), self._lesson.batch, self._lesson.update.choose
+        online = batch == 1 and choose is None
+        start = self._until_tables() if self._may_decide() else 0
         scratch = self._scratch()
-        if batch == 1 and choose is None:
-            self._call(0, n, scratch, find=True, change=True)
+        try:
+            if online:
+                self._call(start, n, scratch, find=True, change=True)
+                return self._found.winners
+            with ThreadPoolExecutor(self._backend.threads) as pool:
+                find = self._find_by_user if choose is not None else self._finder(pool, scratch)
+                for first in range(start, n, batch):
+                    stop = min(first + batch, n)
+                    find(first, stop)
+                    self._call(first, stop, scratch, find=False, change=True)
             return self._found.winners
-        with ThreadPoolExecutor(self._backend.threads) as pool:
-            find = self._find_by_user if choose is not None else self._finder(pool, scratch)
-            for start in range(0, n, batch):
-                stop = min(start + batch, n)
-                find(start, stop)
+        finally:
+            self._put_back()
+
+    def _may_decide(self) -> bool:
+        """Tell whether ``decide_samples`` can do this lesson as soon as all weights lie within the rule's bounds."""
+        lesson, cells, rates = self._lesson, self._layer.cells, self._rates
+        alone = self._contest.k == 1 and lesson.update.choose is None and lesson.positions is None
+        same = len(set(rates.lower.tolist())) == len(set(rates.upper.tolist())) == 1
+        return cells.at_end and len(cells.fine) == 0 and alone and same and len(self._order) >= _WORTH_TABLES
+
+    def _until_tables(self) -> int:
+        """Present samples until all weights lie within the rule's bounds, and make tables; return how many."""
+        n, batch = len(self._order), self._lesson.batch
+        start, scratch = 0, None
+        while not self._make_tables() and start < n:
+            scratch = scratch or self._scratch()
+            stop = start
+            while stop < n and (stop == start or self._found.winners[start:stop, 0, 0].max() < 0):
+                start, stop = stop, min(stop + batch, n)
+                self._call(start, stop, scratch, find=True, change=False)
                 self._call(start, stop, scratch, find=False, change=True)
-        return self._found.winners
+            start = stop
+        return start
+
+    def _make_tables(self) -> bool:
+        """Make tables of deficits if all weights lie within the rule's bounds; return whether they do."""
+        lower, upper = self._rates.lower[0], self._rates.upper[0]
+        weights = self._backend.unpack(self._packed).reshape(self._layer.sizes.maps, -1)
+        if weights.min() < lower or weights.max() > upper:
+            return False
+        spikes = self._events.n_events / len(self._events)
+        self._tables = make_tables(weights, self._layer.cells.limit, float(lower), float(upper), spikes)
+        self._call(0, 0, self._scratch(), find=False, change=True)
+        return True
+
+    def _put_back(self) -> None:
+        """Let the packed weights be those of the tables."""
+        if self._tables is not None:
+            weights = self._tables.weights.reshape(self._packed.shape)
+            self._packed.blocks[:] = self._backend.pack(weights).blocks
 
     def _finder(self, pool: ThreadPoolExecutor, scratch: Scratch) -> Callable[[int, int], None]:
         """Return a function that finds the winners of a range of presentations, shared out among threads."""
@@ -86,13 +132,19 @@ class Learning:
         positions = nobody if lesson.positions is None else lesson.positions[part]
         windows, rest = scratch
         result = Result(self._found.winners[part], self._found.potential[part], self._failed)
-        status = learn_samples(
-            layer.columns, events.offsets, Plan(self._order[part], positions, find, change),
-            nobody if events.labels is None else events.labels,
-            nobody if lesson.reward is None else lesson.reward.classes,
-            self._packed.blocks.ravel(), self._bound, layer.sizes, windows, layer.cells, self._contest,
-            self._rates, self._levels, rest, result,
-        )  # fmt: skip
+        plan = Plan(self._order[part], positions, find, change)
+        labels = nobody if events.labels is None else events.labels
+        classes = nobody if lesson.reward is None else lesson.reward.classes
+        if self._tables is not None:
+            status = decide_samples(
+                layer.columns, events.offsets, plan, labels, classes, self._tables, layer.sizes, windows,
+                layer.cells.end, self._rates, rest, result,
+            )  # fmt: skip
+        else:
+            status = learn_samples(
+                layer.columns, events.offsets, plan, labels, classes, self._packed.blocks.ravel(), self._bound,
+                layer.sizes, windows, layer.cells, self._contest, self._rates, self._levels, rest, result,
+            )  # fmt: skip
         if change and lesson.update.thresholds is not None:
             _write_back(layer.cells, lesson.neurons.threshold)
         if status != 0:
@@ -109,13 +161,18 @@ class Learning:
         """Allocate what one thread writes to."""
         sizes, contest, layer, order = self._layer.sizes, self._contest, self._layer, self._order
         positions, maps = sizes.oh * sizes.ow, sizes.blocks * LANES
-        crowd = positions if contest.pointwise or (layer.cells.at_end and contest.k == 1) else positions * maps
+        windows = Windows(*(column.copy() for column in layer.windows))
         fields = make_fields(sizes, layer.windows, self._events.offsets, order)
-        state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
         times = make_times(self._events.offsets, order)
+        rows = sizes.block // LANES
+        deciding, heard = np.empty(rows, np.int64), np.empty(len(times), np.int32)
+        old, new = np.empty(rows, np.float32), np.empty(rows, np.float32)
+        if self._tables is not None:
+            return windows, (make_slots(sizes, fields, len(times)), deciding, heard, old)
+        crowd = positions if contest.pointwise else positions * maps
+        state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
         run = (fields, state, candidates, times, np.zeros(LANES, np.float32))
-        rest = run, np.empty(sizes.block // LANES, np.int64), np.empty(contest.k, np.int64)
-        return Windows(*(column.copy() for column in layer.windows)), rest
+        return windows, (run, deciding, np.empty(contest.k, np.int64), heard, old, new)
 
 
 def _rates(pairs: list[Update], update: Update, packed: Packed) -> Rates:

@@ -1,0 +1,1 @@
+"""eventsnn beside the programs that people would otherwise use: ``python -m benchmarks.peers``."""

@@ -1,0 +1,312 @@
+"""Learning to decide: one winner at the end of the stimulus, found through bounds on all potentials.
+
+With ``w <= upper - step * q`` for small integers ``q``, a neuron's potential is at most ``upper`` times the number of
+its spikes less ``step`` times the sum of their ``q``. These sums take a byte per weight, in any order, so they can be
+had for several samples in one pass over the table, before the samples' turn: by how much the updates in between may
+have raised a map's potentials is kept account of. Only the few neurons whose bound reaches the best potential so far
+are computed, in canonical order.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+
+from eventsnn.backends.cpu._change import change_map, list_causal
+from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits, byte_of
+from eventsnn.backends.cpu._fields import reserve
+from eventsnn.jit import inner, kernel
+
+#: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
+#: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken if no input spikes
+#: twice, _NEVER for maps that may not fire; ``slack``: times a number of spikes squared, how far float32 sums may be
+#: off; ``tolerance``: a map whose rise is above it has its deficits taken anew
+Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance")
+#: samples whose bounds are summed together: ``rows[j, first[j, p]:]`` are the weight rows of the ``count[j, p]`` spikes
+#: at position ``p``, relative to the position's own (``_own_row``), if ``listed``. The list of a position that sees all
+#: spikes is the sample's own, which comes first. ``sums`` of deficits by position and map; ``top``: least deficit at a
+#: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``;
+#: ``pace``: about the best potential per spike
+Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace")
+_TOGETHER = 8
+_ROOM = 1 << 25  # bytes that sums of deficits may take
+_NEVER = -(1 << 40)
+_FINE = np.float64(1 << 20)
+_byte_of = inner(byte_of)
+
+
+def make_tables(weights, limit, lower, upper, spikes):
+    """Allocate tables for weights (maps, rows), all within the bounds; deficits are taken when they are first used.
+
+    ``spikes`` is about how many a sample has.
+    """
+    maps, rows = weights.shape
+    blocks = -(-maps // WIDE)
+    rise = np.full(blocks * WIDE, _NEVER, np.int64)
+    rise[:maps][np.isfinite(limit[:maps])] = -_NEVER
+    # weights beyond eight times the mean deficit share the largest integer: their maps rarely are near the best
+    usual = 8 * max(float(upper - weights.mean(dtype=np.float64)), 1e-3 * (upper - lower))
+    step = min(usual, upper - lower) / LARGEST
+    slack = 6.1e-8 * max(abs(lower), abs(upper))
+    return Tables(weights, np.zeros(blocks * rows * WIDE, np.uint8), rise, upper, step, slack, int(spikes) // 8)
+
+
+def make_slots(sizes, fields, most):
+    """Allocate room for the bounds of some samples, of at most ``most`` spikes each."""
+    positions, wide = sizes.oh * sizes.ow, -(-sizes.maps // WIDE) * WIDE
+    n = max(1, min(_TOGETHER, _ROOM // (4 * positions * wide)))
+    return Slots(
+        fields,
+        np.zeros((n, positions), np.int64),
+        np.zeros((n, positions), np.int64),
+        np.empty((n, len(fields.rows) + most + 1), np.int32),
+        np.zeros((n, positions), np.bool_),
+        np.zeros((n, positions * wide), np.int32),
+        np.zeros(positions, np.int64),
+        np.ones(n, np.int64),
+        np.zeros(sizes.channels * sizes.height * sizes.width, np.int64),
+        np.zeros(1),
+    )
+
+
+@inner
+def _take(tables, f):
+    """Take the deficits of map ``f``."""
+    weights = tables.weights[f]
+    at = (f // WIDE) * len(weights) * WIDE + _byte_of(f)
+    scale = (1 - 1e-9) / tables.step
+    for row in range(len(weights)):
+        q = np.int64((tables.upper - weights[row]) * scale)
+        tables.deficits[at + row * WIDE] = min(q, LARGEST)
+    tables.rise[f] = 0
+
+
+@inner
+def _renew(tables):
+    for f in range(len(tables.weights)):
+        if tables.rise[f] > tables.tolerance:
+            _take(tables, f)
+
+
+@inner
+def _own_row(sizes, p):
+    return (p // sizes.ow) * sizes.sh * sizes.kw + (p % sizes.ow) * sizes.sw
+
+
+@inner
+def _list_all(columns, begin, end, sizes, slots, j):
+    """Count a sample's spikes at all positions, and list all of them."""
+    start, rows, n = slots.fields.start, slots.rows[j], end - begin
+    slots.often[j] = 1
+    for k in range(n):
+        c, y, x = np.int64(columns.channel[begin + k]), np.int64(columns.y[begin + k]), np.int64(columns.x[begin + k])
+        rows[k] = (c * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
+        pixel = (c * sizes.height + y) * sizes.width + x
+        slots.seen[pixel] += 1
+        if slots.seen[pixel] > slots.often[j]:
+            slots.often[j] = slots.seen[pixel]
+    for e in range(begin, end):
+        y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
+        slots.seen[(np.int64(columns.channel[e]) * sizes.height + y) * sizes.width + x] = 0
+    for p in range(sizes.oh * sizes.ow):
+        slots.count[j, p] = start[p + 1] - start[p]
+        slots.first[j, p] = 0 if slots.count[j, p] == n else n + start[p]
+        slots.listed[j, p] = False
+
+
+@inner
+def _list(columns, begin, end, p, sizes, slots, j):
+    """List a sample's spikes at position ``p``."""
+    slots.listed[j, p] = True
+    k, rows = slots.first[j, p], slots.rows[j]
+    if k == 0:
+        return
+    top, left = (p // sizes.ow) * sizes.sh - sizes.ph, (p % sizes.ow) * sizes.sw - sizes.pw
+    stop = k + slots.count[j, p]
+    beyond = rows[stop]  # each spike is written and only those that are seen are kept: no branch to predict wrongly
+    for e in range(end - begin):
+        y, x = np.int64(columns.y[begin + e]) - top, np.int64(columns.x[begin + e]) - left
+        rows[k] = rows[e]
+        k += (np.uint64(y) < np.uint64(sizes.kh)) & (np.uint64(x) < np.uint64(sizes.kw))
+    rows[stop] = beyond
+
+
+@inner
+def _sum(tables, b, p, sizes, slots, j):
+    """Sum the deficits of a block of maps at position ``p``."""
+    rows, sums = slots.rows[j], slots.sums[j]
+    at = p * len(tables.rise) + b * WIDE
+    for i in range(at, at + WIDE):
+        sums[i] = 0
+    base = (b * tables.weights.shape[1] - _own_row(sizes, p)) * WIDE
+    stop = slots.first[j, p] + slots.count[j, p]
+    for first in range(slots.first[j, p], stop, STRIDE):
+        add_deficits(tables.deficits, base, rows, first, min(first + STRIDE, stop), sums, at)
+
+
+@inner
+def _foresee(columns, offsets, samples, tables, sizes, windows, slots):
+    """Sum deficits for some samples, at positions that have spikes enough to win at the present pace."""
+    positions = sizes.oh * sizes.ow
+    for j in range(len(samples)):
+        begin, end = offsets[samples[j]], offsets[samples[j] + 1]
+        reserve(columns, begin, end, sizes, windows, slots.fields)
+        _list_all(columns, begin, end, sizes, slots, j)
+        most = _most(slots, j)
+        for p in range(positions):
+            if tables.upper * slots.count[j, p] >= slots.pace[0] * most:
+                _list(columns, begin, end, p, sizes, slots, j)
+    for b in range(len(tables.rise) // WIDE):
+        for j in range(len(samples)):
+            for p in range(positions):
+                if slots.listed[j, p]:
+                    _sum(tables, b, p, sizes, slots, j)
+
+
+@inner
+def _most(slots, j):
+    """Return the number of spikes at the position that sees most."""
+    most = np.int64(0)
+    for p in range(slots.count.shape[1]):
+        most = max(most, slots.count[j, p])
+    return most
+
+
+@inner
+def _limit_at(tables, p, slots, j):
+    """Return what no potential at position ``p`` is above: before deficits and rises, with room for rounding."""
+    n = np.float64(slots.count[j, p])
+    return tables.upper * n + tables.slack * n * n
+
+
+@inner
+def _potential(weights, p, sizes, slots, j):
+    total, own, rows = np.float32(0), _own_row(sizes, p), slots.rows[j]
+    for k in range(slots.first[j, p], slots.first[j, p] + slots.count[j, p]):
+        total = total + weights[rows[k] - own]
+    return total
+
+
+@inner
+def _least(tables, p, sums, often):
+    """Return the least deficit of all maps at a position, less what the map may have risen since."""
+    least, at = np.int64(-_NEVER), p * len(tables.rise)
+    for f in range(len(tables.rise)):
+        least = min(least, sums[at + f] - tables.rise[f] * often)
+    return least
+
+
+@inner
+def _most_promising(tables, positions, slots, j):
+    """Return map and position with the highest bound, of those summed, and note each position's; or -1, -1."""
+    highest, at = -np.inf, np.int64(-1)
+    sums = slots.sums[j]
+    for p in range(positions):
+        slots.top[p] = -_NEVER
+        if slots.listed[j, p]:
+            slots.top[p] = _least(tables, p, sums, slots.often[j])
+            bound = _limit_at(tables, p, slots, j) - tables.step * slots.top[p]
+            if bound > highest:
+                highest, at = bound, p
+    f = np.int64(-1)
+    if at >= 0 and slots.top[at] < -_NEVER:
+        f += 1
+        while sums[at * len(tables.rise) + f] - tables.rise[f] * slots.often[j] != slots.top[at]:
+            f += 1
+    return f, at
+
+
+@inner
+def _winner(columns, begin, end, tables, sizes, slots, j):
+    """Return map, position and potential of the neuron with the largest potential; -1, -1, 0 if none is above 0."""
+    positions, wide = sizes.oh * sizes.ow, len(tables.rise)
+    sums = slots.sums[j]
+    best, best_map, best_position = np.float32(0), np.int64(-1), np.int64(-1)
+    first_map, first_position = _most_promising(tables, positions, slots, j)
+    if first_map >= 0:
+        value = _potential(tables.weights[first_map], first_position, sizes, slots, j)
+        if value > 0:
+            best, best_map, best_position = value, first_map, first_position
+    for p in range(positions):
+        room = (_limit_at(tables, p, slots, j) - best) / tables.step  # more steps below the limit cannot win
+        if slots.count[j, p] == 0 or room < 0:
+            continue
+        if not slots.listed[j, p]:
+            _list(columns, begin, end, p, sizes, slots, j)
+            for b in range(wide // WIDE):
+                _sum(tables, b, p, sizes, slots, j)
+            slots.top[p] = _least(tables, p, sums, slots.often[j])
+        if slots.top[p] > room:
+            continue
+        for f in range(wide):
+            if sums[p * wide + f] - tables.rise[f] * slots.often[j] > room or (f == first_map and p == first_position):
+                continue
+            value = _potential(tables.weights[f], p, sizes, slots, j)
+            lower = f * positions + p < best_map * positions + best_position
+            if value > best or (value == best and lower):
+                best, best_map, best_position = value, f, p
+                room = (_limit_at(tables, p, slots, j) - best) / tables.step
+    return best_map, best_position, best
+
+
+@inner
+def _rise(old, new, step):
+    """Return the sum of all increases in steps, rounded up; in integers, which compilers may add in any order."""
+    total, scale = np.int64(0), np.float32(_FINE / step)
+    for row in range(len(old)):
+        total += np.int64(max(new[row] - old[row], np.float32(0)) * scale) + 1
+    return np.int64(np.float64(total) / _FINE * (1 + 1e-6)) + 1
+
+
+@inner
+def _decide(columns, begin, end, tables, sizes, slots, j, time, winner, potential):
+    """Find the winner of a sample and write down map, y, x, time and potential."""
+    f, p, best = _winner(columns, begin, end, tables, sizes, slots, j)
+    if f < 0:
+        return
+    winner[0], winner[1], winner[2], winner[3] = f, p // sizes.ow, p % sizes.ow, time
+    potential[0] = best
+    slots.pace[0] = 0.99 * best / _most(slots, j)
+
+
+@kernel
+def decide_samples(
+    columns, offsets, plan, labels, classes, tables, sizes, windows, time, rates, scratch, result
+):  # fmt: skip
+    """Present samples as ``learn_samples`` does, to neurons that fire at the end, for one winner, within bounds."""
+    slots, times, heard, old = scratch
+    if plan.change:
+        _renew(tables)
+    for first in range(0, len(plan.order), len(slots.count)):
+        samples = plan.order[first : first + len(slots.count)]
+        if plan.find:
+            _foresee(columns, offsets, samples, tables, sizes, windows, slots)
+        for j in range(len(samples)):
+            i, s = first + j, samples[j]
+            begin, end, winner = offsets[s], offsets[s + 1], result.winners[i, 0]
+            if plan.find:
+                _decide(columns, begin, end, tables, sizes, slots, j, time, winner, result.potential[i])
+            if not plan.change or winner[0] < 0:
+                continue
+            pair, rewarded = np.int64(0), len(classes) > 0
+            if rewarded and classes[winner[0]] != labels[s]:
+                pair += 1
+            p = winner[1] * sizes.ow + winner[2]
+            rows, causal = slots.rows[j], (slots.first[j, p], slots.first[j, p] + slots.count[j, p], _own_row(sizes, p))
+            if not plan.find:
+                rows, causal = heard, (np.int64(0), list_causal(columns, begin, end, winner, sizes, heard), np.int64(0))
+            weights = tables.weights[winner[0]]
+            for row in range(len(old)):
+                old[row] = weights[row]
+            status = change_map(
+                old, weights, rows, causal, columns, begin, end, winner, result.potential[i, 0], sizes, rates, pair,
+                rewarded, times, result.failed,
+            )  # fmt: skip
+            if status != 0:
+                return status
+            rise = tables.rise[winner[0]] + _rise(old, weights, tables.step)
+            tables.rise[winner[0]] = min(rise, -_NEVER)
+        if plan.change:
+            _renew(tables)
+    return np.int64(0)
