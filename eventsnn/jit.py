@@ -24,4 +24,6 @@ def kernel(function: Callable[..., Any], error_model: str = "python") -> Any:
 
 
 #: what entry points call: without wrappers for Python, which would take most of the time to compile
+making_arrays = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+#: the same for functions that make no array: without counting references, a tenth of the rest
 inner = njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)

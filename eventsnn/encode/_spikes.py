@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from eventsnn.jit import inner, kernel
+from eventsnn.jit import inner, kernel, making_arrays
 
 _HALF = np.int64(32)
 _LOW_HALF = np.int64(2**32 - 1)
@@ -34,7 +34,7 @@ def _emit_trailing_zeros(typing_context, word):
 _trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
 
 
-@inner
+@making_arrays
 def _gather(bits, values, sites, counts):
     """Write what is not 0 in each column of ``bits`` (n_sites, N), and its sites, to a row of ``values`` and ``sites``.
 
@@ -121,7 +121,7 @@ def equal_spikes(bits, bins, shape):
     return time[: offsets[-1]], columns[:, : offsets[-1]], offsets, True
 
 
-@inner
+@making_arrays
 def _places(shape):
     """Return channel, y and x of every site, in 16 bits each."""
     channels, height, width = shape
@@ -135,7 +135,7 @@ def _places(shape):
     return places
 
 
-@inner
+@making_arrays
 def _equal_times(values, bins, times, buckets, spare):
     """Write the bin of each intensity, one more than the last for those left over; return whether all were valid.
 
@@ -222,7 +222,7 @@ def rank(bits):
     return sites, ranked, ranked_bits, offsets
 
 
-@inner
+@making_arrays
 def _sort(keys, spare):
     """Sort keys by their upper halves, which are not negative, in place; those equal in it stay in order."""
     if len(keys) <= 64:
