@@ -43,7 +43,8 @@ event.register("numba:compile", compiled)
 
 def signatures():
     modules = [module for name, module in sys.modules.items() if name.startswith("eventsnn.")]
-    kernels = {k for module in modules for k in vars(module).values() if isinstance(k, Dispatcher)}
+    functions = {k for module in modules for k in vars(module).values() if isinstance(k, Dispatcher)}
+    kernels = [k for k in functions if "no_cpython_wrapper" not in k.targetoptions]  # what Python calls
     return {f"{k.py_func.__module__}.{k.py_func.__name__}": len(k.signatures) for k in kernels if k.signatures}
 
 
@@ -85,7 +86,8 @@ def stored(name):
     return es.EventDataset(folder / name)
 
 
-train(encoded(20), network())
+for n in (20, 40):  # few samples and many may take different ways
+    train(encoded(n), network())
 before = signatures()
 grown = {}
 VARIATIONS = {

@@ -16,7 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from eventsnn.jit import inner, kernel, making_arrays
+from eventsnn.jit import kernel
+from eventsnn.jit import making_arrays as inner
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
@@ -126,7 +127,7 @@ def _span(row, n_images):
     return np.int64(low) // n_images, (np.int64(high) + n_images - 1) // n_images
 
 
-@making_arrays
+@inner
 def _spans(plane, n_images):
     """Return the spans of the rows of a plane (H, W * N), and the box outside of which it is 0.
 

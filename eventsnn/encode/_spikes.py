@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from eventsnn.jit import inner, kernel, making_arrays
+from eventsnn.jit import kernel
+from eventsnn.jit import making_arrays as inner
 
 _HALF = np.int64(32)
 _LOW_HALF = np.int64(2**32 - 1)
@@ -34,7 +35,7 @@ def _emit_trailing_zeros(typing_context, word):
 _trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
 
 
-@making_arrays
+@inner
 def _gather(bits, values, sites, counts):
     """Write what is not 0 in each column of ``bits`` (n_sites, N), and its sites, to a row of ``values`` and ``sites``.
 
@@ -121,7 +122,7 @@ def equal_spikes(bits, bins, shape):
     return time[: offsets[-1]], columns[:, : offsets[-1]], offsets, True
 
 
-@making_arrays
+@inner
 def _places(shape):
     """Return channel, y and x of every site, in 16 bits each."""
     channels, height, width = shape
@@ -135,7 +136,7 @@ def _places(shape):
     return places
 
 
-@making_arrays
+@inner
 def _equal_times(values, bins, times, buckets, spare):
     """Write the bin of each intensity, one more than the last for those left over; return whether all were valid.
 
@@ -222,7 +223,7 @@ def rank(bits):
     return sites, ranked, ranked_bits, offsets
 
 
-@making_arrays
+@inner
 def _sort(keys, spare):
     """Sort keys by their upper halves, which are not negative, in place; those equal in it stay in order."""
     if len(keys) <= 64:
