@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.render import read
 
-
-def tables() -> str:
+def tables(measured: list[dict[str, Any]]) -> str:
     """Return the tables of the newest measurements."""
-    lines = {key(line): line for line in read("scale")}
+    lines = {key(line): line for line in measured}
     parts = [
         table([line for line in lines.values() if line["benchmark"] == name])
         for name, table in (("events", events_table), ("density", density_table), ("memory", memory_table))
     ]
-    return "".join(f"\n{part}\n" for part in parts) + "\n"
+    return "\n## Scale\n" + "".join(f"\n{part}\n" for part in parts) + "\n"
 
 
 def key(line: dict[str, Any]) -> tuple[Any, ...]:
@@ -85,7 +83,3 @@ def memory_row(line: dict[str, Any]) -> str:
         f"| {line['task']} | {line['events'] / 1e6:.1f} million | {line['peak_gib']:.2f} GiB | "
         f"{line['wall_seconds']:.0f} s |"
     )
-
-
-if __name__ == "__main__":
-    print(tables())
