@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import render_peers
+from benchmarks import render_peers, scale_tables
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
@@ -29,7 +29,7 @@ def with_results(text: str, made: str) -> str:
 
 def all_results() -> str:
     """Return what ``benchmarks/README.md`` shows."""
-    return f"\n{render_peers.full(read('peers'))}\n"
+    return f"\n{render_peers.full(read('peers'))}\n" + scale_tables.tables(read("scale"))
 
 
 def results() -> str:

@@ -61,7 +61,7 @@ def check_labels(labels: np.ndarray, n_samples: int) -> np.ndarray:
         raise TypeError(f"labels expects a 1-D array of integers, got {labels.dtype} of shape {labels.shape}")
     if len(labels) != n_samples:
         raise ValueError(f"labels expects one entry for each of {n_samples} samples, got {len(labels)}")
-    return labels.astype(np.int64, copy=False)
+    return np.require(labels, np.int64, ["C", "W"])  # one layout, since kernels are compiled for each
 
 
 def check_values(events: Any) -> None:

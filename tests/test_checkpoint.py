@@ -76,6 +76,11 @@ TRAININGS = {
     "mini-batches": ((CONV,), 0, {"rule": RULE, "mini_batch": 4, "schedule": Doubling(every=7, limit=1), "epochs": 2}),
     "frozen layers": (BELOW, 2, {"rule": RULE, "epochs": 2, "inhibit_input": True}),
     "read again in each epoch": (BELOW, 2, {"rule": RULE, "epochs": 2, "memory": 0, "batch_size": 4}),
+    "from a temporary file": (
+        BELOW,
+        2,
+        {"rule": RULE, "epochs": 2, "memory": 0, "batch_size": 4, "shuffle": True, "mini_batch": 3},
+    ),
     "own rule": ((CONV,), 0, {"rule": Custom(own_rule), "epochs": 2}),
     "judged on validation data": (
         (CONV, Dense(6, threshold=inf)),

@@ -20,7 +20,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
-    ("validation", "threads", "store", "jit", "functions", "checks"),
+    ("validation", "threads", "store", "jit", "ahead", "functions", "checks"),
     ("columns",),
     ("events",),
     ("backends",),
@@ -86,7 +86,7 @@ def allowed(room, target):
     if room in BESIDE:
         return target in BESIDE[room]
     if target in BESIDE:
-        return room not in RANK or room == "models"
+        return room not in RANK or room == "models" or (room, target) == ("presentation", "io")
     return RANK.get(target, OUTSIDE) < RANK.get(room, OUTSIDE) or (room not in RANK and target not in RANK)
 
 

@@ -330,8 +330,23 @@ def _spans(starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _gather(column: h5py.Dataset, spans: list[tuple[int, int]]) -> np.ndarray:
-    parts = [column[low:high] for low, high in spans]
+    parts: list[np.ndarray] = []
+    for near in _neighbours(spans, column.chunks[0]):
+        first = near[0][0]
+        values = column[first : near[-1][1]]
+        parts += [values[low - first : high - first] for low, high in near]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _neighbours(spans: list[tuple[int, int]], chunk: int) -> Iterator[list[tuple[int, int]]]:
+    """Group ascending ranges that can be read at once: what lies between is in their chunks, and not much."""
+    near = spans[:1]
+    for low, high in spans[1:]:
+        if low // chunk > near[-1][1] // chunk or high - near[0][0] > _BLOCK:
+            yield near
+            near = []
+        near.append((low, high))
+    yield near
 
 
 def _positions(index: Any, n_samples: int) -> np.ndarray:
