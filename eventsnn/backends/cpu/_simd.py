@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -18,6 +19,13 @@ _WIDTH = 16
 _VECTOR = ir.VectorType(ir.FloatType(), _WIDTH)
 _PARTS = LANES // _WIDTH
 _I64 = ir.IntType(64)
+
+
+def aligned(count: int) -> np.ndarray:
+    """Return float32 zeros that begin at a cache line: a vector that straddles two costs two accesses."""
+    room = np.zeros(count + 16, np.float32)
+    first = -room.ctypes.data % 64 // 4
+    return room[first : first + count]
 
 
 class _Lanes:
