@@ -131,7 +131,7 @@ def seek(typingctx, weights, base, rows, potential, at, limit, limit_at, fresh, 
 def append_to_lists(typingctx, cursor, first, count, rows, row, step, group, value):
     """Append ``row - i * step`` and ``value`` to the lists of ``count`` neighbours, ``i`` from 0 on.
 
-    That is ``rows[cursor[first + i]]`` and ``group`` likewise. Numba's own loop asks at each index whether it is negative.
+    The row goes to ``rows[cursor[first + i]]``. Numba's own loop asks of each index whether it is negative.
     """
     i64 = types.int64
     signature = types.void(cursor, i64, i64, rows, i64, i64, group, i64)
