@@ -16,7 +16,7 @@ import numpy as np
 from eventsnn.backends.cpu._change import change_map, list_causal
 from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits, byte_of
 from eventsnn.backends.cpu._fields import reserve
-from eventsnn.jit import inner, kernel
+from eventsnn.jit import inner, lean_kernel
 
 #: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
 #: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken if no input spikes
@@ -270,7 +270,7 @@ def _decide(columns, begin, end, tables, sizes, slots, j, time, winner, potentia
     slots.pace[0] = 0.99 * best / _most(slots, j)
 
 
-@kernel
+@lean_kernel
 def decide_samples(
     columns, offsets, plan, labels, classes, tables, sizes, windows, time, rates, scratch, result
 ):  # fmt: skip
