@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from eventsnn.unfinished import Say
 
 _NAMES = ", ".join(MODELS)
-_IMAGES = "a folder of idx files (MNIST's format) or with one folder of images per class; 'digits'; or 'mnist'"
+_IMAGES = (
+    "a folder of idx files (MNIST's format) or with one folder of images per class; an .npz file with the arrays "
+    "images, labels and perhaps groups; 'digits'; or 'mnist'"
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -203,6 +206,7 @@ def train(
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs, unfinished
         from eventsnn.checkpoint import Checkpoint
+        from eventsnn.sources import is_event_file
 
         chosen, usual_seed = recipe(model)
         chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
@@ -225,7 +229,7 @@ def train(
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
-        print(f"Next: eventsnn evaluate {out} --data {'TEST.h5' if Path(data).is_file() else data}")
+        print(f"Next: eventsnn evaluate {out} --data {'TEST.h5' if is_event_file(data) else data}")
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")

@@ -25,7 +25,7 @@ from eventsnn.io.targets import hidden_beside, shown_as
 from eventsnn.models import Model, Trained, write_text
 from eventsnn.plasticity import RSTDP
 from eventsnn.snapshots import write_snapshots
-from eventsnn.sources import Samples, hold_out, image_size, open_data
+from eventsnn.sources import Samples, hold_out, image_size, is_event_file, open_data
 from eventsnn.threads import default_threads
 from eventsnn.train import Progress
 from eventsnn.unfinished import Say, absolute, begin, check_parent, check_same, checkpoints_of, kept
@@ -192,8 +192,8 @@ def train(
     seed, backend, progress
         As :meth:`Model.train`.
     validation : float, optional
-        Ratio of the samples of each class to hold out. Default: 1/12 for a model that chooses the epoch of a
-        reward-modulated layer, else none.
+        Ratio of the samples of each class to hold out, or of its groups where there are groups. Default: 1/12 for a
+        model that chooses the epoch of a reward-modulated layer, else none.
     checkpoint : Checkpoint, optional
         As of :meth:`Model.train`; the folder is removed when ``run`` is complete, and stays if training is cut.
     resume : bool
@@ -249,7 +249,7 @@ def evaluated(trained: Trained, data: Data, progress: Progress | None) -> Evalua
 
 def _origin(source: str, dataset: EventDataset) -> str:
     """Name the images for people: ``digits (train)``."""
-    return source if Path(source).is_file() else dataset.provenance["source"]
+    return source if is_event_file(source) else dataset.provenance["source"]
 
 
 def _parts(
@@ -262,7 +262,8 @@ def _parts(
         return dataset, None, "trains on all of them" + (" and keeps the last epoch" if chooses else "")
     training, held_out = hold_out(dataset, wanted)
     purpose = "choose the epoch of the reward-modulated layer" if chooses else "are only decided on at the end"
-    return training, held_out, f"trains on {len(training):,}; {len(held_out):,} are held out and {purpose}"
+    held = f"{len(held_out):,} are held out" + (", whole groups," if dataset.groups is not None else "")
+    return training, held_out, f"trains on {len(training):,}; {held} and {purpose}"
 
 
 def result_lines(log: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from eventsnn import encode
 from eventsnn.encode import ImageEncoder
 from eventsnn.events import Events, Shape, TimeUnit
 from eventsnn.io import EventDataset, EventWriter, Images, fetch_mnist, load_images
+from eventsnn.io.images import has_parts, is_npz
 from eventsnn.models import MODELS
 from eventsnn.train import Progress
 
@@ -36,7 +37,7 @@ def encoders() -> dict[str, tuple[ImageEncoder, Size | None]]:
 
 
 def read_images(source: str, part: Part, size: Size | None, progress: Progress | None = None) -> Images:
-    """Load images; a folder of classes without parts is taken whole, and ``mnist`` is downloaded.
+    """Load images; a folder of classes or a file without parts is taken whole, and ``mnist`` is downloaded.
 
     Raises
     ------
@@ -56,9 +57,16 @@ def read_images(source: str, part: Part, size: Size | None, progress: Progress |
     return images
 
 
+def is_event_file(source: str) -> bool:
+    """Tell whether a source is a file of events, and not of images."""
+    return Path(source).is_file() and not is_npz(source)
+
+
 def _has_parts(source: str) -> bool:
-    """Tell a folder of idx files, or with folders ``train`` or ``test``, from one with a folder per class."""
+    """Tell sources with parts, as a folder of idx files or with folders ``train`` or ``test``, from those without."""
     folder = Path(source)
+    if is_npz(folder):
+        return has_parts(folder)
     if source == "digits" or not folder.is_dir():
         return True
     if any("idx" in path.name for path in folder.iterdir() if path.is_file()):
@@ -95,7 +103,8 @@ def write_encoded(
     with EventWriter(Path(path), shape, encoder.latency.duration(shape), **origin, extra=extra) as writer:
         for start in range(0, len(images), _CHUNK):
             block = slice(start, start + _CHUNK)
-            writer.append(encoder.encode(images.pixels[block], images.labels[block]))
+            groups = None if images.groups is None else images.groups[block]
+            writer.append(encoder.encode(images.pixels[block], images.labels[block]), groups)
             if progress is not None:
                 progress(min(start + _CHUNK, len(images)), len(images), "encode")
 
@@ -127,9 +136,9 @@ def open_data(
         If there is no such source, or it does not fit.
     """
     if source not in ("digits", "mnist") and not Path(source).exists():
-        expected = "an event file, a folder of images, 'digits' or 'mnist'"
+        expected = "an event file, a folder or .npz file of images, 'digits' or 'mnist'"
         raise FileNotFoundError(f"{source}: no such file or folder; expected {expected}")
-    if Path(source).is_file():
+    if is_event_file(source):
         with EventDataset(source) as dataset:
             _check_encoder(dataset, encoder)
             yield dataset
@@ -192,6 +201,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         else f"{len(labels['classes'])} classes of {_range(labels['counts'])} samples",
         "file": f"{summary['bytes']:,} bytes, format version {summary['format_version']}",
     }
+    if summary["groups"] is not None:
+        rows["groups"] = f"{summary['groups']:,}"
     rows |= {name.replace("_", " "): text for name, text in origin.items() if name not in ("encoder", "extra")}
     if "encoder" in origin:
         rows["encoder"] = encoder_name(origin["encoder"]) or json.dumps(origin["encoder"])
@@ -275,7 +286,7 @@ class Samples:
 
 
 def hold_out(dataset: EventDataset, fraction: float) -> tuple[Samples, Samples]:
-    """Part a data set in two: the last ``fraction`` of each class is held out.
+    """Part a data set in two: the last ``fraction`` of each class is held out, whole groups where there are groups.
 
     Returns
     -------
@@ -289,10 +300,38 @@ def hold_out(dataset: EventDataset, fraction: float) -> tuple[Samples, Samples]:
     """
     if dataset.labels is None:
         raise ValueError(f"{dataset.path}: expected labels, found none")
-    held = np.zeros(len(dataset), bool)
-    for label in np.unique(dataset.labels):
-        members = np.flatnonzero(dataset.labels == label)
-        held[members[len(members) - round(fraction * len(members)) :]] = True
+    held = held_out(dataset.labels, dataset.groups, fraction)
     if held.all() or not held.any():
         raise ValueError(f"validation expects a part of the {len(held)} samples, {fraction:g} of each class is not one")
     return Samples(dataset, np.flatnonzero(~held)), Samples(dataset, np.flatnonzero(held))
+
+
+def held_out(labels: np.ndarray, groups: np.ndarray | None, fraction: float) -> np.ndarray:
+    """Return which samples are held out: the last ``fraction`` of each class.
+
+    Where there are groups, whole ones are held out, at least one of each class that has several.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (n_samples,)
+        Classes.
+    groups : ndarray of int64, shape (n_samples,), or None
+        Which samples of a class belong together.
+    fraction : float
+        From 0, none, to 1.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_samples,)
+    """
+    held = np.zeros(len(labels), bool)
+    for label in np.unique(labels) if fraction else ():
+        members = np.flatnonzero(labels == label)
+        numbers = np.arange(len(members)) if groups is None else groups[members]
+        units, first = np.unique(numbers, return_index=True)
+        units = units[np.argsort(first)]  # in the order of the data
+        count = round(fraction * len(units))
+        if groups is not None and len(units) > 1:
+            count = max(1, count)
+        held[members[np.isin(numbers, units[len(units) - count :])]] = True
+    return held
