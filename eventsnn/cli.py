@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from eventsnn import __version__
-from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
+from eventsnn.arguments import check_backend, feature, named_encoder, one_of, parse_size, recipe, with_epochs
 from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
 from eventsnn.models import MODELS
 
@@ -103,8 +103,8 @@ def encode(
         str,
         typer.Option(
             metavar="NAME",
-            help=f"mozafari2018, or a model to encode for: {_NAMES}. Default: digits for the digits, "
-            "else mozafari2019_mnist.",
+            help=f"mozafari2018, or a model to encode for: {_NAMES}; the .toml file of one; or an event file, "
+            "to encode as it is. Default: digits for the digits, else mozafari2019_mnist.",
         ),
     ] = "",
     split: Annotated[
@@ -118,12 +118,13 @@ def encode(
     """Encode images as spikes into an event file (HDF5)."""
     with one_line_errors("eventsnn encode", debug or context.obj):
         from eventsnn.io.targets import check_target
-        from eventsnn.sources import encoders, read_images, write_encoded
+        from eventsnn.sources import read_images, write_encoded
 
-        known = encoders()
-        name = one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
+        name = encoder or ("digits" if source == "digits" else "mozafari2019_mnist")
+        value, usual = named_encoder(name)
         part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
-        value, usual = known[name]
+        if part != "train" and not value.fitted:
+            raise UsageError(f"{name} is fitted to training images: encode these, then give their file as --encoder")
         wanted = parse_size(size) or usual
         check_target(out)
         with phases() as progress:

@@ -76,7 +76,12 @@ def _has_parts(source: str) -> bool:
 
 
 def write_encoded(
-    path: str | os.PathLike[str], images: Images, encoder: ImageEncoder, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    images: Images,
+    encoder: ImageEncoder,
+    progress: Progress | None = None,
+    *,
+    learn: np.ndarray | None = None,
 ) -> None:
     """Encode images into an event file, some at a time, so that memory stays bounded.
 
@@ -87,19 +92,25 @@ def write_encoded(
     images : Images
         At least one.
     encoder : ImageEncoder
-        Goes into the file's provenance, with the source, its SHA-256, the names of the classes and the size of the
-        images (height and width, ``image_size``).
+        Is fitted if it is not yet, and goes into the file's provenance, with the source, its SHA-256, the names of the
+        classes, the size of the images (height and width, ``image_size``) and, if it was fitted here, what it was
+        before (``fitted_from``).
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    learn : ndarray of bool, shape (n_images,), optional
+        Which images the encoder may be fitted to. Default: all.
 
     Raises
     ------
     ValueError, OSError
         If the encoder does not take such images, or the file cannot be written.
     """
+    extra: dict[str, Any] = {"classes": images.names, "image_size": images.pixels.shape[1:]}
+    if not encoder.fitted:
+        extra["fitted_from"] = encoder.to_dict()
+        encoder = encoder.fit(images.pixels if learn is None else images.pixels[learn])
     shape = encoder.output_shape(*images.pixels.shape[1:])
     origin: dict[str, Any] = {"source": images.source, "source_sha256": images.sha256, "encoder": encoder.to_dict()}
-    extra = {"classes": images.names, "image_size": images.pixels.shape[1:]}
     with EventWriter(Path(path), shape, encoder.latency.duration(shape), **origin, extra=extra) as writer:
         for start in range(0, len(images), _CHUNK):
             block = slice(start, start + _CHUNK)
@@ -111,7 +122,14 @@ def write_encoded(
 
 @contextmanager
 def open_data(
-    source: str, part: Part, encoder: ImageEncoder, size: Size, scratch: Path, progress: Progress | None = None
+    source: str,
+    part: Part,
+    encoder: ImageEncoder,
+    size: Size,
+    scratch: Path,
+    progress: Progress | None = None,
+    *,
+    fraction: float = 0.0,
 ) -> Iterator[EventDataset]:
     """Open an event file, or encode images into one in the folder ``scratch`` that lives as long as the block.
 
@@ -122,13 +140,16 @@ def open_data(
     part : {"train", "test", "all"}
         Of the images; an event file is taken whole.
     encoder : ImageEncoder
-        Encodes the images; the event file must have been made with an equal one.
+        Encodes the images; the event file must have been made with an equal one. One that is not fitted yet is fitted
+        to the images, or the file's was fitted from an equal one: see :func:`encoder_of`.
     size : (int, int)
         Height and width that images are rescaled to.
     scratch : Path
         A folder.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    fraction : float, optional
+        Of each class, what :func:`hold_out` is going to take away: the encoder is not fitted to it.
 
     Raises
     ------
@@ -145,11 +166,17 @@ def open_data(
         return
     path = scratch / "encoded.h5"
     try:
-        write_encoded(path, read_images(source, part, size, progress), encoder, progress)
+        images = read_images(source, part, size, progress)
+        write_encoded(path, images, encoder, progress, learn=~held_out(images.labels, images.groups, fraction))
         with EventDataset(path) as dataset:
             yield dataset
     finally:
         path.unlink(missing_ok=True)
+
+
+def encoder_of(dataset: EventDataset, encoder: ImageEncoder) -> ImageEncoder:
+    """Return an encoder as it was fitted for an event file that :func:`open_data` opened with it."""
+    return encoder if encoder.fitted else ImageEncoder.from_dict(dataset.provenance["encoder"])
 
 
 def image_size(dataset: EventDataset, encoder: ImageEncoder, usual: Size) -> Size:
@@ -174,6 +201,27 @@ def image_size(dataset: EventDataset, encoder: ImageEncoder, usual: Size) -> Siz
             "'eventsnn encode' records the size of the images"
         )
     return height, width
+
+
+def recorded_encoder(path: str) -> tuple[ImageEncoder, Size | None]:
+    """Return the encoder that made an event file, and the size of its images if it says so.
+
+    Raises
+    ------
+    ValueError
+        If it does not say which, or says something else.
+    """
+    with EventDataset(path) as dataset:
+        recorded = dataset.provenance.get("encoder")
+        if recorded is None:
+            raise ValueError(f"{path}: does not say which encoder made it")
+        try:
+            encoder = ImageEncoder.from_dict(recorded)
+        except ValueError as error:
+            raise ValueError(f"{path}: made by an encoder that is not known here ({error})") from None
+        if "image_size" not in dataset.provenance.get("extra", {}):
+            return encoder, None
+        return encoder, image_size(dataset, encoder, (0, 0))
 
 
 def encoder_name(recorded: Any) -> str | None:
@@ -226,9 +274,16 @@ def _check_encoder(dataset: EventDataset, encoder: ImageEncoder) -> None:
         found = ImageEncoder.from_dict(recorded)
     except ValueError as error:
         raise ValueError(f"{dataset.path}: made by an encoder that is not known here ({error}), {hint}") from None
-    if found != encoder:
+    if not encoder.fitted:
+        if not found.fitted or dataset.provenance.get("extra", {}).get("fitted_from") != _as_json(encoder):
+            raise ValueError(f"{dataset.path}: its encoder was not fitted as the model's is to be, {hint}")
+    elif found != encoder:
         name = encoder_name(recorded) or "another one"
         raise ValueError(f"{dataset.path}: made by the encoder {name}, {hint}")
+
+
+def _as_json(encoder: ImageEncoder) -> Any:
+    return json.loads(json.dumps(encoder.to_dict()))
 
 
 @dataclass(frozen=True, eq=False)
