@@ -53,7 +53,8 @@ def mnist_table(lines: list[dict[str, Any]]) -> str:
         "SpykeTorch reports 95,007 s.",
         "",
         "| model | test accuracy (of single seeds) | epochs | threads | encode 60,000 | "
-        "learn, ms a sample and epoch, by layer | spikes a test image, by layer (and input, where recorded) | total | peak memory |",
+        "learn, ms a sample and epoch, by layer | spikes a test image, by layer (and input, where recorded) | total "
+        "| peak memory |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *(mnist_row(runs) for runs in by_model(lines).values())])
@@ -92,11 +93,11 @@ def selection_table(lines: list[dict[str, Any]]) -> str:
     strengths = sorted({line["C"] for line in lines})
     found = {(tuple(line["epochs"]), tuple(line["regions"] or ()), line["C"], line["seed"]): line for line in lines}
     rows = sorted({key[:2] for key in found})
-    seeds = ", ".join(str(seed) for seed in sorted({line["seed"] for line in lines}))
+    seeds = len({line["seed"] for line in lines})
     head = [
         f"What `{last['model']}` decides right of the last {last['held_out_images']:,} training images after learning",
-        f"from the first {last['training_images']:,}, measured after the choice (means over seeds:",
-        f"{seeds}; `python -m benchmarks.selection`).",
+        f"from the first {last['training_images']:,}, measured after the choice (`python -m benchmarks.selection`,",
+        f"{seeds} seed{'s' * (seeds > 1)}).",
         "",
         "| epochs | regions | " + " | ".join(f"C = {strength:g}" for strength in strengths) + " |",
         "|---|---|" + "---|" * len(strengths),
