@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -119,3 +121,10 @@ def as_integers(name: str, values: Any) -> np.ndarray:
     if array.dtype == np.uint64:
         return array.astype(np.int64)
     return array
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say for an error which of the known names is meant most likely."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    return f"the nearest known is {close[0]!r} (known: {', '.join(names)})" if close else "none is known"

@@ -102,6 +102,7 @@ class EventWriter:
         self._n_pending = 0
         self._counts: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
+        self._groups: list[np.ndarray] = []
 
     def __enter__(self) -> EventWriter:
         import h5py
@@ -131,13 +132,20 @@ class EventWriter:
             self._discard()
             raise
 
-    def append(self, events: Events) -> None:
+    def append(self, events: Events, groups: np.ndarray | None = None) -> None:
         """Add the samples of a batch.
+
+        Parameters
+        ----------
+        events : Events
+            With labels in all batches, or in none.
+        groups : ndarray of integers, shape (n_samples,), optional
+            Which samples belong together: those of one class with one number, as views of one object do.
 
         Raises
         ------
         ValueError
-            If shape, unit or duration are not the file's, only some batches have labels, the batch carries
+            If shape, unit or duration are not the file's, only some batches have labels or groups, the batch carries
             potentials (the format has no place for them), or its events are not valid; nothing was added then.
         RuntimeError
             If the writer is not open.
@@ -146,12 +154,15 @@ class EventWriter:
         if file is None:
             raise RuntimeError(f"{self._path}: append works only inside the writer's with block")
         self._check_batch(events)
+        self._check_groups(events, groups)
         dataclasses.replace(events)  # validates again: a batch may have been built unchecked
         for name, field, _ in COLUMNS:
             self._pending[name].append(getattr(events, field).astype(self._dtypes[name]))
         self._counts.append(np.diff(events.offsets))
         if events.labels is not None:
             self._labels.append(events.labels.copy())
+        if groups is not None:
+            self._groups.append(groups.astype(np.int64))
         self._n_pending += events.n_events
         if self._n_pending >= _FLUSH:
             self._flush_or_discard(file)
@@ -167,6 +178,14 @@ class EventWriter:
             )
         if self._counts and (events.labels is None) != (not self._labels):
             has, had = ("no labels", "labels") if events.labels is None else ("labels", "no labels")
+            raise ValueError(f"{self._path}: this batch has {has}, the batches before it had {had}")
+
+    def _check_groups(self, events: Events, groups: np.ndarray | None) -> None:
+        if groups is not None and (groups.shape != (len(events),) or groups.dtype.kind not in "iu"):
+            found = f"{groups.dtype} of shape {groups.shape}"
+            raise ValueError(f"{self._path}: groups expects {len(events)} integers, got {found}")
+        if self._counts and (groups is None) != (not self._groups):
+            has, had = ("no groups", "groups") if groups is None else ("groups", "no groups")
             raise ValueError(f"{self._path}: this batch has {has}, the batches before it had {had}")
 
     def _flush_or_discard(self, file: h5py.File) -> None:
@@ -211,8 +230,9 @@ class EventWriter:
         counts = np.concatenate([np.zeros(1, np.int64), *self._counts])
         offsets = np.cumsum(counts, dtype=np.int64)
         self._create(file, "offsets", offsets, _CHUNK_SAMPLES)
-        if self._labels:
-            self._create(file, "labels", np.concatenate(self._labels).astype(np.int64), _CHUNK_SAMPLES)
+        for name, column in (("labels", self._labels), ("groups", self._groups)):
+            if column:
+                self._create(file, name, np.concatenate(column).astype(np.int64), _CHUNK_SAMPLES)
         if len(encoder := self._texts.get("encoder", "").encode()) > _MAX_TEXT:
             self._create(file, "encoder", np.frombuffer(encoder, np.uint8), _CHUNK_RECORDING)
         self._write_attributes(file, n_samples=len(offsets) - 1, n_events=int(offsets[-1]))

@@ -130,10 +130,15 @@ class Model:
         Raises
         ------
         ValueError
-            If the data do not fit the network or have no labels, or a checkpoint is broken or of another training.
+            If the encoder is not fitted, the data do not fit the network or have no labels, or a checkpoint is broken
+            or of another training.
         OSError
             If a checkpoint cannot be written; those before it are still there.
         """
+        if not self.encoder.fitted:
+            raise ValueError(
+                f"{self.name}: the encoder is not fitted: replace it by encoder.fit(images), of these data"
+            )
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
