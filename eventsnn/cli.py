@@ -114,8 +114,8 @@ def encode(
 ) -> None:
     """Encode images as spikes into an event file (HDF5)."""
     with one_line_errors("eventsnn encode", debug or context.obj):
-        from eventsnn.io.targets import check_target
         from eventsnn.sources import encoders, read_images, write_encoded
+        from eventsnn.targets import check_target
 
         known = encoders()
         name = one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
