@@ -30,8 +30,7 @@ _FILTERS: dict[str, dict[str, Any]] = {
     "lzf": {"compression": "lzf", "shuffle": True},
 }
 _CHUNK_SAMPLES, _CHUNK_RECORDING = 16384, 65536
-_FLUSH = 1 << 18  # events gathered before they are written
-_PIECE = 1 << 20  # values written at a time
+_FLUSH, _PIECE = 1 << 18, 1 << 20  # events gathered before they are written, and as many of them at a time
 _MAX_TEXT = 60_000  # HDF5 keeps longer attributes outside of its checksummed structures
 _MAX_ENCODER = 1 << 30  # bytes of an encoder with fitted arrays, which lies in a dataset if it is no such text
 
@@ -190,19 +189,17 @@ class EventWriter:
             column = file["events"][name]
             if whole_chunks:
                 count = self._n_pending // column.chunks[0] * column.chunks[0]
-            values = _joined(self._pending[name], column.dtype)
-            self._extend(column, values[:count], output)
-            self._pending[name] = [values[count:].copy()]
+            left, rest = _cut(self._pending[name], count)
+            stored = column.shape[0]
+            column.resize((stored + count,))
+            while left:
+                piece, left = _cut(left, -(-_PIECE // column.chunks[0]) * column.chunks[0])
+                values = piece[0] if len(piece) == 1 else np.concatenate(piece)
+                column[stored : stored + len(values)] = values
+                stored += len(values)
+                output.check()  # what is written after an error stays in memory
+            self._pending[name] = [values.copy() for values in rest]
         self._n_pending -= count
-
-    def _extend(self, column: h5py.Dataset, values: np.ndarray, output: Output) -> None:
-        """Write some chunks at a time: on a disk that is full, what is left of them goes to memory."""
-        step = -(-_PIECE // column.chunks[0]) * column.chunks[0]
-        for start in range(0, len(values), step):
-            piece, stored = values[start : start + step], column.shape[0]
-            column.resize((stored + len(piece),))
-            column[stored:] = piece
-            output.check()
 
     def _create_columns(self, file: h5py.File) -> None:
         recording = sum(len(c) for c in self._counts) == 1
@@ -258,9 +255,16 @@ class EventWriter:
             self._cleanup.close()
 
 
-def _joined(arrays: list[np.ndarray], dtype: np.dtype[Any]) -> np.ndarray:
-    filled = [array for array in arrays if array.size]
-    return filled[0] if len(filled) == 1 else np.concatenate([*filled, np.empty(0, dtype)])
+def _cut(arrays: list[np.ndarray], count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the first ``count`` values and the rest, without a copy."""
+    first, rest = [], []
+    for values in arrays:
+        if count:
+            first.append(values[:count])
+        if len(values) > count:
+            rest.append(values[count:])
+        count = max(count - len(values), 0)
+    return first, rest
 
 
 def write(path: str | Path, events: Events, **options: Any) -> None:
