@@ -117,8 +117,8 @@ def encode(
 ) -> None:
     """Encode images as spikes into an event file (HDF5)."""
     with one_line_errors("eventsnn encode", debug or context.obj):
-        from eventsnn.io.targets import check_target
         from eventsnn.sources import read_images, write_encoded
+        from eventsnn.targets import check_target
 
         name = encoder or ("digits" if source == "digits" else "mozafari2019_mnist")
         value, usual = named_encoder(name)

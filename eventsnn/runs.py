@@ -21,11 +21,11 @@ from eventsnn.batches import Data
 from eventsnn.checkpoint import Checkpoint
 from eventsnn.evaluation import Evaluation
 from eventsnn.io import EventDataset
-from eventsnn.io.targets import hidden_beside, shown_as
 from eventsnn.models import Model, Trained, write_text
 from eventsnn.plasticity import RSTDP
 from eventsnn.snapshots import write_snapshots
 from eventsnn.sources import Samples, encoder_of, hold_out, image_size, is_event_file, open_data
+from eventsnn.targets import hidden, shown_as, sweep
 from eventsnn.threads import default_threads
 from eventsnn.train import Progress
 from eventsnn.unfinished import Say, absolute, begin, check_parent, check_same, checkpoints_of, kept
@@ -65,17 +65,12 @@ def _made_by(folder: Path) -> str | None:
 def staged(target: Path) -> Iterator[Path]:
     """Yield a new folder beside ``target``, whose files move there when the block ends well; else nothing is left.
 
-    Files of an earlier run are replaced; what else lies in ``target`` stays.
+    Files of an earlier run are replaced; what else lies in ``target`` stays. What killed processes left is removed.
     """
     target = absolute(target)
-    staging = hidden_beside(target)
-    try:
-        with shown_as(staging, target):
-            staging.mkdir()
-            yield staging
-            _publish(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with hidden(target, folder=True) as staging, shown_as(staging, target):
+        yield staging
+        _publish(staging, target)
 
 
 def _publish(staging: Path, target: Path) -> None:
@@ -91,7 +86,7 @@ def _publish(staging: Path, target: Path) -> None:
 
 
 def is_complete(run: Path, training: dict[str, Any]) -> bool:
-    """Tell whether ``run`` holds what a training has made, and remove checkpoints that a kill at its end left.
+    """Tell whether ``run`` holds what a training has made, and remove what a kill at its end left.
 
     Raises
     ------
@@ -103,6 +98,7 @@ def is_complete(run: Path, training: dict[str, Any]) -> bool:
         return False
     check_same(run, log.get("training", {}), training, "--force replaces it")
     shutil.rmtree(checkpoints_of(run), ignore_errors=True)
+    sweep(absolute(run))
     return True
 
 
@@ -213,7 +209,7 @@ def train(
         If something does not fit; nothing but checkpoints is left behind then.
     """
     start = time.perf_counter()
-    with kept(run, checkpoint, say), staged(run) as folder:
+    with kept(checkpoint, say), staged(run) as folder:
         fraction = _held_out(model, validation)
         with open_data(source, "train", model.encoder, model.size, folder, progress, fraction=fraction) as dataset:
             opened = time.perf_counter()

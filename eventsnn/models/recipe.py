@@ -30,6 +30,7 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
 )
 from eventsnn.readout import FittedReadout, LinearReadout, features
+from eventsnn.targets import replace_file
 from eventsnn.train import Progress, fit
 
 
@@ -303,9 +304,4 @@ def _named(progress: Progress, layer: int) -> Progress:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file beside its target and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(path, text.encode())
