@@ -26,6 +26,15 @@ from eventsnn.plasticity import (
     Suppression,
     ThresholdAdaptation,
 )
+from eventsnn.plausible import (
+    check_counts,
+    check_curve,
+    check_epochs,
+    check_ratios,
+    check_thresholds,
+    check_weights,
+    refuse_unless,
+)
 from eventsnn.presentation import Block, join
 from eventsnn.snapshots import first_maps, next_moment, pack, unpack
 
@@ -42,6 +51,7 @@ _VALUES = {
     "converged": "converged",
 }
 _ARRAYS = {"window": "_window", "wins": "_wins", "rested": "_rested", "decided": "_decided", "won": "_won"}
+_COUNTS = _ARRAYS | {name: _VALUES[name] for name in ("since", "seconds")}
 
 
 class Recipe(NamedTuple):
@@ -132,8 +142,10 @@ class Learner:
         learnt = {"weights": self._net.weights[self._layer], "thresholds": self._net.thresholds[self._layer]}
         return values, arrays | learnt | {"curve": np.array(self.curve, np.float64)} | pack(self._snapshots)
 
-    def set_state(self, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        """Take what :meth:`state` returned.
+    def set_state(
+        self, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray], *, epochs: int, samples: int
+    ) -> None:
+        """Take what :meth:`state` returned, of a training of so many epochs with so many samples each.
 
         Raises
         ------
@@ -142,19 +154,36 @@ class Learner:
         """
         taken = {a: type(getattr(self, a))(values[name]) for name, a in _VALUES.items()}
         taken |= {a: same_kind(name, getattr(self, a), arrays[name]) for name, a in _ARRAYS.items()}
-        epochs = [Epoch(**row | {"winners": np.array(row["winners"], np.int64)}) for row in values["epochs"]]
+        ended = [Epoch(**row | {"winners": np.array(row["winners"], np.int64)}) for row in values["epochs"]]
         curve = [(int(presented), float(convergence)) for presented, convergence in arrays["curve"]]
         snapshots = unpack(arrays["moments"], arrays["snapshots"])
-        before = sum(epoch.presented for epoch in epochs)
-        if not curve or taken["presented"] < before:
-            raise ValueError("the state of a training that cannot be: it was cut, or its epochs hold too much")
-        thresholds = same_kind("thresholds", self._net.thresholds[self._layer], arrays["thresholds"])
-        self._net.set_weights(self._layer, arrays["weights"])
+        presented, converged = taken["presented"], taken["converged"]
+        check_epochs(ended, presented, samples, epochs, converged)
+        check_curve(curve, presented, converged, self._recipe.stop_below)
+        check_counts({name: taken[attribute] for name, attribute in _COUNTS.items()})
+        check_ratios({name: taken[_VALUES[name]] for name in ("hit", "miss")})
+        refuse_unless(max(snapshots, default=0) <= presented, f"snapshots up to {presented}", list(snapshots))
+        weights, thresholds = arrays["weights"], arrays["thresholds"]
+        self._check_learnt(arrays)
+        self._net.set_weights(self._layer, weights)
         self._net.set_thresholds(self._layer, thresholds)
         for attribute, value in taken.items():
             setattr(self, attribute, value)
-        self.epochs, self.curve, self._before, self._epoch = epochs, curve, before, len(epochs)
+        self.epochs, self.curve, self._epoch = ended, curve, len(ended)
+        self._before = sum(epoch.presented for epoch in ended)
         self._snapshots = snapshots
+
+    def _check_learnt(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Check weights and thresholds of a checkpoint, those of the best epoch included."""
+        adaptation, bounds = self._recipe.adaptation, self._recipe.rule.bounds
+        weights, thresholds = self._net.weights[self._layer], self._net.thresholds[self._layer]
+        for name in ("weights", "best_weights"):
+            if name in arrays:
+                check_weights(name, same_kind(name, weights, arrays[name]), weights, bounds)
+        for name in ("thresholds", "best_thresholds"):
+            if name in arrays:
+                found = same_kind(name, thresholds, arrays[name])
+                check_thresholds(name, found, thresholds, None if adaptation is None else adaptation.floor)
 
     def snapshots(self) -> dict[int, np.ndarray]:
         """Return the first maps' weights at moments of the training and now, by the number of presentations."""

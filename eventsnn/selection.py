@@ -14,6 +14,7 @@ from eventsnn.checkpoint import State, same_kind
 from eventsnn.events import Events
 from eventsnn.history import Epoch
 from eventsnn.network import Network
+from eventsnn.plausible import refuse_unless
 from eventsnn.presentation import Source
 
 Score = Callable[[Network], float]
@@ -145,6 +146,8 @@ class Selection:
             If that is not such a state; nothing has changed then.
         """
         highest, best = values["highest"], None
+        scores = [row["score"] for row in values["epochs"] if row["score"] is not None]
+        refuse_unless(highest == max(scores, default=None), f"the highest score of {scores}", highest)
         if highest is not None:
             highest = float(highest)
             if self._keep:

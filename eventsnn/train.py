@@ -174,7 +174,7 @@ def fit(
     held_out = None if validation is None else _held_out(net, layer, decides, validation, memory, batch_size)
     selection = Selection(net, layer, held_out, score, select)
     passes = Passes(Source(net, data, layer, inhibit_input, batch_size, memory), data, dropout, shuffle, seed)
-    course = _Course(learner, selection, passes, epochs)
+    course = _Course(learner, selection, passes, epochs, len(data))
     keeper = None
     if checkpoint is not None:
         extent = {"layer": layer, "epochs": epochs, "dropout": dropout, "shuffle": shuffle}
@@ -198,8 +198,9 @@ def fit(
 class _Course:
     """One ``fit``: how the layer learns, what was best so far, whether it was told to end."""
 
-    def __init__(self, learner: Learner, selection: Selection, passes: Passes, epochs: int) -> None:
-        self._learner, self._selection, self._passes, self._epochs = learner, selection, passes, epochs
+    def __init__(self, learner: Learner, selection: Selection, passes: Passes, epochs: int, samples: int) -> None:
+        self._learner, self._selection, self._passes = learner, selection, passes
+        self._epochs, self._samples = epochs, samples
         self._stopped = False
 
     @property
@@ -233,7 +234,8 @@ class _Course:
     def set_state(self, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         stopped = bool(values["stopped"])
         self._selection.set_state(values, arrays)
-        self._learner.set_state(values, arrays)  # the last, since it changes the network
+        # The last, since it changes the network.
+        self._learner.set_state(values, arrays, epochs=self._epochs, samples=self._samples)
         self._stopped = stopped
 
     def history(self, layer: int, prepared: float) -> History:

@@ -392,6 +392,61 @@ def test_a_refused_checkpoint_changes_nothing(cut):
     np.testing.assert_array_equal(net.weights[0], before)
 
 
+def edited(path, changes):
+    """Change what a checkpoint holds, as whoever knows its form can."""
+    meta, arrays = store.read(path, ("eventsnn-checkpoint", 1))
+    changes(meta["values"], arrays)
+    store.write(path, ("eventsnn-checkpoint", 1), meta, arrays)
+
+
+def put(name, at, number):
+    def change(values, arrays):
+        arrays[name][at] = number
+
+    return change
+
+
+def say(**changed):
+    return lambda values, arrays: values.update(changed)
+
+
+def say_of_first(**changed):
+    return lambda values, arrays: values["epochs"][0].update(changed)
+
+
+IMPOSSIBLE = {
+    "23 to 46 presentations, found 1000000000": say(presented=10**9),
+    "23 to 46 presentations, found 22": say(presented=22),
+    "at most 2 epochs, found 5": lambda values, _: values.update(epochs=values["epochs"] * 5),
+    r"epochs of 23 samples, found \[22\]": say_of_first(presented=22),
+    "winners of 0 or more": say_of_first(winners=[-1] * 6),
+    "converged False, found True": say(converged=True, presented=23),
+    "hit from 0 to 1, found 1.5": say(hit=1.5),
+    "since of 0 or more, found -1": say(since=-1),
+    "wins of 0 or more": put("wins", 0, -5),
+    r"weights from .* to .*, found .* to 1.*e\+30": put("weights", (1, 0, 2, 1), 1e30),
+    "weights from .* found nan": put("weights", (1, 0, 2, 1), np.nan),
+    "thresholds that do not change": put("thresholds", 0, 1),
+    "convergence from 0 to 0.25, found .* to 7": put("curve", (0, 1), 7),
+    "a curve from 0 to at most": put("curve", (0, 0), 1),
+    "snapshots up to": put("moments", 0, 10**6),
+    r"the highest score of \[-0.*\], found 9": say(highest=9.0),
+    r"best_weights from .* to .*, found .* to 1.*e\+30": put("best_weights", (1, 0, 2, 1), 1e30),
+}
+
+
+@pytest.mark.parametrize("message", IMPOSSIBLE)
+def test_a_state_that_cannot_be_is_refused(message, tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path / "a.h5", NEVER, every_samples=10)
+    assert killed_after(5, monkeypatch, lambda: train("doubling", checkpoint, score=own_score))
+    net, fields = Network((CONV,), SHAPE, backend="reference"), TRAININGS["doubling"][2] | {"score": own_score}
+    initial = net.weights[0]
+    edited(checkpoint.path, IMPOSSIBLE[message])
+    with pytest.raises(ValueError, match=rf"a\.h5: the state of a training that cannot be: {message}"):
+        fit(net, random_events(), layer=0, competition=WTA(2, radius=1), checkpoint=checkpoint, **fields)
+    np.testing.assert_array_equal(net.weights[0], initial)
+
+
 def newer(path):
     with h5py.File(path, "r+") as file:
         file.attrs["format_version"] = 99
