@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from eventsnn import store
-from eventsnn.backends import Backend, Neurons, get
+from eventsnn.backends import Backend, Decision, Neurons, get
 from eventsnn.batches import BATCH, Collector, Data, batches, fetch, put
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.layers import Conv, Dense, Layer, layer_from_dict, layer_to_dict
@@ -234,7 +234,7 @@ class Network:
         self.check_input(events.shape, first)
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
         for batch in batches(events, batch_size):
-            outputs = self.run_recorded(batch, first, last) if record else [self._through(batch, first, last)]
+            outputs = self.run_recorded(batch, first, last) if record else [fetch(self._through(put(batch, self.backend), first, last), self.backend)]
             for collector, output in zip(collectors, outputs, strict=True):
                 collector.add(output)
         results = [collector.result() for collector in collectors]
@@ -247,6 +247,17 @@ class Network:
             spikes = self._run_layer(layer, spikes)
             outputs.append(fetch(spikes, self.backend))
         return outputs
+
+    def decide(self, batch: Events, start: int, stop: int) -> Decision:
+        """Return who wins first in the last of ``layers[start:stop]``, over one batch, all of it at once.
+
+        That is what :meth:`Backend.first_winners` says of the spikes of :meth:`run`, often sooner.
+        """
+        last = stop - 1
+        if last < start or last not in self._neurons:
+            return self.backend.first_winners(self._through(put(batch, self.backend), start, stop))
+        spikes = self._through(put(batch, self.backend), start, last)
+        return self.backend.decide(spikes, self._packed[last], self._neurons[last])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers, weights, thresholds and classes to an HDF5 file, by rename.
@@ -291,11 +302,10 @@ class Network:
             raise ValueError(f"layers expects 0 <= start <= stop <= {len(self.layers)}, got {start} and {stop}")
         return start, last
 
-    def _through(self, batch: Events, start: int, stop: int) -> Events:
-        spikes = put(batch, self.backend)
+    def _through(self, spikes: Events, start: int, stop: int) -> Events:
         for layer in range(start, stop):
             spikes = self._run_layer(layer, spikes)
-        return fetch(spikes, self.backend)
+        return spikes
 
     def _run_layer(self, i: int, spikes: Events) -> Events:
         layer = self.layers[i]
