@@ -234,7 +234,11 @@ class Network:
         self.check_input(events.shape, first)
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
         for batch in batches(events, batch_size):
-            outputs = self.run_recorded(batch, first, last) if record else [fetch(self._through(put(batch, self.backend), first, last), self.backend)]
+            outputs = (
+                self.run_recorded(batch, first, last)
+                if record
+                else [fetch(self._through(put(batch, self.backend), first, last), self.backend)]
+            )
             for collector, output in zip(collectors, outputs, strict=True):
                 collector.add(output)
         results = [collector.result() for collector in collectors]

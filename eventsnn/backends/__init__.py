@@ -18,7 +18,18 @@ from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, weights_shap
 from eventsnn.backends.updates import Reward, ThresholdAdaptation, Update
 from eventsnn.events import Events
 
-__all__ = ["Backend", "Decision", "Geometry", "LeakTable", "Lesson", "Neurons", "Reward", "ThresholdAdaptation", "Update", "get"]
+__all__ = [
+    "Backend",
+    "Decision",
+    "Geometry",
+    "LeakTable",
+    "Lesson",
+    "Neurons",
+    "Reward",
+    "ThresholdAdaptation",
+    "Update",
+    "get",
+]
 
 NAMES = ("cpu", "reference")
 

@@ -155,11 +155,14 @@ def _sum(tables, b, p, sizes, slots, j):
 
 
 @inner
-def _foresee(columns, offsets, samples, tables, sizes, windows, slots):
-    """Sum deficits for some samples, at positions that have spikes enough to win at the present pace."""
-    positions = sizes.oh * sizes.ow
-    for j in range(len(samples)):
-        begin, end = offsets[samples[j]], offsets[samples[j] + 1]
+def _foresee(columns, offsets, order, first, tables, sizes, windows, slots):
+    """Sum deficits for samples from ``order[first]`` on, where there are spikes enough to win at the present pace.
+
+    Return how many samples.
+    """
+    positions, n = sizes.oh * sizes.ow, min(len(order) - first, len(slots.count))
+    for j in range(n):
+        begin, end = offsets[order[first + j]], offsets[order[first + j] + 1]
         reserve(columns, begin, end, sizes, windows, slots.fields)
         _list_all(columns, begin, end, sizes, slots, j)
         most = _most(slots, j)
@@ -167,10 +170,11 @@ def _foresee(columns, offsets, samples, tables, sizes, windows, slots):
             if tables.upper * slots.count[j, p] >= slots.pace[0] * most:
                 _list(columns, begin, end, p, sizes, slots, j)
     for b in range(len(tables.rise) // WIDE):
-        for j in range(len(samples)):
+        for j in range(n):
             for p in range(positions):
                 if slots.listed[j, p]:
                     _sum(tables, b, p, sizes, slots, j)
+    return n
 
 
 @inner
@@ -315,12 +319,11 @@ def take_deficits(tables):
 def find_samples(columns, offsets, samples, tables, positive, sizes, windows, time, slots, winners, fired):
     """Write down the winners (map, y, x, time) of some samples and how many neurons fire; no weight is negative."""
     for first in range(0, len(samples), len(slots.count)):
-        some = samples[first : first + len(slots.count)]
-        _foresee(columns, offsets, some, tables, sizes, windows, slots)
-        for j in range(len(some)):
-            begin, end = offsets[some[j]], offsets[some[j] + 1]
-            _decide(columns, begin, end, tables, sizes, slots, j, time, winners[some[j]])
-            fired[some[j]] = _count_fired(columns, begin, end, tables, positive, sizes, slots, j)
+        for j in range(_foresee(columns, offsets, samples, first, tables, sizes, windows, slots)):
+            s = samples[first + j]
+            begin, end = offsets[s], offsets[s + 1]
+            _decide(columns, begin, end, tables, sizes, slots, j, time, winners[s])
+            fired[s] = _count_fired(columns, begin, end, tables, positive, sizes, slots, j)
 
 
 @kernel
@@ -332,11 +335,11 @@ def decide_samples(
     if plan.change:
         _renew(tables)
     for first in range(0, len(plan.order), len(slots.count)):
-        samples = plan.order[first : first + len(slots.count)]
+        n = min(len(plan.order) - first, len(slots.count))
         if plan.find:
-            _foresee(columns, offsets, samples, tables, sizes, windows, slots)
-        for j in range(len(samples)):
-            i, s = first + j, samples[j]
+            _foresee(columns, offsets, plan.order, first, tables, sizes, windows, slots)
+        for j in range(n):
+            i, s = first + j, plan.order[first + j]
             begin, end, winner = offsets[s], offsets[s + 1], result.winners[i, 0]
             if plan.find:
                 result.potential[i, 0] = _decide(columns, begin, end, tables, sizes, slots, j, time, winner)

@@ -19,7 +19,7 @@ _WORTH_TABLES = 32  # samples; for fewer, making tables of deficits takes longer
 
 
 class Bounds(NamedTuple):
-    """Tables of a layer's weights; ``positive``: whether all weights are, so that every spike makes its neurons fire."""
+    """Tables of a layer's weights; ``positive``: whether all weights are, so that any spike makes a neuron fire."""
 
     tables: Tables
     positive: bool
