@@ -234,11 +234,10 @@ class Network:
         self.check_input(events.shape, first)
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
         for batch in batches(events, batch_size):
-            outputs = (
-                self.run_recorded(batch, first, last)
-                if record
-                else [fetch(self._through(put(batch, self.backend), first, last), self.backend)]
-            )
+            if record:
+                outputs = self.run_recorded(batch, first, last)
+            else:
+                outputs = [fetch(self._through(batch, first, last), self.backend)]
             for collector, output in zip(collectors, outputs, strict=True):
                 collector.add(output)
         results = [collector.result() for collector in collectors]
@@ -259,9 +258,8 @@ class Network:
         """
         last = stop - 1
         if last < start or last not in self._neurons:
-            return self.backend.first_winners(self._through(put(batch, self.backend), start, stop))
-        spikes = self._through(put(batch, self.backend), start, last)
-        return self.backend.decide(spikes, self._packed[last], self._neurons[last])
+            return self.backend.first_winners(self._through(batch, start, stop))
+        return self.backend.decide(self._through(batch, start, last), self._packed[last], self._neurons[last])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers, weights, thresholds and classes to an HDF5 file, by rename.
@@ -306,7 +304,9 @@ class Network:
             raise ValueError(f"layers expects 0 <= start <= stop <= {len(self.layers)}, got {start} and {stop}")
         return start, last
 
-    def _through(self, spikes: Events, start: int, stop: int) -> Events:
+    def _through(self, batch: Events, start: int, stop: int) -> Events:
+        """Return the spikes of the last of ``layers[start:stop]``, in the memory of the backend."""
+        spikes = put(batch, self.backend)
         for layer in range(start, stop):
             spikes = self._run_layer(layer, spikes)
         return spikes
