@@ -42,8 +42,9 @@ def caltech(folder: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
 
 def eth80(folder: Path, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return images, labels and the unit that is drawn: the object."""
-    with np.load(folder / "eth80" / "eth80_gray128.npz", allow_pickle=False) as file:
-        return file["images"], file["category"].astype(np.int64), file["object"].astype(np.int64)
+    images = load_images(folder / "eth80" / "eth80_gray128.npz", size=size)
+    assert images.groups is not None
+    return images.pixels, images.labels, images.groups
 
 
 TASKS = {

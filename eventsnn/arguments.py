@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from eventsnn.console import UsageError, describe
 from eventsnn.models import MODELS
 
 if TYPE_CHECKING:
+    from eventsnn.encode import ImageEncoder
     from eventsnn.models import Model
     from eventsnn.readout import Feature, Kind
 
 
 def one_of(value: str, known: Iterable[str], name: str) -> str:
-    """Return ``value`` if it is known, else refuse it."""
-    if value not in known:
-        raise UsageError(f"{name} expects one of {', '.join(known)}, got {value!r}")
+    """Return ``value`` if it is known, else refuse it and name the nearest."""
+    if value not in (names := list(known)):
+        near = difflib.get_close_matches(value, names, n=1, cutoff=0.0)[0]
+        raise UsageError(f"{name} expects one of {', '.join(names)}, got {value!r}; the nearest is {near!r}")
     return value
 
 
@@ -53,6 +57,19 @@ def recipe(model: str) -> tuple[Model, int]:
 
     experiment = Experiment.load(model)
     return experiment.model, experiment.seed
+
+
+def named_encoder(text: str) -> tuple[ImageEncoder, tuple[int, int] | None]:
+    """Return the encoder of a name, of a TOML file, or of an event file, and the size of the images that it is for."""
+    from eventsnn.sources import encoders, recorded_encoder
+
+    if text.endswith(".toml"):
+        model, _ = recipe(text)
+        return model.encoder, model.size
+    if Path(text).is_file():
+        return recorded_encoder(text)
+    known = encoders()
+    return known[one_of(text, known, "--encoder")]
 
 
 def with_epochs(model: Model, text: str) -> Model:

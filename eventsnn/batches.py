@@ -7,10 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from eventsnn.ahead import read_ahead
 from eventsnn.backends import Backend
 from eventsnn.events import Events, Shape, TimeUnit, replace_fields
 
 BATCH = 512  #: samples at a time where a caller does not say: enough to keep all cores busy, little memory
+_EVENTS = 1 << 21  # spikes at a time, about: samples of many spikes come fewer at a time, so that memory stays bounded
 _COLUMNS = ("time", "channel", "y", "x")
 
 
@@ -53,6 +55,9 @@ Data = Events | DataSet
 def batches(data: Data, size: int = BATCH) -> Iterator[Events]:
     """Yield all samples in order, ``size`` at a time; data without samples are one empty batch.
 
+    Fewer at a time where that many would hold more than about two million spikes. From a file the next batch is read
+    while the caller works on one.
+
     Raises
     ------
     ValueError
@@ -60,16 +65,22 @@ def batches(data: Data, size: int = BATCH) -> Iterator[Events]:
     """
     if size < 1:
         raise ValueError(f"batch_size expects at least 1 sample, got {size}")
+    size = bounded(data, size)
     if isinstance(data, Events):
         for start in range(0, max(len(data), 1), size):
             yield data[start : start + size]
         return
     if len(data) == 0:
         yield data.load()
-    for batch in data.batches(size):
+    for batch in read_ahead(data.batches(size)):
         if batch.duration != data.duration:
             raise ValueError(f"a batch has duration {batch.duration}, its data set {data.duration}")
         yield batch
+
+
+def bounded(data: Data, size: int) -> int:
+    """Return ``size``, or how many samples hold about two million spikes, at least 1, if that is less."""
+    return min(size, max(1, _EVENTS * len(data) // max(data.n_events, 1)))
 
 
 def put(events: Events, backend: Backend) -> Events:

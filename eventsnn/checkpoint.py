@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,8 +41,8 @@ class Checkpoint:
 
     If the file exists, training continues from it, and ends with the bits of a training that was never interrupted;
     else it begins, and the file is written at once. It is replaced by rename: whatever happens meanwhile, an old one
-    or a new one is there, whole. When training has ended the file stays and holds the result; whoever has that
-    elsewhere may delete it.
+    or a new one is there, whole; of a link, what it leads to is replaced. When training has ended the file stays and
+    holds the result; whoever has that elsewhere may delete it.
 
     Functions of your own (rule, competition, score) count by their code and by what they take from outside: globals,
     closures, defaults and helpers, as they are when ``fit`` begins. One that takes anything else than numbers, strings,
@@ -115,16 +113,18 @@ class Keeper:
     OSError
         If the file cannot be written or read.
     ValueError
-        If there is a checkpoint that is broken, newer than this program or of another training; it stays as it is.
+        If there is a checkpoint that is broken, newer than this program or of another training, which stays as it is;
+        or a folder.
     """
 
     def __init__(self, checkpoint: Checkpoint, learning: Learning, identity: Mapping[str, str]) -> None:
         self._checkpoint, self._learning, self._identity = checkpoint, learning, dict(identity)
         self._path = Path(checkpoint.path)
         self._at, self._when = learning.presented, time.monotonic()
+        if self._path.is_dir():
+            raise ValueError(f"{self._path}: the checkpoint expects a file, this is a folder")
         if self._path.exists():
             self._resume()
-            self._sweep()
         else:
             self.write()  # now, so that a place that cannot be written is known before the work
 
@@ -165,14 +165,6 @@ class Keeper:
                 what = {"data": "other data", "network": "another network, of other layers or initial weights"}[name]
                 raise ValueError(f"a checkpoint of a training that began with {what}")
             raise ValueError(f"a checkpoint of a training with {name} {found[name]}, this one has {wanted}")
-
-    def _sweep(self) -> None:
-        """Remove what a process left that was killed while it wrote."""
-        name = re.compile(rf"\.{re.escape(self._path.name)}\.\d+\.tmp")
-        for path in self._path.parent.iterdir():
-            if name.fullmatch(path.name):
-                with suppress(OSError):
-                    path.unlink()
 
 
 def identify(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from eventsnn import __version__
-from eventsnn.arguments import check_backend, feature, one_of, parse_size, recipe, with_epochs
+from eventsnn.arguments import check_backend, feature, named_encoder, one_of, parse_size, recipe, with_epochs
 from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
 from eventsnn.models import MODELS
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from eventsnn.unfinished import Say
 
 _NAMES = ", ".join(MODELS)
-_IMAGES = "a folder of idx files (MNIST's format) or with one folder of images per class; 'digits'; or 'mnist'"
+_IMAGES = (
+    "a folder of idx files (MNIST's format) or with one folder of images per class; an .npz file with the arrays "
+    "images, labels and perhaps groups; 'digits'; or 'mnist'"
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -100,8 +103,8 @@ def encode(
         str,
         typer.Option(
             metavar="NAME",
-            help=f"mozafari2018, or a model to encode for: {_NAMES}. Default: digits for the digits, "
-            "else mozafari2019_mnist.",
+            help=f"mozafari2018, or a model to encode for: {_NAMES}; the .toml file of one; or an event file, "
+            "to encode as it is. Default: digits for the digits, else mozafari2019_mnist.",
         ),
     ] = "",
     split: Annotated[
@@ -114,13 +117,14 @@ def encode(
 ) -> None:
     """Encode images as spikes into an event file (HDF5)."""
     with one_line_errors("eventsnn encode", debug or context.obj):
-        from eventsnn.io.targets import check_target
-        from eventsnn.sources import encoders, read_images, write_encoded
+        from eventsnn.sources import read_images, write_encoded
+        from eventsnn.targets import check_target
 
-        known = encoders()
-        name = one_of(encoder or ("digits" if source == "digits" else "mozafari2019_mnist"), known, "--encoder")
+        name = encoder or ("digits" if source == "digits" else "mozafari2019_mnist")
+        value, usual = named_encoder(name)
         part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
-        value, usual = known[name]
+        if part != "train" and not value.fitted:
+            raise UsageError(f"{name} is fitted to training images: encode these, then give their file as --encoder")
         wanted = parse_size(size) or usual
         check_target(out)
         with phases() as progress:
@@ -203,6 +207,7 @@ def train(
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs, unfinished
         from eventsnn.checkpoint import Checkpoint
+        from eventsnn.sources import is_event_file
 
         chosen, usual_seed = recipe(model)
         chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
@@ -225,7 +230,7 @@ def train(
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
-        print(f"Next: eventsnn evaluate {out} --data {'TEST.h5' if Path(data).is_file() else data}")
+        print(f"Next: eventsnn evaluate {out} --data {'TEST.h5' if is_event_file(data) else data}")
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")

@@ -42,6 +42,8 @@ class Events:
     potential : ndarray of float32, shape (n_events,), optional
         Membrane potential of the neuron at the moment of its spike, as convolution layers give it.
 
+    Arrays that are not contiguous, or may not be written to, are copied.
+
     Raises
     ------
     TypeError
@@ -65,6 +67,9 @@ class Events:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_shape(self.shape))
         check_columns(self)
+        for name in ("time", "channel", "y", "x", "offsets", "potential"):
+            if (array := getattr(self, name)) is not None:  # one layout, since kernels are compiled for each
+                object.__setattr__(self, name, np.require(array, requirements=["C", "W"]))
         if self.duration == -1:
             last = int(self.time.max()) + 1 if len(self.time) else 1
             object.__setattr__(self, "duration", last)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -28,7 +27,8 @@ from eventsnn.plasticity import (
     Suppression,
     ThresholdAdaptation,
 )
-from eventsnn.readout import Feature, LinearReadout
+from eventsnn.readout import Feature, Kind, LinearReadout
+from eventsnn.validation import nearest
 
 _NONE = "none"  # TOML has no null; where it differs from leaving a key out, it is written so
 
@@ -76,6 +76,9 @@ class Experiment:
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"an experiment expects a table, got {data!r}")
+        for key in data:
+            if key not in (known := [*(field.name for field in fields(Model)), "seed", "epochs"]):
+                raise ValueError(f"an experiment has no key {key!r}; {nearest(str(key), known)}")
         model = model_from_dict({key: value for key, value in data.items() if key not in ("seed", "epochs")})
         if "epochs" in data:
             epochs = data["epochs"]
@@ -161,7 +164,12 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
 
 def _check(model: Model) -> None:
     """Refuse what does not fit together, before any data are read."""
-    net = Network(model.layers, model.encoder.output_shape(*model.size))
+    if min(model.size) < 1:
+        raise ValueError(f"size expects [height, width] of at least 1, got {list(model.size)}")
+    try:
+        net = Network(model.layers, model.encoder.output_shape(*model.size))
+    except ValueError as error:
+        raise ValueError(f"encoder and layers do not fit size {list(model.size)}: {error}") from None
     for i, step in enumerate(model.steps):
         try:
             net.check_trainable(step.layer)
@@ -205,7 +213,7 @@ def _built(data: Any, where: str, classes: tuple[type, ...]) -> Any:
     values = {key: value for key, value in data.items() if key != "type"}
     for key in values:
         if key not in names:
-            raise ValueError(f"{where} has no key {key!r}; {_nearest(key, names)}")
+            raise ValueError(f"{where} has no key {key!r}; {nearest(key, names)}")
     missing = [name for name, field in names.items() if field.default is MISSING and name not in values]
     if missing:
         raise ValueError(f"{where} lacks the key {missing[0]!r}")
@@ -226,7 +234,7 @@ def _class(data: Mapping[str, Any], where: str, classes: tuple[type, ...]) -> ty
     if name is None:
         raise ValueError(f"{where} lacks the key 'type' (one of {', '.join(known)})")
     if not isinstance(name, str) or name not in known:
-        raise ValueError(f"{where} has the unknown type {name!r}; {_nearest(str(name), known)}")
+        raise ValueError(f"{where} has the unknown type {name!r}; {nearest(str(name), known)}")
     return known[name]
 
 
@@ -237,7 +245,11 @@ def _value(key: str, value: Any, hint: Any, where: str) -> Any:
     if key == "encoder":
         return _encoder(value, where)
     part = _PARTS.get(key)
-    if part is None or (key == "kind" and isinstance(value, str)):
+    if key == "kind" and isinstance(value, str):
+        if value not in (known := get_args(Kind)):
+            raise ValueError(f"{where} has the unknown kind {value!r}; {nearest(value, known)}")
+        return value
+    if part is None:
         return _tuples(value)
     if not part.many:
         return _built(value, where, part.classes)
@@ -292,9 +304,3 @@ def _shown(value: Any) -> str:
 
 def _infinite(value: Any) -> bool:
     return isinstance(value, float) and math.isinf(value)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    return f"the nearest known is {close[0]!r} (known: {', '.join(names)})" if close else "none is known"

@@ -72,7 +72,7 @@ class History:
     preparation_seconds : float
         Time for running the frozen layers once, or for loading the data.
     cached : bool
-        Whether the layer's input was held in memory, or made anew in every epoch for want of it.
+        Whether the layer's input was held in memory, or came from a file for want of it.
     converged : bool
         Whether ``stop_below`` ended it.
     best : int or None

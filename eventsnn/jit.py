@@ -7,10 +7,10 @@ from typing import Any
 from numba import njit
 
 
-def kernel(function: Callable[..., Any], error_model: str = "python") -> Any:
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it."""
     try:
-        return njit(cache=True, nogil=True, error_model=error_model)(function)
+        return njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)(function)
     except RuntimeError as error:  # Numba's word for no such place
         if "no locator" not in str(error):
             raise
@@ -20,8 +20,18 @@ def kernel(function: Callable[..., Any], error_model: str = "python") -> Any:
         RuntimeWarning,
         stacklevel=1,
     )
-    return njit(nogil=True, error_model=error_model)(function)
+    return njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
+
+
+def lean_kernel(function: Callable[..., Any]) -> Any:
+    """Compile an entry point that makes no array, so that nobody needs to count references to arrays.
+
+    Numba counts them wherever an array is taken out of a tuple, in the innermost loops too.
+    """
+    return kernel(function, _nrt=False)
 
 
 #: what entry points call: without wrappers for Python, which would take most of the time to compile
-inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+making_arrays = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+#: the same for functions that make no array
+inner = njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)

@@ -26,7 +26,7 @@ from eventsnn.plasticity import (
     Suppression,
     ThresholdAdaptation,
 )
-from eventsnn.presentation import Block
+from eventsnn.presentation import Block, join
 from eventsnn.snapshots import first_maps, next_moment, pack, unpack
 
 _CHUNK = 1000  # presentations between two calls of ``progress`` and two points of the convergence curve
@@ -213,11 +213,19 @@ class Learner:
 
     def _chunks(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Yield presentations during which nothing changes but weights and thresholds."""
-        for block in blocks:
-            left = block.order
+        rest, mini_batch = None, self._recipe.mini_batch
+        for part in blocks:
+            block = part if rest is None else join(rest, part, self._net.backend)
+            left, rest = block.order, None
             while len(left):
-                now, left = np.split(left, [self._chunk()])
+                n = self._chunk()
+                if n > len(left) and len(left) < mini_batch:  # the next block begins with the rest of the mini-batch
+                    rest = block._replace(order=left)
+                    break
+                now, left = np.split(left, [n if n <= len(left) else len(left) // mini_batch * mini_batch])
                 yield block._replace(order=now)
+        if rest is not None:
+            yield rest
 
     def _chunk(self) -> int:
         """Return for how many presentations nothing changes but weights and thresholds."""

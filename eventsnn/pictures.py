@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from eventsnn import plot
 from eventsnn.encode import Filter, Gabor, ImageEncoder
 from eventsnn.events import Events
 from eventsnn.io import EventDataset
-from eventsnn.io.targets import hidden_beside
 from eventsnn.models import Trained
 from eventsnn.plot.spikes import LATENCIES
 from eventsnn.plot.style import png, short, title
@@ -25,6 +23,7 @@ from eventsnn.reconstruct import can_reconstruct
 from eventsnn.runs import SNAPSHOTS, TRAINED_ON, describe_data, evaluated, read_log, trained_on
 from eventsnn.snapshots import read_snapshots
 from eventsnn.sources import Part, open_data
+from eventsnn.targets import hidden
 from eventsnn.train import Progress
 from eventsnn.unfinished import Say
 
@@ -204,20 +203,14 @@ def _publish(files: Mapping[str, bytes], out: Path) -> list[Path]:
     target = Path(os.path.realpath(out))
     fresh = not target.exists()
     # Inside a folder that is there, since what lies beside it may be another disk.
-    staging = hidden_beside(target if fresh else target / "pictures")
-    try:
-        with _named(out):
-            staging.mkdir()
+    with _named(out), hidden(target if fresh else target / "pictures", folder=True) as staging:
         for name, content in files.items():
             with _named(out / name):
                 (staging / name).write_bytes(content)
         if fresh:
-            with _named(out):
-                os.rename(staging, target)
+            os.rename(staging, target)
         else:
             _replace(staging, sorted(files), out)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return [out / name for name in sorted(files)]
 
 
@@ -245,10 +238,10 @@ def _replace(staging: Path, names: Sequence[str], out: Path) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let errors of the system name ``path``."""
+    """Let errors of the system name ``path``, unless a block within has named another."""
     try:
         yield
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None or isinstance(error.__cause__, OSError):
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error

@@ -1,19 +1,29 @@
-"""What a learning layer receives: the spikes of the frozen layers below, cached or block by block, epoch by epoch."""
+"""What a learning layer receives, epoch by epoch: spikes of the frozen layers, from memory, a file or made anew."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from eventsnn.batches import Collector, Data, batches, fetch, put
-from eventsnn.events import Events
+from eventsnn.ahead import read_ahead
+from eventsnn.backends import Backend
+from eventsnn.batches import Collector, Data, batches, bounded, fetch, put
+from eventsnn.events import Events, concatenate, replace_fields
 from eventsnn.network import Network
+
+if TYPE_CHECKING:
+    from eventsnn.io import EventDataset
 
 Progress = Callable[[int, int, str], object]
 
 _BYTES_PER_SPIKE = 14  # time int64, channel, y and x uint16
+_SHARE = 8  # of the budget that a block may take: it, the next one and what reading that takes stay within
 
 
 class Block(NamedTuple):
@@ -24,33 +34,65 @@ class Block(NamedTuple):
     order: np.ndarray
 
 
+def join(first: Block, second: Block, backend: Backend) -> Block:
+    """Return the presentations of a block and then those of another as one block."""
+    whole = concatenate([fetch(block.events, backend)[block.order] for block in (first, second)])
+    return Block(put(whole, backend), whole.labels, np.arange(len(whole)))
+
+
 class Source:
-    """What the learning layer receives, whole or in blocks."""
+    """What the learning layer receives, whole or in blocks.
 
-    def __init__(self, net: Network, data: Data, layer: int, inhibit_input: bool, batch_size: int) -> None:
+    Parameters
+    ----------
+    net : Network
+        Its layers below ``layer`` run.
+    data : Events or EventDataset
+        What they receive.
+    layer : int
+        Index of the layer that learns.
+    inhibit_input : bool
+        Whether pointwise inhibition comes between.
+    batch_size : int
+        Samples at a time in the frozen layers.
+    memory : int
+        Bytes that spikes may take.
+    """
+
+    def __init__(self, net: Network, data: Data, layer: int, inhibit_input: bool, batch_size: int, memory: int) -> None:
         self._net, self._data, self._layer = net, data, layer
-        self._inhibit, self._batch_size = inhibit_input, batch_size
+        self._inhibit, self._batch_size, self._memory = inhibit_input, batch_size, memory
         self._as_is = layer == 0 and not inhibit_input
+        self._file: EventDataset | None = None
 
-    def load(self, memory: int, report: Progress) -> Events | None:
-        """Return everything, or None if it would take more than ``memory`` bytes."""
-        backend = self._net.backend
-        if self._as_is and isinstance(self._data, Events):
-            return put(self._data, backend)
-        if self._as_is and not isinstance(self._data, Events):
-            fits = self._data.n_events * _BYTES_PER_SPIKE <= memory
-            return put(self._data.load(), backend) if fits else None
-        collector, done = Collector(len(self._data), potential=False), 0
-        for batch in batches(self._data, self._batch_size):
-            collector.add(fetch(self._prepare(batch), backend))
-            if collector.estimated_bytes() > memory:
+    def load(self, report: Progress, *, in_order: bool, once: bool) -> Events | None:
+        """Return everything, or None if it would take too much memory.
+
+        What is then needed out of order, or more than ``once`` and is not in a file yet, goes to a temporary file.
+        """
+        backend, data = self._net.backend, self._data
+        if self._as_is and isinstance(data, Events):
+            return put(data, backend)
+        if self._as_is and not isinstance(data, Events) and data.n_events * _BYTES_PER_SPIKE <= self._memory:
+            return put(data.load(), backend)
+        if self._as_is and in_order:
+            return None
+        collector, parts = Collector(len(data), potential=False), self._parts(report)
+        for part in parts:
+            collector.add(part)
+            if collector.estimated_bytes() > self._memory:
+                if not (once and in_order):
+                    self._keep(chain(batches(collector.result(), self._batch_size), parts))
                 return None
-            done += len(batch)
-            report(done, len(self._data), "frozen layers")
         return put(collector.result(), backend)
 
-    def stream(self, skip: int = 0) -> Iterator[Block]:
-        """Yield block after block, without the first ``skip`` samples."""
+    def stream(self, order: np.ndarray) -> Iterator[Block]:
+        """Yield the samples of ``order`` block by block: the last of the data, or any if there is a temporary file."""
+        if self._file is None:
+            return self._afresh(len(self._data) - len(order))
+        return self._stored(self._file, order)
+
+    def _afresh(self, skip: int) -> Iterator[Block]:
         for whole in batches(self._data, self._batch_size):
             batch = whole[skip:] if skip else whole
             skip = max(skip - len(whole), 0)
@@ -58,9 +100,37 @@ class Source:
                 continue
             yield Block(self._prepare(batch), batch.labels, np.arange(len(batch)))
 
+    def _stored(self, file: EventDataset, order: np.ndarray) -> Iterator[Block]:
+        share = self._memory // _SHARE * len(file) // max(file.n_events * _BYTES_PER_SPIKE, 1)
+        size = max(bounded(file, self._batch_size), share)  # out of order, more at a time are read faster
+        pieces = (order[start : start + size] for start in range(0, len(order), size))
+        for batch in read_ahead(file[piece] for piece in pieces):
+            yield Block(put(batch, self._net.backend), batch.labels, np.arange(len(batch)))
+
+    def _parts(self, report: Progress) -> Iterator[Events]:
+        """Yield what the frozen layers give, in the memory of the host."""
+        done, phase = 0, "copying" if self._as_is else "frozen layers"
+        for batch in batches(self._data, self._batch_size):
+            yield fetch(self._prepare(batch), self._net.backend)
+            done += len(batch)
+            report(done, len(self._data), phase)
+
     def _prepare(self, batch: Events) -> Events:
         spikes = put(self._net.run(batch, stop=self._layer, batch_size=max(len(batch), 1)), self._net.backend)
         return self._net.backend.pointwise(spikes) if self._inhibit else spikes
+
+    def _keep(self, parts: Iterator[Events]) -> None:
+        """Write a temporary file, and open it.
+
+        Where an open file can be read without its name it loses that at once, so that nothing is left, not even if
+        the process is killed; elsewhere it goes with this object.
+        """
+        self._folder = TemporaryDirectory(prefix="eventsnn-", ignore_cleanup_errors=True)
+        try:
+            self._file = _written(Path(self._folder.name) / "spikes.h5", parts)
+        finally:
+            if self._file is None or os.name == "posix":
+                self._folder.cleanup()
 
 
 class Passes:
@@ -89,26 +159,17 @@ class Passes:
         """Whether the layer's input is in memory."""
         return self._whole is not None
 
-    def load(self, memory: int, report: Progress, mini_batch: int) -> None:
-        """Run the frozen layers, once for all epochs, if what they send fits into so many bytes.
-
-        Raises
-        ------
-        ValueError
-            If it does not, and shuffling or mini-batches need it.
-        """
-        self._whole = self._source.load(memory, report)
-        if self._whole is None and (self._shuffle or mini_batch > 1):
-            name = "shuffle" if self._shuffle else "mini_batch"
-            raise ValueError(f"{name} expects the layer's input in memory, and it does not fit into {memory} bytes")
+    def load(self, report: Progress, *, once: bool) -> None:
+        """Run the frozen layers; ``once`` if it is for one epoch only."""
+        self._whole = self._source.load(report, in_order=not self._shuffle, once=once)
 
     def blocks(self, epoch: int, skip: int) -> Iterator[Block]:
         """Return the presentations of an epoch, without the first ``skip``."""
-        if self._whole is None:
-            return self._source.stream(skip)
         n = len(self._data)
-        order = _rng(self._seed, epoch, 1).permutation(n) if self._shuffle else np.arange(n)
-        return iter([Block(self._whole, self._data.labels, order[skip:])])
+        order = (_rng(self._seed, epoch, 1).permutation(n) if self._shuffle else np.arange(n))[skip:]
+        if self._whole is None:
+            return self._source.stream(order)
+        return iter([Block(self._whole, self._data.labels, order)])
 
     def active(self, epoch: int, maps: int) -> np.ndarray | None:
         """Return which maps are not silent in an epoch, bool of shape (maps,); None if all of them may fire."""
@@ -118,3 +179,13 @@ class Passes:
 def _rng(seed: int, epoch: int, purpose: int) -> np.random.Generator:
     """Return a stream of its own for each purpose in each epoch, so that none moves another."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, purpose)))
+
+
+def _written(path: Path, parts: Iterator[Events]) -> EventDataset:
+    from eventsnn.io import EventDataset, EventWriter  # with them h5py
+
+    first = next(parts)
+    with EventWriter(path, first.shape, first.duration, first.unit, compression="none") as writer:
+        for part in chain([first], parts):
+            writer.append(replace_fields(part, potential=None))
+    return EventDataset(path)

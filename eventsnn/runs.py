@@ -21,11 +21,11 @@ from eventsnn.batches import Data
 from eventsnn.checkpoint import Checkpoint
 from eventsnn.evaluation import Evaluation
 from eventsnn.io import EventDataset
-from eventsnn.io.targets import hidden_beside, shown_as
 from eventsnn.models import Model, Trained, write_text
 from eventsnn.plasticity import RSTDP
 from eventsnn.snapshots import write_snapshots
-from eventsnn.sources import Samples, hold_out, image_size, open_data
+from eventsnn.sources import Samples, encoder_of, hold_out, image_size, is_event_file, open_data
+from eventsnn.targets import hidden, shown_as, sweep
 from eventsnn.threads import default_threads
 from eventsnn.train import Progress
 from eventsnn.unfinished import Say, absolute, begin, check_parent, check_same, checkpoints_of, kept
@@ -65,17 +65,12 @@ def _made_by(folder: Path) -> str | None:
 def staged(target: Path) -> Iterator[Path]:
     """Yield a new folder beside ``target``, whose files move there when the block ends well; else nothing is left.
 
-    Files of an earlier run are replaced; what else lies in ``target`` stays.
+    Files of an earlier run are replaced; what else lies in ``target`` stays. What killed processes left is removed.
     """
     target = absolute(target)
-    staging = hidden_beside(target)
-    try:
-        with shown_as(staging, target):
-            staging.mkdir()
-            yield staging
-            _publish(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with hidden(target, folder=True) as staging, shown_as(staging, target):
+        yield staging
+        _publish(staging, target)
 
 
 def _publish(staging: Path, target: Path) -> None:
@@ -91,7 +86,7 @@ def _publish(staging: Path, target: Path) -> None:
 
 
 def is_complete(run: Path, training: dict[str, Any]) -> bool:
-    """Tell whether ``run`` holds what a training has made, and remove checkpoints that a kill at its end left.
+    """Tell whether ``run`` holds what a training has made, and remove what a kill at its end left.
 
     Raises
     ------
@@ -103,6 +98,7 @@ def is_complete(run: Path, training: dict[str, Any]) -> bool:
         return False
     check_same(run, log.get("training", {}), training, "--force replaces it")
     shutil.rmtree(checkpoints_of(run), ignore_errors=True)
+    sweep(absolute(run))
     return True
 
 
@@ -193,8 +189,8 @@ def train(
     seed, backend, progress
         As :meth:`Model.train`.
     validation : float, optional
-        Ratio of the samples of each class to hold out. Default: 1/12 for a model that chooses the epoch of a
-        reward-modulated layer, else none.
+        Ratio of the samples of each class to hold out, or of its groups where there are groups. Default: 1/12 for a
+        model that chooses the epoch of a reward-modulated layer, else none.
     checkpoint : Checkpoint, optional
         As of :meth:`Model.train`; the folder is removed when ``run`` is complete, and stays if training is cut.
     resume : bool
@@ -213,15 +209,17 @@ def train(
         If something does not fit; nothing but checkpoints is left behind then.
     """
     start = time.perf_counter()
-    with kept(run, checkpoint, say), staged(run) as folder:
-        with open_data(source, "train", model.encoder, model.size, folder, progress) as dataset:
+    with kept(checkpoint, say), staged(run) as folder:
+        fraction = _held_out(model, validation)
+        with open_data(source, "train", model.encoder, model.size, folder, progress, fraction=fraction) as dataset:
             opened = time.perf_counter()
             size = image_size(dataset, model.encoder, model.size)
             say(f"{_origin(source, dataset)}: {len(dataset):,} samples, {dataset.n_events:,} spikes")
             if size != model.size:
                 say("from images of {}x{} pixels, not {}x{} as published".format(*size, *model.size))
                 model = replace(model, size=size)
-            training, held_out, how = _parts(model, dataset, validation)
+            model = replace(model, encoder=encoder_of(dataset, model.encoder))
+            training, held_out, how = _parts(model, dataset, fraction)
             say(how)
             if checkpoint is not None:
                 begin(checkpoint, log["training"], resume)
@@ -250,20 +248,27 @@ def evaluated(trained: Trained, data: Data, progress: Progress | None) -> Evalua
 
 def _origin(source: str, dataset: EventDataset) -> str:
     """Name the images for people: ``digits (train)``."""
-    return source if Path(source).is_file() else dataset.provenance["source"]
+    return source if is_event_file(source) else dataset.provenance["source"]
 
 
-def _parts(
-    model: Model, dataset: EventDataset, fraction: float | None
-) -> tuple[Samples | EventDataset, Samples | None, str]:
+def _chooses(model: Model) -> bool:
+    return any(isinstance(step.rule, RSTDP) for step in model.steps)
+
+
+def _held_out(model: Model, fraction: float | None) -> float:
+    """Return what part of each class is held out."""
+    return (VALIDATION if _chooses(model) else 0.0) if fraction is None else fraction
+
+
+def _parts(model: Model, dataset: EventDataset, fraction: float) -> tuple[Samples | EventDataset, Samples | None, str]:
     """Return what to train on, what to hold out, and how for the log."""
-    chooses = any(isinstance(step.rule, RSTDP) for step in model.steps)
-    wanted = (VALIDATION if chooses else 0.0) if fraction is None else fraction
-    if not wanted:
+    chooses = _chooses(model)
+    if not fraction:
         return dataset, None, "trains on all of them" + (" and keeps the last epoch" if chooses else "")
-    training, held_out = hold_out(dataset, wanted)
+    training, held_out = hold_out(dataset, fraction)
     purpose = "choose the epoch of the reward-modulated layer" if chooses else "are only decided on at the end"
-    return training, held_out, f"trains on {len(training):,}; {len(held_out):,} are held out and {purpose}"
+    held = f"{len(held_out):,} are held out" + (", whole groups," if dataset.groups is not None else "")
+    return training, held_out, f"trains on {len(training):,}; {held} and {purpose}"
 
 
 def result_lines(log: dict[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ class Validation:
     data : Events or EventDataset
         Labelled stimuli on the grid ``net.shape``.
     memory : int
-        Bytes that the spikes of the layers below may take; what takes more is run again each time.
+        Bytes that the spikes of the layers below may take; if they would take more, they go to a temporary file.
     batch_size : int
         Samples at a time.
 
@@ -50,18 +50,20 @@ class Validation:
             net.check_input(data.shape)
         except ValueError as error:
             raise ValueError(f"validation: {error}") from None
-        self._net, self._layer, self._data, self._memory = net, layer, data, memory
-        self._source = Source(net, data, layer, False, batch_size)
+        self._net, self._layer, self._data = net, layer, data
+        self._source = Source(net, data, layer, False, batch_size, memory)
         self._cached: Events | None = None
 
     def prepare(self) -> None:
-        """Run the layers below, once for all epochs, if their spikes fit into memory."""
-        self._cached = self._source.load(self._memory, lambda done, total, phase: None)
+        """Run the layers below, once for all epochs, and keep their spikes in memory or in a file."""
+        self._cached = self._source.load(lambda done, total, phase: None, in_order=True, once=False)
 
     def accuracy(self) -> float:
         """Return the ratio of right decisions among all samples, silent ones included."""
         if self._cached is None:
-            hits = sum(self._hits(block.events, block.labels) for block in self._source.stream())
+            hits = sum(
+                self._hits(block.events, block.labels) for block in self._source.stream(np.arange(len(self._data)))
+            )
         else:
             hits = self._hits(self._cached, self._data.labels)
         return hits / len(self._data)

@@ -17,6 +17,7 @@ from eventsnn import encode
 from eventsnn.encode import ImageEncoder
 from eventsnn.events import Events, Shape, TimeUnit
 from eventsnn.io import EventDataset, EventWriter, Images, fetch_mnist, load_images
+from eventsnn.io.images import has_parts, is_npz
 from eventsnn.models import MODELS
 from eventsnn.train import Progress
 
@@ -36,7 +37,7 @@ def encoders() -> dict[str, tuple[ImageEncoder, Size | None]]:
 
 
 def read_images(source: str, part: Part, size: Size | None, progress: Progress | None = None) -> Images:
-    """Load images; a folder of classes without parts is taken whole, and ``mnist`` is downloaded.
+    """Load images; a folder of classes or a file without parts is taken whole, and ``mnist`` is downloaded.
 
     Raises
     ------
@@ -56,9 +57,16 @@ def read_images(source: str, part: Part, size: Size | None, progress: Progress |
     return images
 
 
+def is_event_file(source: str) -> bool:
+    """Tell whether a source is a file of events, and not of images."""
+    return Path(source).is_file() and not is_npz(source)
+
+
 def _has_parts(source: str) -> bool:
-    """Tell a folder of idx files, or with folders ``train`` or ``test``, from one with a folder per class."""
+    """Tell sources with parts, as a folder of idx files or with folders ``train`` or ``test``, from those without."""
     folder = Path(source)
+    if is_npz(folder):
+        return has_parts(folder)
     if source == "digits" or not folder.is_dir():
         return True
     if any("idx" in path.name for path in folder.iterdir() if path.is_file()):
@@ -68,7 +76,12 @@ def _has_parts(source: str) -> bool:
 
 
 def write_encoded(
-    path: str | os.PathLike[str], images: Images, encoder: ImageEncoder, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    images: Images,
+    encoder: ImageEncoder,
+    progress: Progress | None = None,
+    *,
+    learn: np.ndarray | None = None,
 ) -> None:
     """Encode images into an event file, some at a time, so that memory stays bounded.
 
@@ -79,30 +92,44 @@ def write_encoded(
     images : Images
         At least one.
     encoder : ImageEncoder
-        Goes into the file's provenance, with the source, its SHA-256, the names of the classes and the size of the
-        images (height and width, ``image_size``).
+        Is fitted if it is not yet, and goes into the file's provenance, with the source, its SHA-256, the names of the
+        classes, the size of the images (height and width, ``image_size``) and, if it was fitted here, what it was
+        before (``fitted_from``).
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    learn : ndarray of bool, shape (n_images,), optional
+        Which images the encoder may be fitted to. Default: all.
 
     Raises
     ------
     ValueError, OSError
         If the encoder does not take such images, or the file cannot be written.
     """
+    extra: dict[str, Any] = {"classes": images.names, "image_size": images.pixels.shape[1:]}
+    if not encoder.fitted:
+        extra["fitted_from"] = encoder.to_dict()
+        encoder = encoder.fit(images.pixels if learn is None else images.pixels[learn])
     shape = encoder.output_shape(*images.pixels.shape[1:])
     origin: dict[str, Any] = {"source": images.source, "source_sha256": images.sha256, "encoder": encoder.to_dict()}
-    extra = {"classes": images.names, "image_size": images.pixels.shape[1:]}
     with EventWriter(Path(path), shape, encoder.latency.duration(shape), **origin, extra=extra) as writer:
         for start in range(0, len(images), _CHUNK):
             block = slice(start, start + _CHUNK)
-            writer.append(encoder.encode(images.pixels[block], images.labels[block]))
+            groups = None if images.groups is None else images.groups[block]
+            writer.append(encoder.encode(images.pixels[block], images.labels[block]), groups)
             if progress is not None:
                 progress(min(start + _CHUNK, len(images)), len(images), "encode")
 
 
 @contextmanager
 def open_data(
-    source: str, part: Part, encoder: ImageEncoder, size: Size, scratch: Path, progress: Progress | None = None
+    source: str,
+    part: Part,
+    encoder: ImageEncoder,
+    size: Size,
+    scratch: Path,
+    progress: Progress | None = None,
+    *,
+    fraction: float = 0.0,
 ) -> Iterator[EventDataset]:
     """Open an event file, or encode images into one in the folder ``scratch`` that lives as long as the block.
 
@@ -113,13 +140,16 @@ def open_data(
     part : {"train", "test", "all"}
         Of the images; an event file is taken whole.
     encoder : ImageEncoder
-        Encodes the images; the event file must have been made with an equal one.
+        Encodes the images; the event file must have been made with an equal one. One that is not fitted yet is fitted
+        to the images, or the file's was fitted from an equal one: see :func:`encoder_of`.
     size : (int, int)
         Height and width that images are rescaled to.
     scratch : Path
         A folder.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    fraction : float, optional
+        Of each class, what :func:`hold_out` is going to take away: the encoder is not fitted to it.
 
     Raises
     ------
@@ -127,20 +157,26 @@ def open_data(
         If there is no such source, or it does not fit.
     """
     if source not in ("digits", "mnist") and not Path(source).exists():
-        expected = "an event file, a folder of images, 'digits' or 'mnist'"
+        expected = "an event file, a folder or .npz file of images, 'digits' or 'mnist'"
         raise FileNotFoundError(f"{source}: no such file or folder; expected {expected}")
-    if Path(source).is_file():
+    if is_event_file(source):
         with EventDataset(source) as dataset:
             _check_encoder(dataset, encoder)
             yield dataset
         return
     path = scratch / "encoded.h5"
     try:
-        write_encoded(path, read_images(source, part, size, progress), encoder, progress)
+        images = read_images(source, part, size, progress)
+        write_encoded(path, images, encoder, progress, learn=~held_out(images.labels, images.groups, fraction))
         with EventDataset(path) as dataset:
             yield dataset
     finally:
         path.unlink(missing_ok=True)
+
+
+def encoder_of(dataset: EventDataset, encoder: ImageEncoder) -> ImageEncoder:
+    """Return an encoder as it was fitted for an event file that :func:`open_data` opened with it."""
+    return encoder if encoder.fitted else ImageEncoder.from_dict(dataset.provenance["encoder"])
 
 
 def image_size(dataset: EventDataset, encoder: ImageEncoder, usual: Size) -> Size:
@@ -165,6 +201,27 @@ def image_size(dataset: EventDataset, encoder: ImageEncoder, usual: Size) -> Siz
             "'eventsnn encode' records the size of the images"
         )
     return height, width
+
+
+def recorded_encoder(path: str) -> tuple[ImageEncoder, Size | None]:
+    """Return the encoder that made an event file, and the size of its images if it says so.
+
+    Raises
+    ------
+    ValueError
+        If it does not say which, or says something else.
+    """
+    with EventDataset(path) as dataset:
+        recorded = dataset.provenance.get("encoder")
+        if recorded is None:
+            raise ValueError(f"{path}: does not say which encoder made it")
+        try:
+            encoder = ImageEncoder.from_dict(recorded)
+        except ValueError as error:
+            raise ValueError(f"{path}: made by an encoder that is not known here ({error})") from None
+        if "image_size" not in dataset.provenance.get("extra", {}):
+            return encoder, None
+        return encoder, image_size(dataset, encoder, (0, 0))
 
 
 def encoder_name(recorded: Any) -> str | None:
@@ -192,6 +249,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         else f"{len(labels['classes'])} classes of {_range(labels['counts'])} samples",
         "file": f"{summary['bytes']:,} bytes, format version {summary['format_version']}",
     }
+    if summary["groups"] is not None:
+        rows["groups"] = f"{summary['groups']:,}"
     rows |= {name.replace("_", " "): text for name, text in origin.items() if name not in ("encoder", "extra")}
     if "encoder" in origin:
         rows["encoder"] = encoder_name(origin["encoder"]) or json.dumps(origin["encoder"])
@@ -215,9 +274,16 @@ def _check_encoder(dataset: EventDataset, encoder: ImageEncoder) -> None:
         found = ImageEncoder.from_dict(recorded)
     except ValueError as error:
         raise ValueError(f"{dataset.path}: made by an encoder that is not known here ({error}), {hint}") from None
-    if found != encoder:
+    if not encoder.fitted:
+        if not found.fitted or dataset.provenance.get("extra", {}).get("fitted_from") != _as_json(encoder):
+            raise ValueError(f"{dataset.path}: its encoder was not fitted as the model's is to be, {hint}")
+    elif found != encoder:
         name = encoder_name(recorded) or "another one"
         raise ValueError(f"{dataset.path}: made by the encoder {name}, {hint}")
+
+
+def _as_json(encoder: ImageEncoder) -> Any:
+    return json.loads(json.dumps(encoder.to_dict()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -275,7 +341,7 @@ class Samples:
 
 
 def hold_out(dataset: EventDataset, fraction: float) -> tuple[Samples, Samples]:
-    """Part a data set in two: the last ``fraction`` of each class is held out.
+    """Part a data set in two: the last ``fraction`` of each class is held out, whole groups where there are groups.
 
     Returns
     -------
@@ -289,10 +355,38 @@ def hold_out(dataset: EventDataset, fraction: float) -> tuple[Samples, Samples]:
     """
     if dataset.labels is None:
         raise ValueError(f"{dataset.path}: expected labels, found none")
-    held = np.zeros(len(dataset), bool)
-    for label in np.unique(dataset.labels):
-        members = np.flatnonzero(dataset.labels == label)
-        held[members[len(members) - round(fraction * len(members)) :]] = True
+    held = held_out(dataset.labels, dataset.groups, fraction)
     if held.all() or not held.any():
         raise ValueError(f"validation expects a part of the {len(held)} samples, {fraction:g} of each class is not one")
     return Samples(dataset, np.flatnonzero(~held)), Samples(dataset, np.flatnonzero(held))
+
+
+def held_out(labels: np.ndarray, groups: np.ndarray | None, fraction: float) -> np.ndarray:
+    """Return which samples are held out: the last ``fraction`` of each class.
+
+    Where there are groups, whole ones are held out, at least one of each class that has several.
+
+    Parameters
+    ----------
+    labels : ndarray of int64, shape (n_samples,)
+        Classes.
+    groups : ndarray of int64, shape (n_samples,), or None
+        Which samples of a class belong together.
+    fraction : float
+        From 0, none, to 1.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_samples,)
+    """
+    held = np.zeros(len(labels), bool)
+    for label in np.unique(labels) if fraction else ():
+        members = np.flatnonzero(labels == label)
+        numbers = np.arange(len(members)) if groups is None else groups[members]
+        units, first = np.unique(numbers, return_index=True)
+        units = units[np.argsort(first)]  # in the order of the data
+        count = round(fraction * len(units))
+        if groups is not None and len(units) > 1:
+            count = max(1, count)
+        held[members[np.isin(numbers, units[len(units) - count :])]] = True
+    return held

@@ -7,11 +7,13 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from eventsnn.targets import replace_file
 
 _GZIP_BEST = 1100  # deflate cannot shrink further; a file that claims so holds nothing there
 _FILTERS = {1, 2, 3}  # deflate, shuffle, fletcher32
@@ -25,7 +27,7 @@ def write(
     Parameters
     ----------
     path : path
-        Target; replaced if it exists.
+        Target; replaced if it exists. A link stays one, and its target is written.
     kind : (str, int)
         Name and version of the format, for :func:`read` to check.
     meta : mapping
@@ -50,23 +52,7 @@ def write(
         file.attrs["created_by"] = f"eventsnn {__version__}"
         for name, array in {"meta": text, **arrays}.items():
             file.create_dataset(name, data=array, compression="gzip", compression_opts=1, shuffle=True, fletcher32=True)
-    _replace(Path(path), whole.getbuffer())
-
-
-def _replace(target: Path, content: memoryview) -> None:
-    """Put a file in place of another: whole on the disk before it has the name, so that a crash leaves one of them."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(target)) from error
-    finally:
-        with suppress(OSError):  # what stopped the writing is the news
-            beside.unlink(missing_ok=True)
+    replace_file(path, whole.getbuffer())
 
 
 def read(path: str | os.PathLike[str], kind: tuple[str, int]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -64,8 +64,8 @@ def fit(
 ) -> History:
     """Train one layer of a network, online: one stimulus after another; the layers below stay as they are.
 
-    The frozen layers run once, and their spikes are cached. Same seed, same bits: results depend neither on the
-    backend nor on its threads, ``memory`` or ``batch_size``.
+    The frozen layers run once, and their spikes are cached, in memory or in a file. Same seed, same bits: results
+    depend neither on the backend nor on its threads, ``memory`` or ``batch_size``.
 
     Parameters
     ----------
@@ -122,10 +122,11 @@ def fit(
     seed : int
         Of dropout, shuffling and patches.
     memory : int
-        Bytes that the cached spikes may take. If they would take more, each epoch reads the data and runs the
-        frozen layers again, ``batch_size`` samples at a time.
+        Bytes that the cached spikes may take. If they would take more, they come from a file, and the next ones are
+        read while the layer learns: from the data set itself, or, if there are frozen layers or the order is another,
+        from a temporary one in the folder that ``TMPDIR`` names. It is gone afterwards, also after an error.
     batch_size : int
-        Samples at a time in the frozen layers.
+        Samples at a time in the frozen layers; fewer where they have many spikes.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
     on_epoch : callable, optional
@@ -151,7 +152,8 @@ def fit(
     TypeError
         If a rule, a competition, a schedule and so on is something else.
     OSError
-        If a checkpoint cannot be written, on a full disk for instance; the one before it is still there.
+        If a checkpoint cannot be written, on a full disk for instance; the one before it is still there. Or if the
+        temporary file cannot; nothing has changed then.
     """
     recipe = Recipe(
         rule, WTA() if competition is None else competition, schedule, adaptation, suppression, patches, mini_batch,
@@ -171,7 +173,7 @@ def fit(
     decides = rule.rewarded and layer == net.trainable[-1]
     held_out = None if validation is None else _held_out(net, layer, decides, validation, memory, batch_size)
     selection = Selection(net, layer, held_out, score, select)
-    passes = Passes(Source(net, data, layer, inhibit_input, batch_size), data, dropout, shuffle, seed)
+    passes = Passes(Source(net, data, layer, inhibit_input, batch_size, memory), data, dropout, shuffle, seed)
     course = _Course(learner, selection, passes, epochs)
     keeper = None
     if checkpoint is not None:
@@ -181,7 +183,7 @@ def fit(
         keeper = Keeper(checkpoint, course, identify(net, (data, validation), checkpoint, settings))
     start, ended = time.perf_counter(), course.ended
     if not ended:
-        passes.load(memory, progress or _ignore, mini_batch)
+        passes.load(progress or _ignore, once=len(learner.epochs) + 1 == epochs)
         selection.prepare()
     prepared = time.perf_counter() - start
     if decides:

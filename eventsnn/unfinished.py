@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import sys
 import warnings
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from eventsnn.checkpoint import Checkpoint
-from eventsnn.io.targets import shown_as
 from eventsnn.models import Model, write_text
+from eventsnn.targets import shown_as
 
 Say = Callable[[str], object]
 
@@ -213,16 +212,12 @@ def begin(checkpoint: Checkpoint, training: dict[str, Any], resume: bool) -> Non
 
 
 @contextmanager
-def kept(run: Path, checkpoint: Checkpoint | None, say: Say) -> Iterator[None]:
-    """Remove checkpoints when the block ends well, and what a killed training left beside them."""
+def kept(checkpoint: Checkpoint | None, say: Say) -> Iterator[None]:
+    """Remove checkpoints when the block ends well."""
     if checkpoint is None:
         yield
         return
-    folder, run = Path(checkpoint.path), absolute(run)
-    if folder.is_dir():
-        killed = re.compile(rf"\.{re.escape(run.name)}\.[0-9a-f]{{8}}\.tmp")
-        for path in (path for path in run.parent.iterdir() if killed.fullmatch(path.name)):
-            shutil.rmtree(path, ignore_errors=True)
+    folder = Path(checkpoint.path)
     try:
         yield
     except BaseException:

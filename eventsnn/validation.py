@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -61,7 +63,7 @@ def check_labels(labels: np.ndarray, n_samples: int) -> np.ndarray:
         raise TypeError(f"labels expects a 1-D array of integers, got {labels.dtype} of shape {labels.shape}")
     if len(labels) != n_samples:
         raise ValueError(f"labels expects one entry for each of {n_samples} samples, got {len(labels)}")
-    return labels.astype(np.int64, copy=False)
+    return np.require(labels, np.int64, ["C", "W"])  # one layout, since kernels are compiled for each
 
 
 def check_values(events: Any) -> None:
@@ -119,3 +121,10 @@ def as_integers(name: str, values: Any) -> np.ndarray:
     if array.dtype == np.uint64:
         return array.astype(np.int64)
     return array
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say for an error which of the known names is meant most likely."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+    return f"the nearest known is {close[0]!r} (known: {', '.join(names)})" if close else "none is known"

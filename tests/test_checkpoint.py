@@ -76,6 +76,11 @@ TRAININGS = {
     "mini-batches": ((CONV,), 0, {"rule": RULE, "mini_batch": 4, "schedule": Doubling(every=7, limit=1), "epochs": 2}),
     "frozen layers": (BELOW, 2, {"rule": RULE, "epochs": 2, "inhibit_input": True}),
     "read again in each epoch": (BELOW, 2, {"rule": RULE, "epochs": 2, "memory": 0, "batch_size": 4}),
+    "from a temporary file": (
+        BELOW,
+        2,
+        {"rule": RULE, "epochs": 2, "memory": 0, "batch_size": 4, "shuffle": True, "mini_batch": 3},
+    ),
     "own rule": ((CONV,), 0, {"rule": Custom(own_rule), "epochs": 2}),
     "judged on validation data": (
         (CONV, Dense(6, threshold=inf)),
@@ -461,11 +466,30 @@ def test_a_place_that_cannot_be_written_is_known_before_the_work(tmp_path):
     assert not presented
 
 
-def test_what_a_kill_left_is_removed(cut):
-    left = cut.path.with_name(".a.h5.123.tmp")
+@pytest.mark.parametrize("resumed", [True, False])
+def test_what_a_kill_left_is_removed(resumed, cut):
+    left, other = (cut.path.with_name(f".{name}.h5.0123abcd.tmp") for name in "ab")
     left.write_bytes(b"half")
-    other = cut.path.with_name(".b.h5.123.tmp")
     other.write_bytes(b"")
+    if not resumed:
+        cut.path.unlink()
     train("doubling", cut)
     assert not left.exists()
     assert other.exists()
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "b.h5", tmp_path / "a.h5"
+    link.symlink_to(target)
+    expected = train("doubling", Checkpoint(link, every_seconds=0))
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.h5", "b.h5", "elsewhere"]
+    assert_same(train("doubling", Checkpoint(target), progress=pytest.fail), expected)
+
+
+def test_a_folder_is_refused(tmp_path):
+    (tmp_path / "kept").mkdir()
+    with pytest.raises(ValueError, match=r"kept: the checkpoint expects a file, this is a folder"):
+        train("doubling", Checkpoint(tmp_path / "kept"))
+    assert os.listdir(tmp_path) == ["kept"]

@@ -609,6 +609,10 @@ def test_an_error_is_one_line_and_leaves_nothing(name, workplace, call, monkeypa
         (["trian"], "No such command 'trian'"),
         (["train", "digits", "--data", "train.h5"], "Missing option '--out'"),
         (["train", "none", "--data", "train.h5", "-o", "run"], "MODEL expects one of mozafari2019_mnist, "),
+        (
+            ["train", "mozafari2018", "--data", "train.h5", "-o", "run"],
+            "got 'mozafari2018'; the nearest is 'mozafari2018_eth80'",
+        ),
         (["train", "digits", "--data", "train.h5", "-o", "run", "--epochs", "3"], "epochs expects 2 positive numbers"),
         (["train", "digits", "--data", "train.h5", "-o", "run", "--epochs", "1,x"], "--epochs '1,x'"),
         (["train", "digits", "--data", "train.h5", "-o", "run", "--backend", "none"], "one of cpu, reference"),

@@ -1,4 +1,4 @@
-"""Each program in ``examples/`` runs, in a folder of its own, and says what it promises."""
+"""Each program and experiment in ``examples/`` runs, in a folder of its own, and does what it promises."""
 
 import functools
 import re
@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from eventsnn import cli
+from eventsnn.io import load_images
+from eventsnn.models import Trained
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -59,6 +63,18 @@ def test_it_learns(name, results, run):
     shares = [float(share) for line in run(name).lines for share in re.findall(r"([\d.]+)% of the held-out", line)]
     assert len(shares) == results
     assert all(share > 90 for share in shares)  # of ten classes
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_an_experiment_runs_as_it_says(path, tmp_path, monkeypatch):
+    command = re.search(r"^#   eventsnn (train .* -o run)$", path.read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+    monkeypatch.chdir(tmp_path)
+    assert command[1] == f"examples/{path.name}"
+    with pytest.raises(SystemExit) as left:
+        cli.main([command[0], str(path), *command[2:]])
+    assert not left.value.code
+    trained, test = Trained.load("run"), load_images("digits", "test", size=(16, 16))
+    assert (trained.predict(test.pixels) == test.labels).mean() > 0.95
 
 
 def test_the_loop_by_hand_is_short_and_equals_fit(run):

@@ -124,10 +124,11 @@ def test_wrong_indices_are_refused(path, written, index):
         EventDataset(path)[index]
 
 
-def test_random_subsets_across_chunks(path):
+@pytest.mark.parametrize("chunk", [1, 16, 1 << 14])
+def test_random_subsets_across_chunks(path, chunk):
     random = np.random.default_rng(1)
     events = random_events(2, random.integers(0, 9, 200))
-    write(path, events, chunk=16)
+    write(path, events, chunk=chunk)
     dataset = EventDataset(path)
     for size in (1, 3, 30, 150):
         index = random.integers(0, 200, size)

@@ -227,6 +227,8 @@ VIOLATIONS = {
         column("offsets", lambda v: v.astype("u8")),
         "offsets expects one of the types <i8, found <u8",
     ),
+    "long groups": (lambda f: put(f, "groups", np.arange(6)), r"groups expects 5 entries, found shape \(6,\)"),
+    "float groups": (lambda f: put(f, "groups", np.zeros(5)), "groups expects one of the types <i8, found <f8"),
     "float labels": (column("labels", lambda v: v.astype("f8")), "labels expects one of the types <i8, found <f8"),
     # storage
     "soft link": (soft_link, "events/x is a soft or external link"),

@@ -96,7 +96,7 @@ def test_a_failing_disk_leaves_the_old_file(path, written, monkeypatch):
     monkeypatch.setattr(writer, "_FLUSH", 1)
 
     def ignoring_the_error():
-        with EventWriter(path, (2, 9, 11), 15) as out:
+        with EventWriter(path, (2, 9, 11), 15, chunk=16) as out:
             with pytest.raises(OSError, match="no space"):
                 out.append(written)
             with pytest.raises(RuntimeError, match="inside the writer's with block"):
@@ -185,7 +185,7 @@ def test_errors_name_the_file_and_not_the_hidden_one(path, written, monkeypatch)
     refused = write_with(Path, "touch", lambda name: PermissionError(errno.EACCES, "Permission denied", name))
     assert (refused.errno, refused.filename) == (errno.EACCES, str(path))
     write_with(writer.os, "replace", lambda name: OSError(errno.EBUSY, "busy", name))
-    write_with(h5py, "File", lambda name: OSError(f"cannot open {name}"))
+    write_with(Path, "open", lambda name: OSError(f"cannot open {name}"))
     assert path.read_bytes() == before
     assert leftovers(path) == []
 

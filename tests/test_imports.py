@@ -20,7 +20,8 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
-    ("validation", "threads", "store", "jit", "functions", "checks"),
+    ("validation", "threads", "targets", "jit", "ahead", "functions", "checks"),
+    ("store",),
     ("columns",),
     ("events",),
     ("backends",),
@@ -38,7 +39,7 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-WITHIN_EVENTS = {"events", "columns", "validation", "threads", "jit"}
+WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 
@@ -86,7 +87,7 @@ def allowed(room, target):
     if room in BESIDE:
         return target in BESIDE[room]
     if target in BESIDE:
-        return room not in RANK or room == "models"
+        return room not in RANK or room == "models" or (room, target) == ("presentation", "io")
     return RANK.get(target, OUTSIDE) < RANK.get(room, OUTSIDE) or (room not in RANK and target not in RANK)
 
 

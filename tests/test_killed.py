@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import eventsnn
+from eventsnn.targets import hidden, sweep
 
 ROOT = Path(eventsnn.__file__).parents[1]
 EPOCHS = {3: "40,150", 30: "300,900"}  # more than are learnt between so many kills, with a checkpoint after each
@@ -80,6 +81,65 @@ def learnt(run):
     steps = json.loads((run / "log.json").read_text())["steps"]
     epochs = [[{k: v for k, v in e.items() if "second" not in k} for e in step["epochs"]] for step in steps]
     return arrays, [epochs, [step["curve"] for step in steps]]
+
+
+DIES = """
+import os, signal, sys
+from eventsnn.__main__ import main
+from eventsnn.io._output import _Disk
+
+write, left = _Disk.write, [9]
+
+def dies(disk, content):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(disk, content)
+
+_Disk.write = dies
+sys.argv[0] = "eventsnn"
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "digits", "--data", "images", "--epochs", "1,1", "-o", "made"),
+        ("encode", "images", "--encoder", "digits", "-o", "made"),
+    ],
+)
+def test_what_was_encoded_before_a_kill_is_removed(command, tmp_path):
+    write_images(tmp_path / "images")
+    for program in (["-c", DIES], ["-c", DIES], ["-m", "eventsnn"]):
+        process = subprocess.Popen(
+            [sys.executable, *program, *command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        errors = process.communicate(timeout=300)[1]
+        found = sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock"))
+        if program[0] == "-c":
+            assert process.returncode == -signal.SIGKILL, errors
+            assert [name.endswith(".tmp") for name in found] == [True, False]  # of the last one only
+        else:
+            assert process.returncode == 0, errors
+            assert found == ["images", "made"]
+
+
+def test_what_a_living_process_makes_is_left_alone(tmp_path):
+    target = tmp_path / "a"
+    with hidden(target) as file, hidden(target, folder=True) as folder:
+        file.write_bytes(b"half")
+        (folder / "b").write_bytes(b"half")
+        with hidden(target):
+            assert len(list(tmp_path.iterdir())) == 3
+        sweep(target)
+        assert (file.read_bytes(), (folder / "b").read_bytes()) == (b"half", b"half")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])

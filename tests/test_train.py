@@ -118,6 +118,73 @@ def test_cached_says_so():
     assert not fit(network(), InBatches(events), layer=0, rule=rule, memory=events.n_events * 14 - 1).cached
 
 
+STREAMED = {
+    "in order": {},
+    "shuffled": {"shuffle": True},
+    "mini-batches": {"mini_batch": 4},
+    "mini-batches, rates that change": {"mini_batch": 4, "schedule": Doubling(every=7, limit=0.15)},
+    "mini-batches larger than what is read": {"mini_batch": 9, "shuffle": True},
+    "inhibited": {"inhibit_input": True, "shuffle": True},
+}
+
+
+@pytest.mark.parametrize("name", STREAMED)
+@pytest.mark.parametrize("layer", [0, 2])
+@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("make", [lambda events: events, InBatches], ids=["in memory", "from a file"])
+def test_what_does_not_fit_into_memory_teaches_the_same(name, layer, epochs, make):
+    fields = {"layer": layer, "rule": STDP(0.05, -0.03), "competition": WTA(2), "epochs": epochs, "dropout": 0.3}
+    events, whole, small = random_events(), network("cpu"), network("cpu")
+    expected = fit(whole, events, **fields, **STREAMED[name])
+    found = fit(small, make(events), memory=0, batch_size=5, **fields, **STREAMED[name])
+    assert record(found) == record(expected)
+    assert same(small, whole)
+
+
+@pytest.mark.parametrize("memory", [0, 200, 2000])
+def test_frozen_layers_run_once_when_their_spikes_go_to_a_file(memory, monkeypatch):
+    """However soon it shows that the spikes are too many."""
+    events, net, seen = random_events(), network(), []
+    monkeypatch.setattr(
+        net, "run", lambda batch, **fields: seen.append(len(batch)) or Network.run(net, batch, **fields)
+    )
+    history = fit(net, events, layer=2, rule=STDP(0.05, -0.03), epochs=4, batch_size=5, memory=memory)
+    assert not history.cached
+    assert seen == [5, 5, 5, 5, 3]
+
+
+def files_of(folder):
+    return [str(path) for path in folder.rglob("*")]
+
+
+@pytest.mark.parametrize("failing", [None, "learning", "frozen layers"])
+def test_temporary_files_are_removed(failing, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    seen = []
+
+    def progress(done, total, phase):
+        seen.extend(files_of(tmp_path))
+        if failing is not None and (phase == "frozen layers") == (failing == "frozen layers") and done > 10:
+            raise KeyboardInterrupt
+
+    fields = {"layer": 2, "rule": STDP(0.05, -0.03), "epochs": 2, "memory": 0, "batch_size": 5, "progress": progress}
+    if failing is None:
+        fit(network(), random_events(), **fields)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            fit(network(), random_events(), **fields)
+    assert any("eventsnn-" in name for name in seen)
+    assert files_of(tmp_path) == []
+
+
+def test_a_temporary_file_that_cannot_be_written_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "absent"))
+    net = network()
+    with pytest.raises(FileNotFoundError):
+        fit(net, random_events(), layer=2, rule=STDP(0.05, -0.03), memory=0, shuffle=True)
+    assert same(net, network())
+
+
 def test_schedule_is_applied_to_the_sample():
     """Of ten samples with every=4, numbers 0-2 learn at the initial rate, 3-6 at twice and 7-9 at four times it."""
     events, net, by_hand = random_events(n_samples=10), network(), network()
@@ -271,7 +338,6 @@ def test_progress_within_long_epochs():
         ({"rule": REWARD, "classes": [0, 1]}, "classes expects 5 class numbers"),
         ({"rule": REWARD, "classes": [0, 1, 0, 1, 0]}, r"a map for every label, none has \[2\]"),
         ({"rule": REWARD, "layer": 3, "data": replace(random_events(), labels=None)}, "data with labels, got none"),
-        ({"shuffle": True, "memory": 10, "layer": 2}, "shuffle expects the layer's input in memory"),
         ({"schedule": Doubling(), "rule": STDP(0, -0.1)}, "a_plus other than 0"),
         ({"layer": 0.0}, "layer expects one that has weights, .*, got 0.0"),
         ({"patches": "no"}, "patches expects True or False, got 'no'"),

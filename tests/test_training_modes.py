@@ -265,7 +265,6 @@ def test_own_competition_equals_the_built_in_one(backend):
     ("fields", "message"),
     [
         ({"mini_batch": 0}, "mini_batch expects an integer of at least 1, got 0"),
-        ({"mini_batch": 2, "memory": 0, "events": InBatches(random_events())}, "mini_batch expects the layer's input"),
         ({"rule": Custom(lambda w, dt: w), "schedule": Doubling()}, "schedule expects STDP"),
         ({"rule": Custom(lambda w, dt: w), "schedule": Annealing()}, "schedule expects a rule with rates"),
         ({"rule": Custom(lambda w, dt: w), "classes": [0] * 6}, "this Custom ignores labels"),

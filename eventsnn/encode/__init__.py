@@ -1,7 +1,8 @@
 """Encoders: images to events."""
 
 from eventsnn.encode.filters import DoG, Gabor, LoG
-from eventsnn.encode.intensity import EqualBins, ImageEncoder, Linear, Rank
+from eventsnn.encode.intensity import ImageEncoder
+from eventsnn.encode.latency import EqualBins, Linear, Rank
 from eventsnn.encode.published import (
     falez2019_mnist,
     goupy2022_mnist,
@@ -20,7 +21,7 @@ from eventsnn.encode.stages import (
     Scale,
     Standardize,
 )
-from eventsnn.encode.whitening import ZCA, PatchZCA
+from eventsnn.encode.whitening import ZCA, FitPatchZCA, FitZCA, PatchZCA
 
 __all__ = [
     "ZCA",
@@ -28,6 +29,8 @@ __all__ = [
     "DoG",
     "EqualBins",
     "Filter",
+    "FitPatchZCA",
+    "FitZCA",
     "Gabor",
     "ImageEncoder",
     "LateralInhibition",

@@ -16,7 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from eventsnn.jit import inner, kernel
+from eventsnn.jit import kernel
+from eventsnn.jit import making_arrays as inner
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)

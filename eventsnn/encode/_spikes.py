@@ -13,7 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from eventsnn.jit import inner, kernel
+from eventsnn.jit import kernel
+from eventsnn.jit import making_arrays as inner
 
 _HALF = np.int64(32)
 _LOW_HALF = np.int64(2**32 - 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import difflib
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,8 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+
+from eventsnn.validation import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +143,7 @@ def from_plain(data: Any, what: str, classes: Iterable[type], parts: Mapping[str
     if not isinstance(data, Mapping) or "type" not in data:
         raise ValueError(f"{what} expects a dict with the key 'type', got {data!r}")
     if data["type"] not in known:
-        raise ValueError(f"unknown {what} {data['type']!r}; {_nearest(str(data['type']), known)}")
+        raise ValueError(f"unknown {what} {data['type']!r}; {nearest(str(data['type']), known)}")
     cls = known[data["type"]]
     values = {name: value for name, value in data.items() if name != "type"}
     _check_parameters(cls, values)
@@ -160,17 +161,11 @@ def _check_parameters(cls: type, values: Iterable[str]) -> None:
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in values:
         if name not in fields:
-            raise ValueError(f"{cls.__name__} has no parameter {name!r}; {_nearest(str(name), fields)}")
+            raise ValueError(f"{cls.__name__} has no parameter {name!r}; {nearest(str(name), fields)}")
     needed = [name for name, field in fields.items() if field.default is dataclasses.MISSING]
     missing = [name for name in needed if name not in values]
     if missing:
         raise ValueError(f"{cls.__name__} lacks the parameter {missing[0]!r}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-    return f"the nearest known is {close[0]!r} (known: {', '.join(names)})" if close else "none is known"
 
 
 def _number(owner: object, name: str, value: Any, least: float, above: float) -> float:

@@ -6,15 +6,16 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from eventsnn.encode import _values
 from eventsnn.encode.filters import KERNELS
+from eventsnn.encode.latency import LATENCIES, EqualBins, Latency
 from eventsnn.encode.stages import STAGES, Stage
-from eventsnn.encode.whitening import WHITENING
+from eventsnn.encode.whitening import UNFITTED, WHITENING
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.threads import default_threads
 
@@ -24,109 +25,6 @@ _T = TypeVar("_T")
 _BLOCK = 2**20
 _MOST_IMAGES = 32
 _LARGE_PAGE = 2**21
-
-
-class Latency(Protocol):
-    """What turns ranked intensities into times; any frozen dataclass with these methods may be one."""
-
-    def duration(self, shape: Shape) -> int:
-        """Return the length of every sample on a grid (C, H, W)."""
-
-    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the time of every intensity, or -1 for no spike.
-
-        Parameters
-        ----------
-        intensities : ndarray of float32, shape (n,)
-            Above 0; those of image ``i`` are ``offsets[i]:offsets[i + 1]``, in descending order.
-
-        Returns
-        -------
-        ndarray of int64, shape (n,)
-            Never falling within an image, except for -1.
-        """
-
-
-@dataclass(frozen=True)
-class EqualBins:
-    """Equally many spikes in each time bin, the strongest intensities first, as SpykeTorch encodes.
-
-    Of ``n`` intensities above 0, ``n // bins`` go to each bin and the weakest ``n mod bins`` are dropped; with
-    ``n < bins`` every spike has a bin of its own. Equal intensities go by flat index ``(c*H + y)*W + x``.
-
-    Parameters
-    ----------
-    bins : int
-        At least 1; the duration of a sample.
-    """
-
-    bins: int
-
-    def __post_init__(self) -> None:
-        _values.integer(self, "bins", 1)
-
-    def duration(self, shape: Shape) -> int:
-        """Return ``bins``."""
-        return self.bins
-
-    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the bin of every intensity, -1 for the dropped."""
-        counts = np.diff(offsets)
-        sizes = np.repeat(np.maximum(1, counts // self.bins), counts)
-        times = _ranks(offsets) // sizes
-        return np.where(times < self.bins, times, -1)
-
-
-@dataclass(frozen=True)
-class Linear:
-    """Latency falls linearly with intensity: bin ``floor((1 - intensity) * bins)``, at most ``bins - 1``.
-
-    Intensities must lie in [0, 1]; 0 never fires.
-
-    Parameters
-    ----------
-    bins : int
-        At least 1; the duration of a sample. Many bins approach continuous time.
-    """
-
-    bins: int
-
-    def __post_init__(self) -> None:
-        _values.integer(self, "bins", 1)
-
-    def duration(self, shape: Shape) -> int:
-        """Return ``bins``."""
-        return self.bins
-
-    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the bin of every intensity."""
-        if intensities.size and intensities.max() > 1:
-            raise ValueError(
-                f"Linear expects intensities in [0, 1], found {intensities.max():g}; "
-                "end the stages with Scale(...) or DivideByMax()"
-            )
-        # Exact in float64, so that the bin depends on nothing but the float32 intensity.
-        times = ((1.0 - intensities.astype(np.float64)) * self.bins).astype(np.int64)
-        return np.minimum(times, self.bins - 1)
-
-
-@dataclass(frozen=True)
-class Rank:
-    """Exact rank order: every spike has a time of its own, the strongest intensity 0, the next 1, ...
-
-    Equal intensities go by flat index. A sample lasts as many bins as the grid has sites, whatever its images.
-    """
-
-    def duration(self, shape: Shape) -> int:
-        """Return the number of sites."""
-        return int(np.prod(shape, dtype=np.int64))
-
-    def times(self, intensities: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the rank of every intensity."""
-        return _ranks(offsets)
-
-
-LATENCIES = (EqualBins, Linear, Rank)
 
 
 @dataclass(frozen=True)
@@ -139,7 +37,8 @@ class ImageEncoder:
     ----------
     stages : sequence of Stage
         :class:`Filter`, :class:`ZCA`, :class:`OnOff`, ... applied in this order; none: the pixels are the
-        intensities. What the last one returns must not be negative.
+        intensities. What the last one returns must not be negative. :class:`FitZCA` and :class:`FitPatchZCA` stand
+        for stages that :meth:`fit` has yet to make.
     latency : EqualBins, Linear or Rank
         How intensities become times. Intensities of 0 never fire.
     pointwise : bool
@@ -162,6 +61,36 @@ class ImageEncoder:
         if isinstance(self.latency, type) or not callable(getattr(self.latency, "times", None)):
             raise ValueError(f"ImageEncoder: latency expects EqualBins, Linear or Rank, got {self.latency!r}")
         _values.flag(self, "pointwise")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether no stage has to be fitted before the first image is encoded."""
+        return not any(isinstance(stage, UNFITTED) for stage in self.stages)
+
+    def fit(self, images: Any) -> ImageEncoder:
+        """Return the encoder with each stage fitted that is not yet; itself if all are.
+
+        Parameters
+        ----------
+        images : array_like
+            As :meth:`encode` takes: those to train on, and no others.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the images do not fit the stages, or there are none.
+        """
+        if self.fitted:
+            return self
+        batch, stages = _as_images(images), list(self.stages)
+        if not len(batch):
+            raise ValueError("fit expects at least one image, got none")
+        for i, stage in enumerate(stages):
+            if isinstance(stage, UNFITTED):
+                count = min(stage.images, len(batch))
+                chosen = batch[np.arange(count) * len(batch) // count]
+                stages[i] = stage.fit(ImageEncoder(stages[:i], self.latency).intensities(chosen))
+        return replace(self, stages=tuple(stages))
 
     def encode(self, images: Any, labels: Any = None) -> Events:
         """Return the spikes of images, the same whatever the batch they come in or the number of threads.
@@ -186,7 +115,8 @@ class ImageEncoder:
         TypeError
             If images are not real numbers.
         ValueError
-            If their shape or values do not fit the stages, or an intensity is negative or not finite.
+            If their shape or values do not fit the stages, a stage is not fitted, or an intensity is negative or not
+            finite.
         """
         batch = _as_images(images)
         grids = self._grids(batch.shape[1:])
@@ -316,11 +246,6 @@ class ImageEncoder:
             times = self.latency.times(ranked_bits.view(np.float32), offsets)
             time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, shape)
         return time, *columns, np.diff(kept)
-
-
-def _ranks(offsets: np.ndarray) -> np.ndarray:
-    """Return 0, 1, 2, ... within each image."""
-    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
 
 def _as_images(images: Any) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from eventsnn.encode.filters import DoG, Gabor
-from eventsnn.encode.intensity import EqualBins, ImageEncoder, Linear
+from eventsnn.encode.intensity import ImageEncoder
+from eventsnn.encode.latency import EqualBins, Linear
 from eventsnn.encode.stages import DivideByMax, Filter, LateralInhibition, LocalNormalization, MaxPool, OnOff, Scale
 
 

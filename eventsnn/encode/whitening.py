@@ -1,4 +1,4 @@
-"""ZCA whitening, of whole images and of patches: stages that are fitted to images once and are values from then on."""
+"""ZCA whitening, of whole images and of patches: stages that are fitted to images once, and how they are to be."""
 
 from __future__ import annotations
 
@@ -156,6 +156,87 @@ class PatchZCA:
         return out
 
 
+@dataclass(frozen=True)
+class FitZCA:
+    """How a :class:`ZCA` is to be fitted; :meth:`ImageEncoder.fit` puts the fitted one in its place.
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variances; above 0.
+    images : int
+        How many images to learn from at most, spread evenly over those given; at least 1.
+    """
+
+    epsilon: float = 0.01
+    images: int = 2000
+
+    def __post_init__(self) -> None:
+        _values.number(self, "epsilon", above=0)
+        _values.integer(self, "images", 1)
+
+    def fit(self, images: Any) -> ZCA:
+        """Return the stage, fitted to images as :meth:`ZCA.fit` takes them."""
+        return ZCA.fit(images, self.epsilon)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``."""
+        return shape
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Refuse: raise ``ValueError``."""
+        raise _unfitted(self)
+
+
+@dataclass(frozen=True)
+class FitPatchZCA:
+    """How a :class:`PatchZCA` is to be fitted; :meth:`ImageEncoder.fit` puts the fitted one in its place.
+
+    Parameters
+    ----------
+    epsilon : float
+        Added to the variances; above 0.
+    window : int
+        Odd side length of the patches in pixels.
+    stride : int
+        Distance between the patches that are learnt from.
+    images : int
+        How many images to learn from at most, spread evenly over those given; at least 1.
+    """
+
+    epsilon: float = 0.01
+    window: int = 9
+    stride: int = 2
+    images: int = 2000
+
+    def __post_init__(self) -> None:
+        _values.number(self, "epsilon", above=0)
+        for name in ("window", "stride", "images"):
+            _values.integer(self, name, 1)
+        if self.window % 2 == 0:
+            raise ValueError(f"FitPatchZCA: window expects an odd number of pixels, got {self.window}")
+
+    def fit(self, images: Any) -> PatchZCA:
+        """Return the stage, fitted to images as :meth:`PatchZCA.fit` takes them."""
+        return PatchZCA.fit(images, self.epsilon, window=self.window, stride=self.stride)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """Return ``shape``, having checked that patches are no larger."""
+        if self.window > min(shape[1:]):
+            raise ValueError(
+                f"FitPatchZCA of window {self.window} expects images as large, got {tuple(shape)} (C, H, W)"
+            )
+        return shape
+
+    def apply(self, block: np.ndarray) -> np.ndarray:
+        """Refuse: raise ``ValueError``."""
+        raise _unfitted(self)
+
+
+def _unfitted(stage: object) -> ValueError:
+    return ValueError(f"{type(stage).__name__} is not fitted yet: ImageEncoder.fit(images) returns an encoder that is")
+
+
 def _images(images: Any) -> np.ndarray:
     batch = np.asarray(images)
     if batch.ndim == 3:
@@ -197,4 +278,5 @@ def _whitening(parts: Any, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(mean), (axes / np.sqrt(np.maximum(variances, 0) + epsilon)) @ axes.T
 
 
-WHITENING = (ZCA, PatchZCA)
+UNFITTED = (FitZCA, FitPatchZCA)
+WHITENING = (ZCA, PatchZCA, *UNFITTED)

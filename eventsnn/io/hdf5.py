@@ -42,13 +42,14 @@ class _Content:
     columns: dict[str, h5py.Dataset]
     offsets: np.ndarray
     labels: np.ndarray | None
+    groups: np.ndarray | None
 
 
 class EventDataset:
     """Events in an HDF5 file, read in batches and slices without loading the rest.
 
-    Opening checks the structure and reads offsets and labels; every slice is checked for damage, order, grid and
-    duration before it is returned. The file is opened once per process: a dataset can be pickled and used in
+    Opening checks the structure and reads offsets, labels and groups; every slice is checked for damage, order, grid
+    and duration before it is returned. The file is opened once per process: a dataset can be pickled and used in
     worker processes.
 
     Parameters
@@ -136,6 +137,14 @@ class EventDataset:
     def labels(self) -> np.ndarray | None:
         """Class of each sample, int64 of shape (n_samples,), read-only; None if the file has none."""
         return self._content().labels
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Which samples belong together, int64 of shape (n_samples,), read-only: those of one class with one number.
+
+        None if the file does not say.
+        """
+        return self._content().groups
 
     @property
     def offsets(self) -> np.ndarray:
@@ -230,7 +239,7 @@ def info(path: str | Path) -> dict[str, Any]:
     dict
         Ready for JSON: ``path``, ``bytes``, ``format_version``, ``samples``, ``events``, ``shape``, ``unit``,
         ``duration``, ``density`` (spikes per neuron and sample), ``labels`` (None, or ``classes`` and how many
-        samples each has, ``counts``) and ``provenance``.
+        samples each has, ``counts``), ``groups`` (None, or how many there are) and ``provenance``.
 
     Raises
     ------
@@ -281,8 +290,14 @@ def _summary(dataset: EventDataset) -> dict[str, Any]:
         "duration": dataset.duration,
         "density": dataset.n_events / neurons if neurons else 0.0,
         "labels": labels,
+        "groups": None if dataset.groups is None else _count_groups(dataset.groups, dataset.labels),
         "provenance": dataset.provenance,
     }
+
+
+def _count_groups(groups: np.ndarray, labels: np.ndarray | None) -> int:
+    columns = groups[None] if labels is None else np.stack([labels, groups])
+    return int(np.unique(columns, axis=1).shape[1])
 
 
 def _open_content(path: Path, cache_bytes: int) -> _Content:
@@ -302,12 +317,17 @@ def _read_structure(file: h5py.File) -> _Content:
     check_polarity_link(events)
     offsets = checked_dataset(file, "offsets", ("<i8",), header.n_samples + 1)[:]
     check_offsets(offsets, header.n_events)
-    labels = None
-    if file.id.links.exists(b"labels"):
-        labels = checked_dataset(file, "labels", ("<i8",), header.n_samples)[:]
-        labels.setflags(write=False)
     offsets.setflags(write=False)
-    return _Content(file, header, columns, offsets, labels)
+    labels, groups = (_per_sample_column(file, name, header.n_samples) for name in ("labels", "groups"))
+    return _Content(file, header, columns, offsets, labels, groups)
+
+
+def _per_sample_column(file: h5py.File, name: str, n_samples: int) -> np.ndarray | None:
+    if not file.id.links.exists(name.encode()):
+        return None
+    column: np.ndarray = checked_dataset(file, name, ("<i8",), n_samples)[:]
+    column.setflags(write=False)
+    return column
 
 
 def _blocks(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -330,8 +350,23 @@ def _spans(starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _gather(column: h5py.Dataset, spans: list[tuple[int, int]]) -> np.ndarray:
-    parts = [column[low:high] for low, high in spans]
+    parts: list[np.ndarray] = []
+    for near in _neighbours(spans, column.chunks[0]):
+        first = near[0][0]
+        values = column[first : near[-1][1]]
+        parts += [values[low - first : high - first] for low, high in near]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _neighbours(spans: list[tuple[int, int]], chunk: int) -> Iterator[list[tuple[int, int]]]:
+    """Group ascending ranges that can be read at once: what lies between is in their chunks, and not much."""
+    near = spans[:1]
+    for low, high in spans[1:]:
+        if low // chunk > near[-1][1] // chunk or high - near[0][0] > _BLOCK:
+            yield near
+            near = []
+        near.append((low, high))
+    yield near
 
 
 def _positions(index: Any, n_samples: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Load labelled grey images: idx files, folders by class, the digits of scikit-learn, MNIST by download."""
+"""Load labelled grey images: idx and npz files, folders by class, the digits of scikit-learn, MNIST by download."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+
+from eventsnn.io import _npz
 
 Split = Literal["train", "test"]
 Size = tuple[int, int]
@@ -53,6 +55,8 @@ class Images:
         Names of the classes.
     source : str
         Where the images came from, for people to read.
+    groups : ndarray of int64, shape (n_images,), optional
+        Which images belong together: those of one class with one number, as views of one object do.
 
     Raises
     ------
@@ -64,15 +68,19 @@ class Images:
     labels: np.ndarray
     names: tuple[str, ...]
     source: str
+    groups: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name, dtype, axes in (("pixels", np.uint8, 3), ("labels", np.int64, 1)):
+        expected = [("pixels", np.uint8, 3), ("labels", np.int64, 1)]
+        for name, dtype, axes in expected + [("groups", np.int64, 1)] * (self.groups is not None):
             array = getattr(self, name)
             if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != axes:
                 found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else f"{array!r:.60}"
                 raise ValueError(f"{name} expects an array of {np.dtype(dtype)} with {axes} axes, got {found}")
         if len(self.pixels) != len(self.labels):
             raise ValueError(f"expected one label per image, got {len(self.pixels)} images, {len(self.labels)} labels")
+        if self.groups is not None and len(self.groups) != len(self.labels):
+            raise ValueError(f"expected one group per image, got {len(self.labels)} images, {len(self.groups)} groups")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.names):
             found = f"{self.labels.min()} to {self.labels.max()}"
             raise ValueError(f"labels expects 0 to {len(self.names) - 1}, one for each name, got {found}")
@@ -83,7 +91,8 @@ class Images:
 
     def __getitem__(self, index: slice | Sequence[int] | np.ndarray) -> Images:
         """Return the images at a slice, a list of indices or a boolean mask."""
-        return Images(self.pixels[index], self.labels[index], self.names, self.source)
+        groups = None if self.groups is None else self.groups[index]
+        return Images(self.pixels[index], self.labels[index], self.names, self.source, groups)
 
     @cached_property
     def sha256(self) -> str:
@@ -102,12 +111,15 @@ def load_images(source: str | Path, split: Split | None = None, *, size: Size | 
     source : str or Path
         ``"digits"``, the 1,797 images of 8x8 pixels that come with scikit-learn, with values 0 to 16 scaled to 0
         to 255; or a folder of idx files named as MNIST's (``train-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte``,
-        ..., with ``.gz`` or not); or a folder with one folder of images per class (labels number the sorted names),
-        or with ``train`` and ``test`` folders of such folders. Files that are not images by their suffix are
-        left out; colour becomes grey by luma (ITU-R 601).
+        ..., with ``.gz`` or not); or an ``.npz`` file with ``images`` (uint8), ``labels`` (or ``category``, ``y``) and
+        perhaps ``groups`` (or ``group``, ``object``) and the classes' names (``category_names`` beside ``category``),
+        or with ``x_train``, ``y_train``, ``x_test`` and ``y_test``; or a folder with one folder of images per class
+        (labels number the sorted names), or with ``train`` and ``test`` folders of such folders. Files that are not
+        images by their suffix are left out; colour becomes grey by luma (ITU-R 601).
     split : {"train", "test"}, optional
         Default: everything, training part first. The digits have no part of their own: of each class, 20 % drawn
-        at random (``RandomState(0)``, always the same) are the test part.
+        at random (``RandomState(0)``, always the same) are the test part. Folders without parts, and ``.npz`` files
+        with ``images``, have neither.
     size : tuple of int, optional
         Height and width to rescale each image to (bilinear, averaging where it shrinks).
 
@@ -118,7 +130,7 @@ def load_images(source: str | Path, split: Split | None = None, *, size: Size | 
     Raises
     ------
     FileNotFoundError
-        If the folder is missing.
+        If the folder or file is missing.
     ValueError
         If there are no images, no such part, a file is damaged, or sizes differ and ``size`` is not given; the
         message names the file.
@@ -130,8 +142,11 @@ def load_images(source: str | Path, split: Split | None = None, *, size: Size | 
     if source == "digits":
         return _rescaled(_digits(split), size)
     folder = Path(source)
+    if _npz.is_npz(folder):
+        return _rescaled(_npz_images(folder, split), size)
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder of idx files or of images by class, or 'digits'")
+        expected = "a folder of idx files or of images by class, an .npz file of images, or 'digits'"
+        raise FileNotFoundError(f"{folder}: expected {expected}")
     if files := _idx_files(folder):
         return _rescaled(_idx_images(folder, files, split), size)
     return _class_images(folder, split, size)
@@ -276,6 +291,31 @@ def _idx_part(folder: Path, files: dict[tuple[str, str], Path], part: str) -> tu
     if len(pixels) != len(labels):
         raise ValueError(f"{folder}: the {part} part has {len(pixels)} images, but {len(labels)} labels")
     return pixels, labels.astype(np.int64)
+
+
+def is_npz(source: str | Path) -> bool:
+    """Tell whether a source is an ``.npz`` file of images."""
+    return _npz.is_npz(source)
+
+
+def has_parts(path: str | Path) -> bool:
+    """Tell whether an ``.npz`` file of images has a training or a test part."""
+    return bool(_npz.parts(Path(path)))
+
+
+def _npz_images(path: Path, split: Split | None) -> Images:
+    present = _npz.parts(path)
+    if split is not None and split not in present:
+        raise ValueError(f"{path}: expected the arrays x_{split} and y_{split} of the {split} part, found none")
+    found = [_npz.read_images(path, part) for part in ((split,) if split else present or (None,))]
+    if len({part.pixels.shape[1:] for part in found}) > 1:
+        raise ValueError(f"{path}: images of the parts differ in size: {[part.pixels.shape[1:] for part in found]}")
+    pixels, labels = (np.concatenate(columns) for columns in ([p.pixels for p in found], [p.labels for p in found]))
+    names = found[0].names or tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
+    try:
+        return Images(pixels, labels, names, _described(path.name, split), found[0].groups)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _class_images(folder: Path, split: Split | None, size: Size | None) -> Images:

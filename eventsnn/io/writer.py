@@ -7,6 +7,7 @@ import json
 import operator
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,8 @@ import numpy as np
 import eventsnn
 from eventsnn.events import Events, Shape, TimeUnit, check_shape
 from eventsnn.io._checks import COLUMNS, FORMAT, UNITS, VERSION, is_sha256
-from eventsnn.io.targets import check_folder, hidden_beside, shown_as
+from eventsnn.io._output import Output
+from eventsnn.targets import check_folder, fsync, hidden, shown_as
 
 if TYPE_CHECKING:
     import h5py
@@ -28,7 +30,7 @@ _FILTERS: dict[str, dict[str, Any]] = {
     "lzf": {"compression": "lzf", "shuffle": True},
 }
 _CHUNK_SAMPLES, _CHUNK_RECORDING = 16384, 65536
-_FLUSH = 1 << 18  # events gathered before they are written
+_FLUSH, _PIECE = 1 << 18, 1 << 20  # events gathered before they are written, and as many of them at a time
 _MAX_TEXT = 60_000  # HDF5 keeps longer attributes outside of its checksummed structures
 _MAX_ENCODER = 1 << 30  # bytes of an encoder with fitted arrays, which lies in a dataset if it is no such text
 
@@ -64,6 +66,8 @@ class EventWriter:
     ------
     ValueError, TypeError
         If an argument is not as above; nothing has been written then.
+    OSError
+        Inside the ``with`` block and at its end: if the file cannot be written, on a full disk for instance.
 
     Examples
     --------
@@ -93,8 +97,8 @@ class EventWriter:
         _check_options(self._path, self._duration, unit, compression, chunk)
         self._texts = _provenance(source, source_sha256, encoder, extra)
         self._dtypes = _dtypes(self._shape, self._duration)
-        self._temporary = hidden_beside(self._path)
-        self._file: h5py.File | None = None
+        self._output: Output | None = None
+        self._temporary, self._cleanup = self._path, ExitStack()
         self._start()
 
     def _start(self) -> None:
@@ -102,59 +106,69 @@ class EventWriter:
         self._n_pending = 0
         self._counts: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
+        self._groups: list[np.ndarray] = []
 
     def __enter__(self) -> EventWriter:
-        import h5py
-
         self._start()
-        with shown_as(self._temporary, self._path):
-            self._temporary.touch(exist_ok=False)  # its errors say more than those of HDF5
-            try:
-                # Version 1.10 files checksum their metadata and are read by every HDF5 since; "latest" is not.
-                self._file = h5py.File(self._temporary, "w", libver=("v110", "v110"))
-            except BaseException:
-                self._discard()
-                raise
+        try:
+            self._temporary = self._cleanup.enter_context(hidden(self._path))
+            with shown_as(self._temporary, self._path):
+                self._output = Output(self._temporary)
+                self._output.do(lambda file: None)  # made by now
+        except BaseException:
+            self._discard()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._discard()
             return
-        if self._file is None:
+        if self._output is None:
             raise RuntimeError(f"{self._path}: writing failed earlier, nothing was committed")
         try:
             with shown_as(self._temporary, self._path):
-                self._finish(self._file)
+                self._finish(self._output)
                 _commit(self._temporary, self._path)
-        except BaseException:
+        finally:
             self._discard()
-            raise
 
-    def append(self, events: Events) -> None:
+    def append(self, events: Events, groups: np.ndarray | None = None) -> None:
         """Add the samples of a batch.
+
+        Parameters
+        ----------
+        events : Events
+            With labels in all batches, or in none.
+        groups : ndarray of integers, shape (n_samples,), optional
+            Which samples belong together: those of one class with one number, as views of one object do.
 
         Raises
         ------
         ValueError
-            If shape, unit or duration are not the file's, only some batches have labels, the batch carries
+            If shape, unit or duration are not the file's, only some batches have labels or groups, the batch carries
             potentials (the format has no place for them), or its events are not valid; nothing was added then.
         RuntimeError
             If the writer is not open.
+        OSError
+            If it cannot be written; nothing will be, then.
         """
-        file = self._file
-        if file is None:
+        output = self._output
+        if output is None:
             raise RuntimeError(f"{self._path}: append works only inside the writer's with block")
         self._check_batch(events)
+        self._check_groups(events, groups)
         dataclasses.replace(events)  # validates again: a batch may have been built unchecked
         for name, field, _ in COLUMNS:
             self._pending[name].append(getattr(events, field).astype(self._dtypes[name]))
         self._counts.append(np.diff(events.offsets))
         if events.labels is not None:
             self._labels.append(events.labels.copy())
+        if groups is not None:
+            self._groups.append(groups.astype(np.int64))
         self._n_pending += events.n_events
         if self._n_pending >= _FLUSH:
-            self._flush_or_discard(file)
+            self._flush_or_discard(output)
 
     def _check_batch(self, events: Events) -> None:
         for name, wanted in (("shape", self._shape), ("unit", self._unit), ("duration", self._duration)):
@@ -169,15 +183,23 @@ class EventWriter:
             has, had = ("no labels", "labels") if events.labels is None else ("labels", "no labels")
             raise ValueError(f"{self._path}: this batch has {has}, the batches before it had {had}")
 
-    def _flush_or_discard(self, file: h5py.File) -> None:
+    def _check_groups(self, events: Events, groups: np.ndarray | None) -> None:
+        if groups is not None and (groups.shape != (len(events),) or groups.dtype.kind not in "iu"):
+            found = f"{groups.dtype} of shape {groups.shape}"
+            raise ValueError(f"{self._path}: groups expects {len(events)} integers, got {found}")
+        if self._counts and (groups is None) != (not self._groups):
+            has, had = ("no groups", "groups") if groups is None else ("groups", "no groups")
+            raise ValueError(f"{self._path}: this batch has {has}, the batches before it had {had}")
+
+    def _flush_or_discard(self, output: Output) -> None:
         try:
             with shown_as(self._temporary, self._path):
-                self._flush(file, whole_chunks=True)
+                output.do(lambda file: self._flush(file, output, whole_chunks=True))
         except BaseException:
             self._discard()
             raise
 
-    def _flush(self, file: h5py.File, *, whole_chunks: bool) -> None:
+    def _flush(self, file: h5py.File, output: Output, *, whole_chunks: bool) -> None:
         """Write what is pending; in whole chunks, so that none is compressed twice."""
         if "events" not in file:
             self._create_columns(file)
@@ -186,11 +208,16 @@ class EventWriter:
             column = file["events"][name]
             if whole_chunks:
                 count = self._n_pending // column.chunks[0] * column.chunks[0]
-            values = np.concatenate([*self._pending[name], np.empty(0, column.dtype)])
+            left, rest = _cut(self._pending[name], count)
             stored = column.shape[0]
             column.resize((stored + count,))
-            column[stored:] = values[:count]
-            self._pending[name] = [values[count:].copy()]
+            while left:
+                piece, left = _cut(left, -(-_PIECE // column.chunks[0]) * column.chunks[0])
+                values = piece[0] if len(piece) == 1 else np.concatenate(piece)
+                column[stored : stored + len(values)] = values
+                stored += len(values)
+                output.check()  # what is written after an error stays in memory
+            self._pending[name] = [values.copy() for values in rest]
         self._n_pending -= count
 
     def _create_columns(self, file: h5py.File) -> None:
@@ -206,19 +233,23 @@ class EventWriter:
         filters = _FILTERS[self._compression] | {"fletcher32": True, "chunks": (chunk,), "maxshape": (None,)}
         group.create_dataset(name, data=values, **filters)
 
-    def _finish(self, file: h5py.File) -> None:
-        self._flush(file, whole_chunks=False)
+    def _finish(self, output: Output) -> None:
+        output.do(lambda file: self._complete(file, output))
+        output.close()
+        self._output = None
+        output.check()
+
+    def _complete(self, file: h5py.File, output: Output) -> None:
+        self._flush(file, output, whole_chunks=False)
         counts = np.concatenate([np.zeros(1, np.int64), *self._counts])
         offsets = np.cumsum(counts, dtype=np.int64)
         self._create(file, "offsets", offsets, _CHUNK_SAMPLES)
-        if self._labels:
-            self._create(file, "labels", np.concatenate(self._labels).astype(np.int64), _CHUNK_SAMPLES)
+        for name, column in (("labels", self._labels), ("groups", self._groups)):
+            if column:
+                self._create(file, name, np.concatenate(column).astype(np.int64), _CHUNK_SAMPLES)
         if len(encoder := self._texts.get("encoder", "").encode()) > _MAX_TEXT:
             self._create(file, "encoder", np.frombuffer(encoder, np.uint8), _CHUNK_RECORDING)
         self._write_attributes(file, n_samples=len(offsets) - 1, n_events=int(offsets[-1]))
-        file.flush()  # a full disk shows here; close() alone may hide it
-        file.close()
-        self._file = None
 
     def _write_attributes(self, file: h5py.File, **counts: int) -> None:
         channels, height, width = self._shape
@@ -235,12 +266,25 @@ class EventWriter:
                 attrs.create(name, np.bytes_(encoded), dtype=_text_type(len(encoded)))
 
     def _discard(self) -> None:
-        file, self._file = self._file, None
+        """Let go of the file; one that has not come under its name is removed."""
+        output, self._output = self._output, None
         try:
-            if file is not None:
-                file.close()
+            if output is not None:
+                output.close()
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._cleanup.close()
+
+
+def _cut(arrays: list[np.ndarray], count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the first ``count`` values and the rest, without a copy."""
+    first, rest = [], []
+    for values in arrays:
+        if count:
+            first.append(values[:count])
+        if len(values) > count:
+            rest.append(values[count:])
+        count = max(count - len(values), 0)
+    return first, rest
 
 
 def write(path: str | Path, events: Events, **options: Any) -> None:
@@ -327,15 +371,7 @@ def _text_type(length: int) -> Any:
 
 def _commit(temporary: Path, path: Path) -> None:
     """Make the file durable, then visible under its name."""
-    _fsync(temporary)
+    fsync(temporary)
     os.replace(temporary, path)
     if os.name == "posix":  # elsewhere folders cannot be opened
-        _fsync(path.parent)
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        fsync(path.parent)

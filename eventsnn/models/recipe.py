@@ -30,6 +30,7 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
 )
 from eventsnn.readout import FittedReadout, LinearReadout, features
+from eventsnn.targets import replace_file
 from eventsnn.train import Progress, fit
 
 
@@ -130,10 +131,15 @@ class Model:
         Raises
         ------
         ValueError
-            If the data do not fit the network or have no labels, or a checkpoint is broken or of another training.
+            If the encoder is not fitted, the data do not fit the network or have no labels, or a checkpoint is broken
+            or of another training.
         OSError
             If a checkpoint cannot be written; those before it are still there.
         """
+        if not self.encoder.fitted:
+            raise ValueError(
+                f"{self.name}: the encoder is not fitted: replace it by encoder.fit(images), of these data"
+            )
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
@@ -298,9 +304,4 @@ def _named(progress: Progress, layer: int) -> Progress:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file beside its target and rename it into place."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    replace_file(path, text.encode())

@@ -15,7 +15,7 @@ from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, p
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
 from eventsnn.backends.cpu._emit import Output, make_output, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
-from eventsnn.backends.cpu._simd import LANES
+from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
 from eventsnn.events import Events
@@ -64,12 +64,12 @@ class CpuBackend(Backend):
 
     def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
-        rows = weights.reshape(maps, -1).T
-        n_blocks = -(-maps // LANES)
-        padded = np.zeros((len(rows), n_blocks * LANES), np.float32)
-        padded[:, :maps] = rows
-        blocks = padded.reshape(len(rows), n_blocks, LANES).transpose(1, 0, 2).reshape(n_blocks, -1)
-        return Packed(np.ascontiguousarray(blocks), weights.shape)
+        n_blocks, n_rows = -(-maps // LANES), int(np.prod(weights.shape[1:]))
+        padded = np.zeros((n_rows, n_blocks * LANES), np.float32)
+        padded[:, :maps] = weights.reshape(maps, -1).T
+        blocks = aligned(padded.size).reshape(n_blocks, n_rows, LANES)
+        blocks[:] = padded.reshape(n_rows, n_blocks, LANES).transpose(1, 0, 2)
+        return Packed(blocks.reshape(n_blocks, -1), weights.shape)
 
     def unpack(self, packed: Packed) -> np.ndarray:
         """See :meth:`Backend.unpack`."""
@@ -111,15 +111,15 @@ class CpuBackend(Backend):
         counts = np.zeros(len(events), np.int64)
 
         def task(first: int, last: int) -> list[Output]:
-            most = sizes.channels * sizes.oh * sizes.ow
-            fired_in = np.full((sizes.channels, sizes.oh * sizes.ow), -1, np.int64)
-            scratch = (sites, make_pending(most), make_times(events.offsets, np.arange(first, last)))
+            words = -(-sizes.oh * sizes.ow // 64)
+            fired, fresh = np.zeros(sizes.channels * words, np.int64), np.zeros(words, np.int64)
 
             def run(s: int, output: Output) -> int:
-                fired_in[:] = -1
-                return pool_samples(columns, events.offsets, s, last, sizes, windows, fired_in, scratch, output, counts)
+                return pool_samples(
+                    columns, events.offsets, s, last, sizes, windows, sites, fired, fresh, output, counts
+                )
 
-            return _fill(run, first, last, most, counts)
+            return _fill(run, first, last, sizes.channels * sizes.oh * sizes.ow, counts)
 
         return self._spread(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
 

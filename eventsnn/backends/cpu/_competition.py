@@ -4,49 +4,70 @@ from __future__ import annotations
 
 import numpy as np
 
-from eventsnn.backends.cpu._emit import emit
-from eventsnn.jit import inner, kernel
+from eventsnn.backends.cpu._simd import lowest_bit
+from eventsnn.jit import inner, lean_kernel
 
 
-@kernel
-def pool_samples(columns, offsets, first, last, sizes, windows, fired_in, scratch, output, counts):
+@lean_kernel
+def pool_samples(columns, offsets, first, last, sizes, windows, sites, fired, fresh, output, counts):
     """Pool samples from ``first`` on, until ``last`` or until the output is full; return the next sample to pool.
 
-    ``fired_in[c, p]`` is the latest sample in which a pooled neuron fired; other than any of these at the start.
+    Spikes of one time and channel mark the positions that see them in ``fresh``, one bit each; those that are not in
+    ``fired``, which has as many bits for each channel, fire. So the pooled spikes come in canonical order.
+    ``counts[s]`` becomes their number.
     """
-    sites, pending, times = scratch
     used = np.int64(0)
     for s in range(first, last):
-        n, group = np.int64(0), np.int64(-1)
-        for e in range(offsets[s], offsets[s + 1]):
-            if group < 0 or columns.time[e] != times[group]:
-                group += 1
-                times[group] = columns.time[e]
-            n = _pool_spike(columns, e, s, group, sizes, windows, sites, fired_in, pending, n)
-        if used + n > len(output.time):
-            return s
-        emit(pending, n, times, group + 1, sites, output, used)
-        counts[s] = n
-        used += n
+        for c in range(len(fired)):
+            fired[c] = 0
+        n, e = used, offsets[s]
+        while e < offsets[s + 1]:
+            begin, low, high = e, len(fresh), np.int64(-1)
+            while e < offsets[s + 1] and _together(columns, begin, e):
+                y, x = columns.y[e], columns.x[e]
+                for oy in range(windows.y_low[y], windows.y_high[y]):
+                    for ox in range(windows.x_low[x], windows.x_high[x]):
+                        p = oy * sizes.ow + ox
+                        low, high = min(low, p >> 6), max(high, p >> 6)
+                        fresh[p >> 6] |= np.int64(1) << (p & 63)
+                e += 1
+            n = _fire_marked(columns, begin, low, high, sites, fired, fresh, output, n)
+            if n < 0:
+                return s
+        counts[s] = n - used
+        used = n
     return last
 
 
 @inner
-def _pool_spike(columns, e, s, group, sizes, windows, sites, fired_in, pending, n):
-    """Append the pooled neurons that fire first at spike ``e``; return the new number of pending spikes."""
-    c, y, x = np.int64(columns.channel[e]), columns.y[e], columns.x[e]
-    for oy in range(windows.y_low[y], windows.y_high[y]):
-        for ox in range(windows.x_low[x], windows.x_high[x]):
-            p = oy * sizes.ow + ox
-            if fired_in[c, p] != s:
-                fired_in[c, p] = s
-                pending.key[n] = (group << sites.bits) | (c << sites.position_bits) | p
-                pending.potential[n] = 0
-                n += 1
+def _together(columns, i, j):
+    return columns.time[i] == columns.time[j] and columns.channel[i] == columns.channel[j]
+
+
+@inner
+def _fire_marked(columns, e, low, high, sites, fired, fresh, output, n):
+    """Write the marked positions that have not fired, with time and channel of spike ``e``, and unmark all.
+
+    Returns the new number of spikes, -1 if the output is full.
+    """
+    time, c = columns.time[e], columns.channel[e]
+    for word in range(low, high + 1):
+        own = np.int64(c) * len(fresh) + word
+        bits = fresh[word] & ~fired[own]
+        fired[own] |= bits
+        fresh[word] = 0
+        while bits != 0:
+            if n >= len(output.time):
+                fresh[low : high + 1] = 0
+                return np.int64(-1)
+            p = (word << 6) + lowest_bit(bits)
+            bits &= bits - 1
+            output.time[n], output.channel[n], output.y[n], output.x[n] = time, c, sites.y[p], sites.x[p]
+            n += 1
     return n
 
 
-@kernel
+@lean_kernel
 def pointwise_keep(columns, potential, offsets, width, best, keep):
     """Mark in ``keep`` which spikes survive pointwise inhibition; an empty ``potential`` counts as all equal.
 
@@ -64,7 +85,7 @@ def pointwise_keep(columns, potential, offsets, width, best, keep):
             keep[e] = best[np.int64(columns.y[e]) * width + columns.x[e]] == e
 
 
-@kernel
+@lean_kernel
 def choose_winners(columns, potential, offsets, radius, won_in, winners):
     """Fill in the winners (map, y, x, time) of every sample; ``winners`` and ``won_in`` (maps) are -1 at the start."""
     for s in range(len(offsets) - 1):

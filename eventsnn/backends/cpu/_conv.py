@@ -9,7 +9,7 @@ import numpy as np
 from eventsnn.backends.cpu._emit import emit
 from eventsnn.backends.cpu._fields import collect
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit, seek
-from eventsnn.jit import inner, kernel
+from eventsnn.jit import inner, lean_kernel
 
 #: ``limit`` (blocks * LANES): thresholds, or 0 if neurons fire ``at_end``; inf for maps that may not fire and
 #: where there is no map. ``end``: last time of the stimulus. ``coarse``, ``fine``: leak tables, empty without a leak
@@ -145,7 +145,7 @@ def _sample(weights, quiet, sizes, cells, fields, times, n_times, sites, potenti
     return n
 
 
-@kernel
+@lean_kernel
 def conv_samples(columns, offsets, first, last, weights, quiet, sizes, windows, cells, scratch, output, counts):
     """Run samples from ``first`` on, until ``last`` or until the output is full; return the next sample to run.
 

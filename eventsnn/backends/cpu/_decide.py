@@ -16,7 +16,7 @@ import numpy as np
 from eventsnn.backends.cpu._change import change_map, list_causal
 from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits, byte_of
 from eventsnn.backends.cpu._fields import reserve
-from eventsnn.jit import inner, kernel
+from eventsnn.jit import inner, lean_kernel
 
 #: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
 #: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken if no input spikes
@@ -309,13 +309,13 @@ def _decide(columns, begin, end, tables, sizes, slots, j, time, winner):
     return best
 
 
-@kernel
+@lean_kernel
 def take_deficits(tables):
     """Take the deficits of all maps that have none yet."""
     _renew(tables)
 
 
-@kernel
+@lean_kernel
 def find_samples(columns, offsets, samples, tables, positive, sizes, windows, time, slots, winners, fired):
     """Write down the winners (map, y, x, time) of some samples and how many neurons fire; no weight is negative."""
     for first in range(0, len(samples), len(slots.count)):
@@ -326,7 +326,7 @@ def find_samples(columns, offsets, samples, tables, positive, sizes, windows, ti
             fired[s] = _count_fired(columns, begin, end, tables, positive, sizes, slots, j)
 
 
-@kernel
+@lean_kernel
 def decide_samples(
     columns, offsets, plan, labels, classes, tables, sizes, windows, time, rates, scratch, result
 ):  # fmt: skip

@@ -14,7 +14,7 @@ Sites = namedtuple("Sites", "position_bits bits y x")
 Pending = namedtuple("Pending", "key potential key2 potential2 digits")
 #: columns of the result, longer than what is used
 Output = namedtuple("Output", "time channel y x potential")
-_BITS = 11
+_BITS = 12  # of the largest digit to sort by
 
 
 def make_pending(capacity):
@@ -40,15 +40,15 @@ def make_output(capacity):
 
 
 @inner
-def _pass(key, potential, key2, potential2, digits, n, shift):
-    """Sort stably by one digit from the first pair of arrays into the second."""
-    for d in range(len(digits)):
+def _pass(key, potential, key2, potential2, digits, n, shift, width):
+    """Sort stably by the digit of ``width`` bits from ``shift`` on, from the first pair of arrays into the second."""
+    last = (1 << width) - 1
+    for d in range(last + 1):
         digits[d] = 0
-    last = len(digits) - 1
     for i in range(n):
         digits[(key[i] >> shift) & last] += 1
     total = np.int64(0)
-    for d in range(len(digits)):
+    for d in range(last + 1):
         count = digits[d]
         digits[d] = total
         total += count
@@ -61,15 +61,15 @@ def _pass(key, potential, key2, potential2, digits, n, shift):
 
 
 @inner
-def sort(pending, n, limit):
-    """Return the keys (below ``limit``) in ascending order, with their potentials."""
+def sort(pending, n, low, high):
+    """Return the keys, ordered stably by their bits from ``low`` up to ``high``, with their potentials."""
     key, potential, key2, potential2 = pending.key, pending.potential, pending.key2, pending.potential2
-    shift = np.int64(0)
-    while shift < 63 and (limit >> shift) > 0:
-        _pass(key, potential, key2, potential2, pending.digits, n, shift)
+    passes = max((high - low + _BITS - 1) // _BITS, 1)
+    width = (high - low + passes - 1) // passes
+    for i in range(passes):
+        _pass(key, potential, key2, potential2, pending.digits, n, low + i * width, width)
         key, key2 = key2, key
         potential, potential2 = potential2, potential
-        shift += _BITS
     return key, potential
 
 
@@ -83,8 +83,14 @@ def make_sites(maps, height, width):
 
 @inner
 def emit(pending, n, times, n_times, sites, output, at):
-    """Sort a sample's pending spikes and write them to the output from ``at`` on."""
-    key, potential = sort(pending, n, n_times << sites.bits)
+    """Sort a sample's pending spikes and write them to the output from ``at`` on.
+
+    Those of one time and map are pending in the order of their positions already.
+    """
+    high = sites.bits
+    while (n_times - 1) >> (high - sites.bits) > 0:
+        high += 1
+    key, potential = sort(pending, n, sites.position_bits, high)
     for i in range(n):
         site = key[i] & ((1 << sites.bits) - 1)
         position = site & ((1 << sites.position_bits) - 1)

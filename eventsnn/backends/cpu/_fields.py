@@ -6,7 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._simd import LANES
+from eventsnn.backends.cpu._simd import LANES, append_to_lists
 from eventsnn.jit import inner
 
 #: sizes of a layer: input grid, kernel, stride, padding, output grid, maps, blocks of maps, floats of a block's weights
@@ -106,14 +106,12 @@ def add_spike(columns, e, group, sizes, windows, fields):
     """Append spike ``e`` to the list of every position that sees it."""
     y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
     row = (np.int64(columns.channel[e]) * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
+    first, count = windows.x_low[x], windows.x_high[x] - windows.x_low[x]
     for oy in range(windows.y_low[y], windows.y_high[y]):
-        line = row - oy * sizes.sh * sizes.kw
-        for ox in range(windows.x_low[x], windows.x_high[x]):
-            p = oy * sizes.ow + ox
-            k = fields.cursor[p]
-            fields.rows[k] = line - ox * sizes.sw
-            fields.group[k] = group
-            fields.cursor[p] = k + 1
+        begin = row - oy * sizes.sh * sizes.kw - first * sizes.sw
+        append_to_lists(
+            fields.cursor, oy * sizes.ow + first, count, fields.rows, begin, sizes.sw, fields.group, np.int64(group)
+        )
 
 
 @inner

@@ -10,7 +10,7 @@ from eventsnn.backends.cpu._change import adapt, change_map, clip, list_causal
 from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
 from eventsnn.backends.cpu._fields import collect, look_at, reserve
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
-from eventsnn.jit import inner, kernel
+from eventsnn.jit import inner, lean_kernel
 
 #: who wins: number, radius, pointwise inhibition before
 Contest = namedtuple("Contest", "k radius pointwise")
@@ -275,7 +275,7 @@ def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, f
     return np.int64(0)
 
 
-@kernel
+@lean_kernel
 def learn_samples(
     columns, offsets, plan, labels, classes, weights, bound, sizes, windows, cells, contest, rates, levels,
     scratch, result,

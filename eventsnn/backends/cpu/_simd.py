@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -18,6 +19,13 @@ _WIDTH = 16
 _VECTOR = ir.VectorType(ir.FloatType(), _WIDTH)
 _PARTS = LANES // _WIDTH
 _I64 = ir.IntType(64)
+
+
+def aligned(count: int) -> np.ndarray:
+    """Return float32 zeros that begin at a cache line: a vector that straddles two costs two accesses."""
+    room = np.zeros(count + 16, np.float32)
+    first = -room.ctypes.data % 64 // 4
+    return room[first : first + count]
 
 
 class _Lanes:
@@ -115,6 +123,31 @@ def seek(typingctx, weights, base, rows, potential, at, limit, limit_at, fresh, 
         builder.position_at_end(done)
         lanes.write_back()
         return builder.load(index)
+
+    return signature, codegen
+
+
+@intrinsic
+def append_to_lists(typingctx, cursor, first, count, rows, row, step, group, value):
+    """Append ``row - i * step`` and ``value`` to the lists of ``count`` neighbours, ``i`` from 0 on.
+
+    The row goes to ``rows[cursor[first + i]]``. Numba's own loop asks of each index whether it is negative.
+    """
+    i64 = types.int64
+    signature = types.void(cursor, i64, i64, rows, i64, i64, group, i64)
+
+    def codegen(context, builder, sig, args):
+        ends, to_rows, to_group = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 3, 6))
+        i32 = ir.IntType(32)
+        row, step, value = (builder.trunc(args[i], i32) for i in (4, 5, 7))
+        with cgutils.for_range(builder, args[2]) as loop:
+            end = builder.gep(ends, [builder.add(args[1], loop.index)])
+            at = builder.load(end)
+            here = builder.sub(row, builder.mul(builder.trunc(loop.index, i32), step))
+            builder.store(here, builder.gep(to_rows, [at]))
+            builder.store(value, builder.gep(to_group, [at]))
+            builder.store(builder.add(at, ir.Constant(_I64, 1)), end)
+        return context.get_dummy_value()
 
     return signature, codegen
 
