@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from eventsnn.batches import BATCH, Data, batches, put
+from eventsnn.backends import Decision
+from eventsnn.batches import BATCH, Data, batches
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense
 from eventsnn.network import Network, check_classes
@@ -125,8 +126,8 @@ def decide(net: Network, data: Data, classes: Any = None, *, batch_size: int = B
     if table is None:
         raise ValueError("decide expects classes, one per map of the last layer; the network has none")
     net.check_input(data.shape)
-    outputs = (net.run(batch, batch_size=batch_size) for batch in batches(data, batch_size))
-    return np.concatenate([_first_winner(net, output, table) for output in outputs])
+    found = [net.decide(batch, 0, len(net.layers)) for batch in batches(data, batch_size)]
+    return np.concatenate([_classes_of(decision, table) for decision in found])
 
 
 def evaluate(
@@ -176,13 +177,16 @@ def evaluate(
     tally = _Tally(net, last)
     decisions: list[np.ndarray] = []
     for batch in batches(data, batch_size):
-        outputs = net.run_recorded(batch, 0, last)
-        tally.add(batch, outputs)
-        final = outputs[-1] if outputs else batch
-        if readout is not None:
-            decisions.append(readout.predict(spike_features(final, readout.kind)))
-        elif table is not None:
-            decisions.append(_first_winner(net, final, table))
+        if table is None:
+            stages = [batch, *net.run_recorded(batch, 0, last)]
+            tally.add(stages[:last], np.diff(stages[-1].offsets))
+            if readout is not None:
+                decisions.append(readout.predict(spike_features(stages[-1], readout.kind)))
+        else:
+            stages = [batch, *net.run_recorded(batch, 0, last - 1)]
+            found = net.decide(stages[-1], max(last - 1, 0), last)
+            tally.add(stages[:last], found.spikes)
+            decisions.append(_classes_of(found, table))
         if progress is not None:
             progress(tally.samples, len(data), "evaluate")
     return _result(tally, data.labels, np.concatenate(decisions) if decisions else None)
@@ -196,14 +200,14 @@ class _Tally:
         self.samples = self.silent = 0
         self._spikes, self._operations = np.zeros(stop + 1, np.int64), np.zeros(stop + 1, np.int64)
 
-    def add(self, batch: Events, outputs: Sequence[Events]) -> None:
-        stages = [batch, *outputs]
-        self.samples += len(batch)
-        self.silent += int((np.diff(stages[-1].offsets) == 0).sum())
-        self._spikes += [stage.n_events for stage in stages]
-        for i, layer in enumerate(self._net.layers[: self._stop]):
+    def add(self, inputs: Sequence[Events], spikes: np.ndarray) -> None:
+        """Add a batch: the spikes that came into each layer, and how many each sample made of the last one."""
+        self.samples += len(spikes)
+        self.silent += int((spikes == 0).sum())
+        self._spikes += [*(stage.n_events for stage in inputs), spikes.sum()]
+        for i, (layer, stage) in enumerate(zip(self._net.layers, inputs, strict=False), 1):
             if isinstance(layer, Conv | Dense):
-                self._operations[i + 1] += layer.synaptic_operations(stages[i]).sum()
+                self._operations[i] += layer.synaptic_operations(stage).sum()
 
     def activities(self) -> list[Activity]:
         names = ["input", *(str(layer) for layer in self._net.layers)]
@@ -239,6 +243,6 @@ def _class_table(net: Network, classes: Any, stop: int) -> np.ndarray | None:
     return check_classes(net.classes, net.shapes[stop][0]) if whole and net.classes is not None else None
 
 
-def _first_winner(net: Network, spikes: Events, classes: np.ndarray) -> np.ndarray:
-    first = net.backend.winners(put(spikes, net.backend), 1, 0)[:, 0, 0]
+def _classes_of(found: Decision, classes: np.ndarray) -> np.ndarray:
+    first = found.winners[:, 0]
     return np.where(first >= 0, classes[first], -1)

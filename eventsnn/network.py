@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from eventsnn import store
-from eventsnn.backends import Backend, Neurons, get
+from eventsnn.backends import Backend, Decision, Neurons, get
 from eventsnn.batches import BATCH, Collector, Data, batches, fetch, put
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.layers import Conv, Dense, Layer, layer_from_dict, layer_to_dict
@@ -234,7 +234,10 @@ class Network:
         self.check_input(events.shape, first)
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
         for batch in batches(events, batch_size):
-            outputs = self.run_recorded(batch, first, last) if record else [self._through(batch, first, last)]
+            if record:
+                outputs = self.run_recorded(batch, first, last)
+            else:
+                outputs = [fetch(self._through(batch, first, last), self.backend)]
             for collector, output in zip(collectors, outputs, strict=True):
                 collector.add(output)
         results = [collector.result() for collector in collectors]
@@ -247,6 +250,16 @@ class Network:
             spikes = self._run_layer(layer, spikes)
             outputs.append(fetch(spikes, self.backend))
         return outputs
+
+    def decide(self, batch: Events, start: int, stop: int) -> Decision:
+        """Return who wins first in the last of ``layers[start:stop]``, over one batch, all of it at once.
+
+        That is what :meth:`Backend.first_winners` says of the spikes of :meth:`run`, often sooner.
+        """
+        last = stop - 1
+        if last < start or last not in self._neurons:
+            return self.backend.first_winners(self._through(batch, start, stop))
+        return self.backend.decide(self._through(batch, start, last), self._packed[last], self._neurons[last])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers, weights, thresholds and classes to an HDF5 file, by rename.
@@ -292,10 +305,11 @@ class Network:
         return start, last
 
     def _through(self, batch: Events, start: int, stop: int) -> Events:
+        """Return the spikes of the last of ``layers[start:stop]``, in the memory of the backend."""
         spikes = put(batch, self.backend)
         for layer in range(start, stop):
             spikes = self._run_layer(layer, spikes)
-        return fetch(spikes, self.backend)
+        return spikes
 
     def _run_layer(self, i: int, spikes: Events) -> Events:
         layer = self.layers[i]

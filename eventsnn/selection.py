@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eventsnn.batches import Data, put
+from eventsnn.batches import Data, batches
 from eventsnn.checkpoint import State, same_kind
 from eventsnn.events import Events
 from eventsnn.history import Epoch
@@ -71,10 +71,9 @@ class Validation:
 
     def _hits(self, spikes: Events, labels: np.ndarray | None) -> int:
         """Return the number of right decisions, given the spikes that go into the layer."""
-        net = self._net
+        net, stop = self._net, len(self._net.layers)
         assert net.classes is not None
-        output = put(net.run(spikes, start=self._layer), net.backend)
-        first = net.backend.winners(output, 1, 0)[:, 0, 0]
+        first = np.concatenate([net.decide(b, self._layer, stop).winners[:, 0] for b in batches(spikes)])
         return int(np.sum((first >= 0) & (net.classes[first] == labels)))
 
 

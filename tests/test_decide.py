@@ -1,13 +1,21 @@
-"""Learning to decide, one winner at the end of the stimulus: the CPU finds it through bounds, the reference without."""
+"""Deciding, one winner at the end of the stimulus: the CPU finds it through bounds, the reference without."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import MAPS, layers, seeds
 
 from eventsnn.backends import Geometry, Neurons, Reward, Update, get
-from eventsnn.backends.cpu import CpuBackend
+from eventsnn.backends.cpu import CpuBackend, _decide
+from eventsnn.backends.cpu import deciding as cpu_deciding
 from eventsnn.backends.cpu import learning as cpu_learning
 from eventsnn.events import Events
 
+REFERENCE = get("reference")
+BACKENDS = [CpuBackend(threads=1), CpuBackend(threads=2)]
 PRESENTATIONS = 60  # enough for the CPU to make its tables
 SHAPE = (3, 6, 7)
 
@@ -44,7 +52,7 @@ def learnt(backend, events, weights, update, reward, batch=1, geometry=None):
 
 def assert_same(events, weights, update, reward, threads=1, **kwargs):
     winners, changed = learnt(CpuBackend(threads=threads), events, weights, update, reward, **kwargs)
-    expected_winners, expected = learnt(get("reference"), events, weights, update, reward, **kwargs)
+    expected_winners, expected = learnt(REFERENCE, events, weights, update, reward, **kwargs)
     assert np.array_equal(winners, expected_winners)
     assert np.array_equal(changed, expected)
     return winners
@@ -114,3 +122,137 @@ def test_rules_of_ones_own(decisions):
     reward = Reward(reward.classes, Update(reward.punish.plus, reward.punish.minus, function=rule))
     assert_same(stimuli(rng, 0.5, False), weights_of(rng, 33, 0, 1), own, reward)
     assert decisions
+
+
+def test_beyond_what_bounds_allow_for_learning_takes_the_other_path(decisions, monkeypatch):
+    monkeypatch.setattr(_decide, "_MOST_SPIKES", 20)
+    rng = np.random.default_rng(3)
+    events = stimuli(rng, 0.1, True)
+    for few, expected in ((True, PRESENTATIONS), (False, 0)):
+        decisions.clear()
+        some = events if few else Events.from_latency(np.zeros((7, *SHAPE), int), duration=15, labels=events.labels)
+        assert_same(some, weights_of(rng, 5, 0, 1), *lesson(rng, 5, 0.0, 1.0))
+        assert sum(decisions) == expected
+
+
+# Without learning
+
+
+@pytest.fixture
+def finds(monkeypatch):
+    """Collect how many samples each call of the kernel that finds winners has."""
+    calls, kernel = [], cpu_deciding.find_samples
+
+    def counted(*args):
+        calls.append(len(args[2]))
+        return kernel(*args)
+
+    monkeypatch.setattr(cpu_deciding, "find_samples", counted)
+    return calls
+
+
+def assert_decides(backend, events, weights, neurons):
+    """Compare with the definition: the first winner among the reference's spikes, and their number."""
+    spikes = REFERENCE.conv(events, REFERENCE.pack(weights), neurons)
+    decision = backend.decide(events, backend.pack(weights), neurons)
+    np.testing.assert_array_equal(decision.winners, REFERENCE.winners(spikes, 1, 0)[:, 0])
+    np.testing.assert_array_equal(decision.spikes, np.diff(spikes.offsets))
+    return decision
+
+
+def infinite(weights, kernel=(1, 1), **kwargs):
+    return Neurons(Geometry(kernel, **kwargs), np.full(len(weights), np.inf, np.float32))
+
+
+def often(events):
+    """Return so many samples that the CPU makes tables, each a few times."""
+    return events[np.arange(40) % len(events)] if len(events) else events
+
+
+@given(layers(max_samples=3), st.sampled_from([*BACKENDS, REFERENCE]), st.booleans())
+def test_any_layer_decides(layer, backend, many):
+    assert_decides(backend, often(layer.events) if many else layer.events, layer.weights, layer.neurons)
+
+
+@given(layers(MAPS, 3, leaky=False), seeds, st.sampled_from([0, 0.5, 0.95]), st.sampled_from(BACKENDS))
+def test_decision_layers(layer, rng, zeros, backend):
+    weights = np.abs(layer.weights) * (rng.random(layer.weights.shape) >= zeros)
+    neurons = replace(layer.neurons, threshold=np.full(len(weights), np.inf, np.float32))
+    assert_decides(backend, often(layer.events), weights.astype(np.float32), neurons)
+
+
+@pytest.mark.parametrize("bounds", [(0.2, 0.8), (0.0, 1.0), (0.0, 1e-3), (5.0, 300.0), (1e-45, 1e-44)])
+@pytest.mark.parametrize("density", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_bounds_are_found_for_any_weights_that_are_not_negative(finds, bounds, density, threads):
+    rng = np.random.default_rng(int(density * 100))
+    events = often(stimuli(rng, density, False))
+    for maps in (3, 70):
+        weights = weights_of(rng, maps, *bounds)
+        assert_decides(CpuBackend(threads), events, weights, infinite(weights, (3, 2), padding=(1, 0)))
+    assert sum(finds) == 2 * len(events)
+    assert len(finds) == 2 if threads == 1 else len(finds) > 2
+
+
+@pytest.mark.parametrize("backend", [REFERENCE, *BACKENDS], ids=["reference", "cpu", "threads"])
+def test_of_equal_potentials_the_lowest_map_and_then_the_first_position_wins(backend, finds):
+    latency = np.full((40, 1, 2, 3), -1)
+    latency[:, 0, 1, 0], latency[:, 0, 0, 2], latency[::4] = 3, 5, -1
+    events, weights = Events.from_latency(latency, duration=9), np.full((35, 1, 1, 1), 0.5, np.float32)
+    weights[:3] = [[[[0.25]]], [[[0.0]]], [[[0.5]]]]
+    winners, spikes = backend.decide(events, backend.pack(weights), infinite(weights))
+    assert winners[::4].tolist() == [[-1] * 4] * 10
+    assert spikes[::4].tolist() == [0] * 10
+    assert winners[1::4].tolist() == [[2, 0, 2, 8]] * 10
+    assert spikes[1::4].tolist() == [34 * 2] * 10
+    assert sum(finds) == (0 if backend is REFERENCE else 40)
+
+
+def test_after_learning_decisions_are_those_of_the_new_weights(finds):
+    rng = np.random.default_rng(4)
+    events, weights = often(stimuli(rng, 0.5, True)), weights_of(rng, 40, 0, 1)
+    update, reward = lesson(rng, 40, 0.0, 1.0)
+    backend, neurons = CpuBackend(1), infinite(weights, (3, 2))
+    packed = backend.pack(weights)
+    before = backend.decide(events, packed, neurons)
+    backend.learn(events, np.arange(len(events)), packed, neurons, update, reward)
+    after = backend.decide(events, packed, neurons)
+    expected = assert_decides(backend, events, backend.unpack(packed), neurons)
+    np.testing.assert_array_equal(after.winners, expected.winners)
+    assert (before.winners != after.winners).any()
+    assert sum(finds) == 3 * len(events)
+
+
+def test_few_samples_take_the_tables_only_where_there_are_some(finds):
+    rng = np.random.default_rng(5)
+    events, weights = often(stimuli(rng, 0.5, True)), weights_of(rng, 40, 0, 1)
+    backend, neurons = CpuBackend(1), infinite(weights, (3, 2))
+    packed = backend.pack(weights)
+    first = backend.decide(events[:3], packed, neurons)
+    assert finds == []
+    whole, again = backend.decide(events, packed, neurons), backend.decide(events[:3], packed, neurons)
+    assert finds == [40, 3]
+    for some, all_, same in zip(first, whole, again, strict=True):
+        np.testing.assert_array_equal(some, all_[:3])
+        np.testing.assert_array_equal(some, same)
+
+
+@pytest.mark.parametrize("values", [(-1.0, 1.0), (-1.0, 0.0), (0.0, 0.0), (3e38, 3e38), (1e37, 3e38)])
+def test_where_there_are_no_bounds_potentials_are_computed(finds, values):
+    rng = np.random.default_rng(6)
+    events, weights = often(stimuli(rng, 0.5, False)), weights_of(rng, 5, *values)
+    with np.errstate(over="ignore"):
+        assert_decides(BACKENDS[0], events, weights, infinite(weights, (3, 2)))
+    assert finds == []
+
+
+def test_beyond_what_bounds_allow_for_potentials_are_computed(finds, monkeypatch):
+    monkeypatch.setattr(_decide, "_MOST_SPIKES", 20)
+    weights = weights_of(np.random.default_rng(7), 5, 0, 1)
+    latency = np.full((40, np.prod(SHAPE)), -1)
+    latency[:, :20] = 0
+    assert_decides(BACKENDS[0], Events.from_latency(latency.reshape(40, *SHAPE)), weights, infinite(weights, (3, 2)))
+    assert finds == [40]
+    latency[7, 20] = 0
+    assert_decides(BACKENDS[0], Events.from_latency(latency.reshape(40, *SHAPE)), weights, infinite(weights, (3, 2)))
+    assert finds == [40]

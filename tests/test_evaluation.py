@@ -55,6 +55,24 @@ def test_the_first_spike_decides():
     assert decide(net, Events.from_latency([[[-1]], [[-1]]]), [7, 8]).tolist() == [-1]
 
 
+@pytest.mark.parametrize("low", [0.0, 0.25])
+@pytest.mark.parametrize("size", [40, 512])
+def test_a_decision_layer_found_through_bounds_is_evaluated_like_any_other(low, size):
+    events = random_events(n_samples=100)
+    here, there = (network(b) for b in ("cpu", "reference"))
+    for net in (here, there):
+        net.set_weights(2, net.weights[2].clip(low, 1))
+    found, expected = (evaluate(net, events, classes=CLASSES, batch_size=size) for net in (here, there))
+    assert found.to_dict() == expected.to_dict()
+    assert found.layers[-1].spikes == here.run(events).n_events / 100
+    assert found.silent == (np.diff(here.run(events).offsets) == 0).sum() > 0
+    np.testing.assert_array_equal(found.decisions, decisions_by_hand(there, events))
+    np.testing.assert_array_equal(decide(here, events, CLASSES, batch_size=size), found.decisions)
+    bottom = evaluate(here, events, stop=0, classes=[0, 1])  # the stimulus itself decides
+    assert bottom.silent == (np.diff(events.offsets) == 0).sum()
+    assert (bottom.layers, bottom.input.spikes) == ((), events.n_events / 100)
+
+
 @pytest.mark.parametrize("make", [lambda e: e, InBatches], ids=["events", "file"])
 @pytest.mark.parametrize("size", [1, 4, 100])
 def test_evaluate(make, size):

@@ -18,7 +18,18 @@ from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, weights_shap
 from eventsnn.backends.updates import Reward, ThresholdAdaptation, Update
 from eventsnn.events import Events
 
-__all__ = ["Backend", "Geometry", "LeakTable", "Lesson", "Neurons", "Reward", "ThresholdAdaptation", "Update", "get"]
+__all__ = [
+    "Backend",
+    "Decision",
+    "Geometry",
+    "LeakTable",
+    "Lesson",
+    "Neurons",
+    "Reward",
+    "ThresholdAdaptation",
+    "Update",
+    "get",
+]
 
 NAMES = ("cpu", "reference")
 
@@ -31,6 +42,20 @@ class Lesson(NamedTuple):
     reward: Reward | None
     positions: np.ndarray | None
     batch: int
+
+
+class Decision(NamedTuple):
+    """Who wins first in each sample of a layer's output, and how many of its neurons fire.
+
+    Attributes
+    ----------
+    winners : ndarray of int64, shape (n_samples, 4)
+        ``(map, y, x, time)``, -1 where no neuron fires.
+    spikes : ndarray of int64, shape (n_samples,)
+    """
+
+    winners: np.ndarray
+    spikes: np.ndarray
 
 
 class Backend(ABC):
@@ -99,6 +124,27 @@ class Backend(ABC):
 
     @abstractmethod
     def _conv(self, events: Events, packed: Any, neurons: Neurons) -> Events: ...
+
+    def decide(self, events: Events, packed: Any, neurons: Neurons) -> Decision:
+        """Return the first winner of every sample of what :meth:`conv` gives, and its number of spikes.
+
+        That is :meth:`first_winners` of :meth:`conv`, to the bit; a backend may find it in a shorter way.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`conv`.
+        """
+        self._check_conv(events, packed, neurons)
+        return self._decide(events, packed, neurons)
+
+    def _decide(self, events: Events, packed: Any, neurons: Neurons) -> Decision:
+        return self.first_winners(self._conv(events, packed, neurons))
+
+    def first_winners(self, events: Events) -> Decision:
+        """Return the first of the :meth:`winners` of every sample of a layer's output, and its number of spikes."""
+        offsets = getattr(self.xp, "asnumpy", np.asarray)(events.offsets)
+        return Decision(self.winners(events, 1, 0)[:, 0], np.diff(offsets))
 
     @abstractmethod
     def pool(self, events: Events, geometry: Geometry) -> Events:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from eventsnn.backends import Backend, Geometry, Lesson, Neurons
+from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
 from eventsnn.backends.cpu._emit import Output, make_output, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._simd import LANES, aligned
+from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
 from eventsnn.events import Events
 from eventsnn.threads import default_threads
@@ -26,10 +27,14 @@ _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the o
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Weights as blocks of LANES maps: ``blocks[b, ((c * KH + ky) * KW + kx) * LANES + lane]``, padded with 0."""
+    """Weights as blocks of LANES maps: ``blocks[b, ((c * KH + ky) * KW + kx) * LANES + lane]``, padded with 0.
+
+    ``bounds`` holds what ``decide`` made of these weights, None where it can make nothing; empty before.
+    """
 
     blocks: np.ndarray
     shape: tuple[int, int, int, int]
+    bounds: list[Bounds | None] = field(default_factory=list)
 
 
 class Prepared(NamedTuple):
@@ -132,10 +137,13 @@ class CpuBackend(Backend):
         choose_winners(_columns(events), _potential(events), events.offsets, radius, won_in, winners)
         return winners
 
+    def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
+        found = decide(self, events, packed, _prepared(events, neurons), self._ranges(events.offsets))
+        return super()._decide(events, packed, neurons) if found is None else found
+
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
-        sizes = _sizes(events, lesson.neurons.geometry, len(lesson.neurons.threshold))
-        cells = _cells(lesson.neurons, events.duration, lesson.update.active)
-        layer = Prepared(sizes, make_windows(sizes), cells, _columns(events))
+        packed.bounds.clear()
+        layer = _prepared(events, lesson.neurons, lesson.update.active)
         return Learning(self, events, order, packed, lesson, layer).run()
 
     def _spread(
@@ -147,7 +155,7 @@ class CpuBackend(Backend):
         with_potential: bool,
     ) -> Events:
         """Run a task over ranges of samples of about equally many events, and join what comes out in order."""
-        ranges = list(pairwise(_split(events.offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)))
+        ranges = self._ranges(events.offsets)
         if len(ranges) == 1:
             parts = task(*ranges[0])
         else:
@@ -162,6 +170,9 @@ class CpuBackend(Backend):
             unit=events.unit,
             labels=events.labels,
         )
+
+    def _ranges(self, offsets: np.ndarray) -> list[tuple[int, int]]:
+        return list(pairwise(_split(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)))
 
 
 def _fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
@@ -195,6 +206,11 @@ def _columns(events: Events) -> Columns:
 
 def _potential(events: Events) -> np.ndarray:
     return np.empty(0, np.float32) if events.potential is None else events.potential
+
+
+def _prepared(events: Events, neurons: Neurons, active: np.ndarray | None = None) -> Prepared:
+    sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+    return Prepared(sizes, make_windows(sizes), _cells(neurons, events.duration, active), _columns(events))
 
 
 def _sizes(events: Events, geometry: Geometry, maps: int) -> Sizes:

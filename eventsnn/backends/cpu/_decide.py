@@ -1,4 +1,4 @@
-"""Learning to decide: one winner at the end of the stimulus, found through bounds on all potentials.
+"""Deciding, and learning to: one winner at the end of the stimulus, found through bounds on all potentials.
 
 With ``w <= upper - step * q`` for small integers ``q``, a neuron's potential is at most ``upper`` times the number of
 its spikes less ``step`` times the sum of their ``q``. These sums take a byte per weight, in any order, so they can be
@@ -30,10 +30,18 @@ Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance"
 #: ``pace``: about the best potential per spike
 Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace")
 _TOGETHER = 8
-_ROOM = 1 << 25  # bytes that sums of deficits may take
+_ROOM = 1 << 25  # bytes that sums of deficits may take, and lists of rows
+_MOST_SPIKES = 300_000  # beyond some 385,000 spikes float32 sums may be further off than ``slack`` allows for
+_LARGEST_POTENTIAL = 1e38  # well below infinity, where all potentials are equal
 _NEVER = -(1 << 40)
 _FINE = np.float64(1 << 20)
 _byte_of = inner(byte_of)
+
+
+def hold_for(offsets, samples, lower, upper):
+    """Tell whether the bounds hold for some samples and weights within [lower, upper]."""
+    most = np.diff(offsets)[samples].max(initial=0)
+    return bool(most <= _MOST_SPIKES and most * max(abs(lower), abs(upper)) < _LARGEST_POTENTIAL)
 
 
 def make_tables(weights, limit, lower, upper, spikes):
@@ -55,12 +63,13 @@ def make_tables(weights, limit, lower, upper, spikes):
 def make_slots(sizes, fields, most):
     """Allocate room for the bounds of some samples, of at most ``most`` spikes each."""
     positions, wide = sizes.oh * sizes.ow, -(-sizes.maps // WIDE) * WIDE
-    n = max(1, min(_TOGETHER, _ROOM // (4 * positions * wide)))
+    n_rows = len(fields.rows) + most + 1
+    n = max(1, min(_TOGETHER, _ROOM // (4 * max(positions * wide, n_rows))))
     return Slots(
         fields,
         np.zeros((n, positions), np.int64),
         np.zeros((n, positions), np.int64),
-        np.empty((n, len(fields.rows) + most + 1), np.int32),
+        np.empty((n, n_rows), np.int32),
         np.zeros((n, positions), np.bool_),
         np.zeros((n, positions * wide), np.int32),
         np.zeros(positions, np.int64),
@@ -146,11 +155,14 @@ def _sum(tables, b, p, sizes, slots, j):
 
 
 @inner
-def _foresee(columns, offsets, samples, tables, sizes, windows, slots):
-    """Sum deficits for some samples, at positions that have spikes enough to win at the present pace."""
-    positions = sizes.oh * sizes.ow
-    for j in range(len(samples)):
-        begin, end = offsets[samples[j]], offsets[samples[j] + 1]
+def _foresee(columns, offsets, order, first, tables, sizes, windows, slots):
+    """Sum deficits for samples from ``order[first]`` on, where there are spikes enough to win at the present pace.
+
+    Return how many samples.
+    """
+    positions, n = sizes.oh * sizes.ow, min(len(order) - first, len(slots.count))
+    for j in range(n):
+        begin, end = offsets[order[first + j]], offsets[order[first + j] + 1]
         reserve(columns, begin, end, sizes, windows, slots.fields)
         _list_all(columns, begin, end, sizes, slots, j)
         most = _most(slots, j)
@@ -158,10 +170,11 @@ def _foresee(columns, offsets, samples, tables, sizes, windows, slots):
             if tables.upper * slots.count[j, p] >= slots.pace[0] * most:
                 _list(columns, begin, end, p, sizes, slots, j)
     for b in range(len(tables.rise) // WIDE):
-        for j in range(len(samples)):
+        for j in range(n):
             for p in range(positions):
                 if slots.listed[j, p]:
                     _sum(tables, b, p, sizes, slots, j)
+    return n
 
 
 @inner
@@ -251,6 +264,33 @@ def _winner(columns, begin, end, tables, sizes, slots, j):
 
 
 @inner
+def _fires(weights, p, sizes, slots, j):
+    """Tell whether a neuron with weights of 0 or more fires: one of its spikes has a weight above 0."""
+    own, rows, k = _own_row(sizes, p), slots.rows[j], slots.first[j, p]
+    stop = k + slots.count[j, p]
+    while k < stop and weights[rows[k] - own] == 0:
+        k += 1
+    return k < stop
+
+
+@inner
+def _count_fired(columns, begin, end, tables, positive, sizes, slots, j):
+    """Return how many neurons fire; ``positive``: no weight is 0. None is negative."""
+    maps, fired = len(tables.weights), np.int64(0)
+    for p in range(sizes.oh * sizes.ow):
+        if slots.count[j, p] == 0:
+            continue
+        if positive:
+            fired += maps
+            continue
+        if not slots.listed[j, p]:
+            _list(columns, begin, end, p, sizes, slots, j)
+        for f in range(maps):
+            fired += _fires(tables.weights[f], p, sizes, slots, j)
+    return fired
+
+
+@inner
 def _rise(old, new, step):
     """Return the sum of all increases in steps, rounded up; in integers, which compilers may add in any order."""
     total, scale = np.int64(0), np.float32(_FINE / step)
@@ -260,14 +300,30 @@ def _rise(old, new, step):
 
 
 @inner
-def _decide(columns, begin, end, tables, sizes, slots, j, time, winner, potential):
-    """Find the winner of a sample and write down map, y, x, time and potential."""
+def _decide(columns, begin, end, tables, sizes, slots, j, time, winner):
+    """Find the winner of a sample and write down map, y, x and time; return its potential, 0 if nobody wins."""
     f, p, best = _winner(columns, begin, end, tables, sizes, slots, j)
-    if f < 0:
-        return
-    winner[0], winner[1], winner[2], winner[3] = f, p // sizes.ow, p % sizes.ow, time
-    potential[0] = best
-    slots.pace[0] = 0.99 * best / _most(slots, j)
+    if f >= 0:
+        winner[0], winner[1], winner[2], winner[3] = f, p // sizes.ow, p % sizes.ow, time
+        slots.pace[0] = 0.99 * best / _most(slots, j)
+    return best
+
+
+@lean_kernel
+def take_deficits(tables):
+    """Take the deficits of all maps that have none yet."""
+    _renew(tables)
+
+
+@lean_kernel
+def find_samples(columns, offsets, samples, tables, positive, sizes, windows, time, slots, winners, fired):
+    """Write down the winners (map, y, x, time) of some samples and how many neurons fire; no weight is negative."""
+    for first in range(0, len(samples), len(slots.count)):
+        for j in range(_foresee(columns, offsets, samples, first, tables, sizes, windows, slots)):
+            s = samples[first + j]
+            begin, end = offsets[s], offsets[s + 1]
+            _decide(columns, begin, end, tables, sizes, slots, j, time, winners[s])
+            fired[s] = _count_fired(columns, begin, end, tables, positive, sizes, slots, j)
 
 
 @lean_kernel
@@ -279,14 +335,14 @@ def decide_samples(
     if plan.change:
         _renew(tables)
     for first in range(0, len(plan.order), len(slots.count)):
-        samples = plan.order[first : first + len(slots.count)]
+        n = min(len(plan.order) - first, len(slots.count))
         if plan.find:
-            _foresee(columns, offsets, samples, tables, sizes, windows, slots)
-        for j in range(len(samples)):
-            i, s = first + j, samples[j]
+            _foresee(columns, offsets, plan.order, first, tables, sizes, windows, slots)
+        for j in range(n):
+            i, s = first + j, plan.order[first + j]
             begin, end, winner = offsets[s], offsets[s + 1], result.winners[i, 0]
             if plan.find:
-                _decide(columns, begin, end, tables, sizes, slots, j, time, winner, result.potential[i])
+                result.potential[i, 0] = _decide(columns, begin, end, tables, sizes, slots, j, time, winner)
             if not plan.change or winner[0] < 0:
                 continue
             pair, rewarded = np.int64(0), len(classes) > 0

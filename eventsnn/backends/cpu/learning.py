@@ -14,7 +14,7 @@ from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.competition import Found, compete, nobody
 from eventsnn.backends.cpu._change import Levels, Rates
 from eventsnn.backends.cpu._conv import Cells
-from eventsnn.backends.cpu._decide import Tables, decide_samples, make_slots, make_tables
+from eventsnn.backends.cpu._decide import Tables, decide_samples, hold_for, make_slots, make_tables
 from eventsnn.backends.cpu._fields import Windows, make_fields, make_times
 from eventsnn.backends.cpu._learn import Contest, Plan, Result, learn_samples, make_candidates, make_state
 from eventsnn.backends.cpu._simd import LANES
@@ -73,7 +73,9 @@ class Learning:
         lesson, cells, rates = self._lesson, self._layer.cells, self._rates
         alone = self._contest.k == 1 and lesson.update.choose is None and lesson.positions is None
         same = len(set(rates.lower.tolist())) == len(set(rates.upper.tolist())) == 1
-        return cells.at_end and len(cells.fine) == 0 and alone and same and len(self._order) >= _WORTH_TABLES
+        if not (cells.at_end and len(cells.fine) == 0 and alone and same and len(self._order) >= _WORTH_TABLES):
+            return False
+        return hold_for(self._events.offsets, self._order, float(rates.lower[0]), float(rates.upper[0]))
 
     def _until_tables(self) -> int:
         """Present samples until all weights lie within the rule's bounds, and make tables; return how many."""
