@@ -165,8 +165,8 @@ class Learner:
         refuse_unless(max(snapshots, default=0) <= presented, f"snapshots up to {presented}", list(snapshots))
         weights, thresholds = arrays["weights"], arrays["thresholds"]
         self._check_learnt(arrays)
+        self._net.set_thresholds(self._layer, thresholds)  # may refuse what is no threshold; the weights are checked
         self._net.set_weights(self._layer, weights)
-        self._net.set_thresholds(self._layer, thresholds)
         for attribute, value in taken.items():
             setattr(self, attribute, value)
         self.epochs, self.curve, self._epoch = ended, curve, len(ended)

@@ -21,7 +21,7 @@ from eventsnn.plot.spikes import LATENCIES
 from eventsnn.plot.style import png, short, title
 from eventsnn.reconstruct import can_reconstruct
 from eventsnn.runs import SNAPSHOTS, TRAINED_ON, describe_data, evaluated, read_log, trained_on
-from eventsnn.snapshots import read_snapshots
+from eventsnn.snapshots import Snapshots, first_maps, read_snapshots
 from eventsnn.sources import Part, open_data
 from eventsnn.targets import hidden
 from eventsnn.train import Progress
@@ -123,11 +123,21 @@ def _of_snapshots(run: Path, trained: Trained, say: Say) -> Pictures:
         return
     net, encoder = trained.network, _in_pixels(trained)
     for layer, snapshots in read_snapshots(run / SNAPSHOTS).items():
+        _check_snapshots(run / SNAPSHOTS, trained, layer, snapshots)
         recorded: dict[Any, np.ndarray] = dict(snapshots)
         last, kept = list(snapshots.values())[-1], net.weights[layer]
         if not np.array_equal(kept[: len(last)], last):
             recorded["kept"] = kept  # of an earlier epoch, which was better
         yield f"evolution-{layer}", plot.evolution(net, layer, recorded, encoder, signed=_signed(encoder))
+
+
+def _check_snapshots(path: Path, trained: Trained, layer: int, snapshots: Snapshots) -> None:
+    """Refuse snapshots of another network."""
+    if layer not in trained.network.trainable:
+        raise ValueError(f"{path}: of another network, whose layer {layer} learns; here {trained.network.trainable} do")
+    expected, found = first_maps(trained.network.weights[layer]).shape, next(iter(snapshots.values())).shape
+    if found != expected:
+        raise ValueError(f"{path}: of another network, layer {layer} expects snapshots of {expected}, found {found}")
 
 
 def _in_pixels(trained: Trained) -> ImageEncoder | None:

@@ -400,8 +400,10 @@ def test_predict_is_evaluate_of_encoded_images(model):
     assert np.array_equal(found, evaluate(trained.network, ENCODER.encode(images), trained.readout).decisions)
     assert set(found.tolist()) == {0, 1}
     assert np.array_equal(trained.predict(images[:1]), found[:1])
-    with pytest.raises(ValueError, match="expects a grid of 8x8, got 7x8"):
+    with pytest.raises(ValueError, match=r"images expects the shape \(n_images, 8, 8\), got \(25, 7, 8\)"):
         trained.predict(images[:, 1:])
+    with pytest.raises(ValueError, match=r"images expects the shape \(n_images, 8, 8\), got \(8, 8\)"):
+        trained.predict(images[0])
     for other, name in ((images / 255, "float64"), (images.astype(np.int64), "int64"), (images.tolist(), "list")):
         with pytest.raises(TypeError, match=f"images expects an array of uint8, got {name}"):
             trained.predict(other)

@@ -15,12 +15,13 @@ import eventsnn as es
 from eventsnn import cli, pictures
 from eventsnn.encode import ZCA, DoG, EqualBins, Filter, Gabor, ImageEncoder, OnOff
 from eventsnn.events import replace_fields
+from eventsnn.history import History
 from eventsnn.io import Images, write
 from eventsnn.models import Model, Step, Trained
 from eventsnn.pictures import draw
 from eventsnn.readout import Feature, LinearReadout
 from eventsnn.runs import describe_data, read_log, write_log
-from eventsnn.snapshots import write_snapshots
+from eventsnn.snapshots import read_snapshots, write_snapshots
 from eventsnn.sources import write_encoded
 
 ENCODER = ImageEncoder((Filter([DoG(3, 0.5, 1), DoG(3, 1, 0.5)], padding=1, threshold=5),), EqualBins(6))
@@ -179,6 +180,19 @@ def test_plot_refuses_and_leaves_nothing(made, tmp_path, call):
         assert code == 1
         assert line in said.splitlines()[-1]
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def test_snapshots_of_another_network_are_refused(made, tmp_path, call):
+    _, run, _ = made
+    other = shutil.copytree(run, tmp_path / "other")
+    kept = read_snapshots(run / "snapshots.h5")
+    for layer, cut, said in ((0, np.s_[:, :, 1:], "expects snapshots of"), (1, np.s_[:], "whose layer 1 learns")):
+        moments = {at: weights[cut] for at, weights in kept[0].items()}
+        write_snapshots(other / "snapshots.h5", [History(layer, (), np.zeros((0, 2)), 0.0, True, snapshots=moments)])
+        code, _, line = call("plot", other, "-o", tmp_path / "out")
+        assert code == 1
+        assert said in line
+        assert not (tmp_path / "out").exists()
 
 
 def contents(folder):

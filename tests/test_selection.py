@@ -102,6 +102,22 @@ def test_weights_and_thresholds_of_the_first_of_the_best_are_kept():
     np.testing.assert_array_equal(whole.thresholds[0], last.thresholds[0])
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu", DeviceBackend()], ids=["reference", "cpu", "device"])
+@pytest.mark.parametrize("maps", [1, 4, 40])
+def test_weights_of_one_input_are_kept_too(backend, maps):
+    """One weight a map: turned over, their rows lie in memory as before, and may not be a view of what learns on."""
+    latency = np.random.default_rng(0).integers(0, 6, (30, 1, 4, 4))
+    net = Network([Conv(maps, 1, threshold=0.5)], (1, 4, 4), backend=backend)
+    before, seen = net.weights[0], []
+    initial = before.copy()
+    score = scripted(3, 2, 1)
+    note = lambda epoch: seen.append(net.weights[0].copy())  # noqa: E731
+    learn(net, data=Events.from_latency(latency, duration=6), epochs=3, score=score, on_epoch=note)
+    assert np.array_equal(before, initial)
+    assert not np.array_equal(seen[0], seen[-1])
+    assert np.array_equal(net.weights[0], seen[0])
+
+
 def test_a_score_chooses_although_there_are_validation_data():
     held_out = random_events(30, seed=5)
     _, history = learn(layer=2, epochs=3, validation=held_out, score=scripted(-1, -3, -2))

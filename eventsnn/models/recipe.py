@@ -218,6 +218,9 @@ class Trained:
         """
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
             raise TypeError(f"images expects an array of uint8, got {getattr(images, 'dtype', type(images).__name__)}")
+        if images.ndim != 3 or images.shape[1:] != tuple(self.size):
+            expected = "(n_images, {}, {})".format(*self.size)
+            raise ValueError(f"images expects the shape {expected}, got {images.shape}")
         decisions = evaluate(self.network, self.encoder.encode(images), self.readout).decisions
         assert decisions is not None
         return decisions

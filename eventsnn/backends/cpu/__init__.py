@@ -75,7 +75,8 @@ class CpuBackend(Backend):
         """See :meth:`Backend.unpack`."""
         n_blocks = len(packed.blocks)
         rows = packed.blocks.reshape(n_blocks, -1, LANES).transpose(1, 0, 2).reshape(-1, n_blocks * LANES)
-        return np.ascontiguousarray(rows[:, : packed.shape[0]].T).reshape(packed.shape)
+        # A copy always: with one weight a map, the rows turned over are contiguous as they are.
+        return np.array(rows[:, : packed.shape[0]].T, order="C").reshape(packed.shape)
 
     def _packed_shape(self, packed: Packed) -> tuple[int, int, int, int]:
         return packed.shape
