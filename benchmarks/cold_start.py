@@ -21,8 +21,8 @@ TRAIN = """
 import numpy as np
 from eventsnn.models import digits, mozafari2019_mnist
 for model in (mozafari2019_mnist(), digits()):
-    images = np.random.default_rng(0).integers(0, 255, (20, *model.size)).astype(np.uint8)
-    events = model.encoder.encode(images, np.arange(20) % 10)
+    images = np.random.default_rng(0).integers(0, 255, (40, *model.size)).astype(np.uint8)
+    events = model.encoder.encode(images, np.arange(40) % 10)
     trained = model.with_epochs([1] * len(model.steps)).train(events)
     trained.evaluate(events)
 """
