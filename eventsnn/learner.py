@@ -162,7 +162,9 @@ class Learner:
         check_curve(curve, presented, converged, self._recipe.stop_below)
         check_counts({name: taken[attribute] for name, attribute in _COUNTS.items()})
         check_ratios({name: taken[_VALUES[name]] for name in ("hit", "miss")})
-        refuse_unless(max(snapshots, default=0) <= presented, f"snapshots up to {presented}", list(snapshots))
+        possible = min(snapshots, default=0) >= 0 and max(snapshots, default=0) <= presented
+        refuse_unless(possible, f"snapshots from 0 up to {presented}", list(snapshots))
+        refuse_unless(bool(np.isfinite(arrays["snapshots"]).all()), "finite weights in snapshots", "others")
         weights, thresholds = arrays["weights"], arrays["thresholds"]
         self._check_learnt(arrays)
         self._net.set_thresholds(self._layer, thresholds)  # may refuse what is no threshold; the weights are checked

@@ -26,6 +26,7 @@ from eventsnn.plasticity import (
     ThresholdAdaptation,
     split_evenly,
 )
+from eventsnn.plausible import refuse_unless
 from eventsnn.presentation import Passes, Progress, Source
 from eventsnn.selection import Score, Selection, Validation, best_of
 
@@ -232,7 +233,8 @@ class _Course:
         return values | highest | {"stopped": self._stopped}, arrays | best
 
     def set_state(self, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-        stopped = bool(values["stopped"])
+        stopped = values["stopped"]
+        refuse_unless(isinstance(stopped, bool), "stopped or not", stopped)
         self._selection.set_state(values, arrays)
         # The last, since it changes the network.
         self._learner.set_state(values, arrays, epochs=self._epochs, samples=self._samples)

@@ -429,7 +429,10 @@ IMPOSSIBLE = {
     "thresholds that do not change": put("thresholds", 0, 1),
     "convergence from 0 to 0.25, found .* to 7": put("curve", (0, 1), 7),
     "a curve from 0 to at most": put("curve", (0, 0), 1),
-    "snapshots up to": put("moments", 0, 10**6),
+    "snapshots from 0 up to .*1000000": put("moments", 0, 10**6),
+    r"snapshots from 0 up to .*\[-5": put("moments", 0, -5),
+    "finite weights in snapshots": put("snapshots", (0, 0, 0, 0, 0), np.nan),
+    "stopped or not, found 1.5": say(stopped=1.5),
     r"the highest score of \[-0.*\], found 9": say(highest=9.0),
     r"best_weights from .* to .*, found .* to 1.*e\+30": put("best_weights", (1, 0, 2, 1), 1e30),
 }
