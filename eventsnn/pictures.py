@@ -6,7 +6,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -213,12 +213,15 @@ def _publish(files: Mapping[str, bytes], out: Path) -> list[Path]:
     target = Path(os.path.realpath(out))
     fresh = not target.exists()
     # Inside a folder that is there, since what lies beside it may be another disk.
-    with _named(out), hidden(target if fresh else target / "pictures", folder=True) as staging:
+    with ExitStack() as stack:
+        with _named(out):
+            staging = stack.enter_context(hidden(target if fresh else target / "pictures", folder=True))
         for name, content in files.items():
             with _named(out / name):
                 (staging / name).write_bytes(content)
         if fresh:
-            os.rename(staging, target)
+            with _named(out):
+                os.rename(staging, target)
         else:
             _replace(staging, sorted(files), out)
     return [out / name for name in sorted(files)]
@@ -248,10 +251,10 @@ def _replace(staging: Path, names: Sequence[str], out: Path) -> None:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Let errors of the system name ``path``, unless a block within has named another."""
+    """Let errors of the system name ``path``."""
     try:
         yield
     except OSError as error:
-        if error.errno is None or isinstance(error.__cause__, OSError):
+        if error.errno is None:
             raise
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error

@@ -1,8 +1,13 @@
-"""How many threads compute."""
+"""How many threads compute, and work that they share."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def default_threads() -> int:
@@ -19,3 +24,15 @@ def default_threads() -> int:
     if not wanted.isdecimal() or int(wanted) < 1:
         raise ValueError(f"EVENTSNN_THREADS expects a number of threads of at least 1, got {wanted!r}")
     return int(wanted)
+
+
+def spread(work: Callable[[T], R], tasks: Sequence[T], threads: int) -> Iterator[R]:
+    """Yield ``work(task)`` for all tasks, in order, shared by threads; without any where one is enough."""
+    threads = min(threads, len(tasks))
+    if threads <= 1:
+        yield from map(work, tasks)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, tasks)

@@ -162,15 +162,12 @@ def fit(
     )  # fmt: skip
     recipe.check()
     _check_numbers(epochs=epochs, batch_size=batch_size, memory=memory, dropout=dropout)
-    for name, switch in (("inhibit_input", inhibit_input), ("shuffle", shuffle), ("select", select)):
-        checks.switch(name, switch)
-    for name, function in (("progress", progress), ("on_epoch", on_epoch)):
-        checks.function(name, function)
+    _check_each(checks.switch, inhibit_input=inhibit_input, shuffle=shuffle, select=select)
+    _check_each(checks.function, progress=progress, on_epoch=on_epoch)
     checks.kind("checkpoint", checkpoint, Checkpoint)
     _check_data(net, layer, data)
-    learner = Learner(
-        net, layer, recipe, _classes(rule, data, classes, net.weights_shape(layer)[0]), _piece(checkpoint)
-    )
+    chosen = _classes(rule, data, classes, net.weights_shape(layer)[0])
+    learner = Learner(net, layer, recipe, chosen, _piece(checkpoint))
     decides = rule.rewarded and layer == net.trainable[-1]
     held_out = None if validation is None else _held_out(net, layer, decides, validation, memory, batch_size)
     selection = Selection(net, layer, held_out, score, select)
@@ -182,16 +179,11 @@ def fit(
         judged = {"validation": validation is not None, "score": score, "select": select}
         settings = recipe._asdict() | extent | {"inhibit_input": inhibit_input, "classes": learner.classes} | judged
         keeper = Keeper(checkpoint, course, identify(net, (data, validation), checkpoint, settings))
-    start, ended = time.perf_counter(), course.ended
-    if not ended:
-        passes.load(progress or _ignore, once=len(learner.epochs) + 1 == epochs)
-        selection.prepare()
-    prepared = time.perf_counter() - start
+    course.prepare(progress or _ignore)
     if decides:
         net.classes = learner.classes
-    if not ended:
-        course.run(partial(_advance, progress or _ignore, len(data), epochs), on_epoch, keeper)
-    history = course.history(layer, prepared)
+    course.run(partial(_advance, progress or _ignore, len(data), epochs), on_epoch, keeper)
+    history = course.history(layer)
     selection.restore()
     return history
 
@@ -202,7 +194,7 @@ class _Course:
     def __init__(self, learner: Learner, selection: Selection, passes: Passes, epochs: int, samples: int) -> None:
         self._learner, self._selection, self._passes = learner, selection, passes
         self._epochs, self._samples = epochs, samples
-        self._stopped = False
+        self._stopped, self._prepared = False, 0.0
 
     @property
     def presented(self) -> int:
@@ -212,8 +204,18 @@ class _Course:
     def ended(self) -> bool:
         return self._stopped or self._learner.converged or len(self._learner.epochs) == self._epochs
 
+    def prepare(self, report: Progress) -> None:
+        """Load what is needed for what is left, and note how long it took."""
+        start = time.perf_counter()
+        if not self.ended:
+            self._passes.load(report, once=len(self._learner.epochs) + 1 == self._epochs)
+            self._selection.prepare()
+        self._prepared = time.perf_counter() - start
+
     def run(self, advance: Callable[[int, int], object], on_epoch: OnEpoch | None, keeper: Keeper | None) -> None:
         """Do what is left."""
+        if self.ended:
+            return
         learner, passes, keep = self._learner, self._passes, _nothing if keeper is None else keeper.keep
         while not self.ended:
             number = len(learner.epochs)
@@ -240,12 +242,12 @@ class _Course:
         self._learner.set_state(values, arrays, epochs=self._epochs, samples=self._samples)
         self._stopped = stopped
 
-    def history(self, layer: int, prepared: float) -> History:
+    def history(self, layer: int) -> History:
         """Return what was done, while the network has the weights of the last epoch."""
         learner = self._learner
         epochs, curve, snapshots = tuple(learner.epochs), np.array(learner.curve), learner.snapshots()
         best = best_of(epochs)
-        return History(layer, epochs, curve, prepared, self._passes.cached, learner.converged, best, snapshots)
+        return History(layer, epochs, curve, self._prepared, self._passes.cached, learner.converged, best, snapshots)
 
 
 def _piece(checkpoint: Checkpoint | None) -> int | None:
@@ -262,6 +264,11 @@ def _ignore(done: int, total: int, phase: str) -> None:
 
 def _advance(report: Progress, total: int, epochs: int, number: int, done: int) -> None:
     report(done, total, f"epoch {number + 1}/{epochs}")
+
+
+def _check_each(check: Callable[[str, Any], None], **values: Any) -> None:
+    for name, value in values.items():
+        check(name, value)
 
 
 def _check_numbers(epochs: int, batch_size: int, memory: int, dropout: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -17,7 +16,7 @@ from eventsnn.encode.latency import LATENCIES, EqualBins, Latency
 from eventsnn.encode.stages import STAGES, Stage
 from eventsnn.encode.whitening import UNFITTED, WHITENING
 from eventsnn.events import Events, Shape, check_shape
-from eventsnn.threads import default_threads
+from eventsnn.threads import default_threads, spread
 
 _T = TypeVar("_T")
 
@@ -277,17 +276,11 @@ def _check_intensities(block: np.ndarray, start: int) -> None:
 
 
 def _over_blocks(work: Callable[[int, int], _T], n_images: int, grids: list[Shape]) -> Iterator[_T]:
-    """Yield ``work(start, stop)`` for blocks of images that fit the cache, in order, spread over threads."""
+    """Return an iterator of ``work(start, stop)`` for blocks that fit the cache, in order, shared by threads."""
     largest = max(int(np.prod(grid, dtype=np.int64)) for grid in grids)
     length = min(_MOST_IMAGES, max(1, _BLOCK // largest))
-    starts = range(0, n_images, length)
-    stops = [min(start + length, n_images) for start in starts]
-    threads = min(default_threads(), len(starts))
-    if threads <= 1:
-        yield from map(work, starts, stops)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, starts, stops)
+    blocks = [(start, min(start + length, n_images)) for start in range(0, n_images, length)]
+    return spread(lambda block: work(*block), blocks, default_threads())
 
 
 def _join(parts: Iterable[tuple[np.ndarray, ...]], n_images: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

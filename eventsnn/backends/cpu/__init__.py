@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
 from eventsnn.events import Events
-from eventsnn.threads import default_threads
+from eventsnn.threads import default_threads, spread
 
 _EXPECTED = 1 << 16  # spikes that a task's first output has room for
 _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
@@ -156,12 +155,8 @@ class CpuBackend(Backend):
         with_potential: bool,
     ) -> Events:
         """Run a task over ranges of samples of about equally many events, and join what comes out in order."""
-        ranges = self._ranges(events.offsets)
-        if len(ranges) == 1:
-            parts = task(*ranges[0])
-        else:
-            with ThreadPoolExecutor(self.threads) as pool:
-                parts = [output for outputs in pool.map(lambda r: task(*r), ranges) for output in outputs]
+        found = spread(lambda r: task(*r), self._ranges(events.offsets), self.threads)
+        parts = [output for outputs in found for output in outputs]
         names = Output._fields if with_potential else Output._fields[:-1]
         return Events.unchecked(
             **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ from eventsnn.backends import Decision
 from eventsnn.backends.cpu._decide import Tables, find_samples, hold_for, make_slots, make_tables, take_deficits
 from eventsnn.backends.cpu._fields import make_fields
 from eventsnn.events import Events
+from eventsnn.threads import spread
 
 if TYPE_CHECKING:
     from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
@@ -46,11 +46,7 @@ def decide(
             layer.columns, events.offsets, samples, *bounds, layer.sizes, layer.windows, layer.cells.end, slots, *found
         )
 
-    if len(ranges) == 1:
-        task(ranges[0])
-    else:
-        with ThreadPoolExecutor(backend.threads) as pool:
-            list(pool.map(task, ranges))
+    list(spread(task, ranges, backend.threads))
     return found
 
 
