@@ -8,6 +8,7 @@ order, for any batch size and any number of threads.
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from functools import cache
 from typing import Any, NamedTuple
@@ -31,7 +32,8 @@ __all__ = [
     "get",
 ]
 
-NAMES = ("cpu", "reference")
+NAMES = ("cpu", "reference")  #: those that are always there
+_DEVICE = re.compile(r"cuda(?::(\d+))?")
 
 
 class Lesson(NamedTuple):
@@ -304,19 +306,31 @@ def _check_reward(events: Events, maps: int, update: Update, reward: Reward) -> 
 def get(name: str | None = None) -> Backend:
     """Return a backend by name, by default the one that ``EVENTSNN_BACKEND`` names, else ``"cpu"``.
 
+    Parameters
+    ----------
+    name : str, optional
+        ``"cpu"``, ``"reference"``, ``"cuda"`` or, for one of several devices, ``"cuda:1"``.
+
     Raises
     ------
     ValueError
         If there is no backend of that name.
+    RuntimeError
+        If CuPy or the device is missing; it says what to install.
     """
     wanted = name or os.environ.get("EVENTSNN_BACKEND") or "cpu"
-    if wanted not in NAMES:
-        raise ValueError(f"backend expects one of {', '.join(NAMES)}, got {wanted!r}")
-    return _make(wanted)
+    device = _DEVICE.fullmatch(wanted)
+    if wanted not in NAMES and not device:
+        raise ValueError(f"backend expects one of {', '.join(NAMES)}, cuda, cuda:1 and so on, got {wanted!r}")
+    return _make(wanted if device is None else f"cuda:{int(device[1] or 0)}")
 
 
 @cache
 def _make(name: str) -> Backend:
+    if name.startswith("cuda"):
+        from eventsnn.backends.cuda import CudaBackend
+
+        return CudaBackend(int(name.removeprefix("cuda:")))
     if name == "reference":
         from eventsnn.backends.reference import ReferenceBackend
 

@@ -1,0 +1,58 @@
+"""The shipped kernels and their launcher without a GPU: compiled as C++, equal to the reference bit for bit."""
+
+import hostcuda
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventsnn.backends import get
+from eventsnn.batches import fetch, put
+
+pytestmark = pytest.mark.skipif(hostcuda.COMPILER is None, reason="no C++ compiler here; CXX may name one")
+REFERENCE = get("reference")
+FEW = settings(max_examples=40)
+
+hosts = st.builds(
+    hostcuda.backend, st.sampled_from([1, 2, 5, 8, 32]), st.sampled_from(sorted(hostcuda.ORDERS))
+)  # odd launch shapes, permuted blocks
+
+
+def same(found, expected):
+    assert found.equals(expected), f"{found!r} differs from {expected!r}"
+
+
+def run_conv(host, layer):
+    spikes = host.conv(put(layer.events, host), host.pack(layer.weights), layer.neurons)
+    return fetch(spikes, host)
+
+
+def expected_conv(layer):
+    return REFERENCE.conv(layer.events, layer.weights, layer.neurons)
+
+
+@FEW
+@given(strategies.layers(), hosts)
+def test_conv_equals_reference(layer, host):
+    same(run_conv(host, layer), expected_conv(layer))
+
+
+@FEW
+@given(st.data(), hosts)
+def test_pool_equals_reference(data, host):
+    events = data.draw(strategies.outputs())
+    geometry = data.draw(strategies.geometries(events.shape))
+    same(fetch(host.pool(put(events, host), geometry), host), REFERENCE.pool(events, geometry))
+
+
+@FEW
+@given(strategies.outputs(), hosts)
+def test_pointwise_equals_reference(events, host):
+    same(fetch(host.pointwise(put(events, host)), host), REFERENCE.pointwise(events))
+
+
+@FEW
+@given(strategies.outputs(), st.integers(1, 8), st.integers(0, 3), hosts)
+def test_winners_equal_reference(events, k, radius, host):
+    assert np.array_equal(host.winners(put(events, host), k, radius), REFERENCE.winners(events, k, radius))
