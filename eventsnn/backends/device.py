@@ -38,7 +38,7 @@ class Device:
 
     def __init__(self, xp: Any, module: Any, threads: int = 256) -> None:
         self.xp, self.threads = xp, threads
-        self._module = module
+        self.module = module
 
     def launch(self, name: str, blocks: int | tuple[int, int], *args: Any, shared: int = 0) -> None:
         """Launch a kernel with ``shared`` bytes of shared memory a thread; nothing happens where there is no block.
@@ -47,7 +47,7 @@ class Device:
         """
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
         if min(grid) > 0:
-            kernel = self._module.get_function(name)
+            kernel = self.module.get_function(name)
             given = tuple(np.uint64(0) if a is None else a for a in args)
             kernel(grid, (self.threads,), given, shared_mem=shared * self.threads)
 
