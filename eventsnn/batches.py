@@ -85,12 +85,12 @@ def bounded(data: Data, size: int) -> int:
 
 def put(events: Events, backend: Backend) -> Events:
     """Return a batch with its columns in the memory of the backend."""
-    return events if backend.xp is np else _map_arrays(events, backend.xp.asarray)
+    return events if backend.xp is np else _map_arrays(events, backend.put)
 
 
 def fetch(events: Events, backend: Backend) -> Events:
     """Return a batch with its columns in the memory of the host."""
-    return events if backend.xp is np else _map_arrays(events, backend.xp.asnumpy)
+    return events if backend.xp is np else _map_arrays(events, backend.fetch)
 
 
 def _map_arrays(events: Events, convert: Any) -> Events:

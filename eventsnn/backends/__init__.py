@@ -84,6 +84,14 @@ class Backend(ABC):
             raise TypeError(f"weights expects a 4-D array of float32, got {found}")
         return self._pack(weights)
 
+    def put(self, array: np.ndarray) -> Any:
+        """Copy an array to the memory of the backend; ``batches.put`` does that for events."""
+        return self.xp.asarray(array)
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """Copy an array from the memory of the backend to the host's."""
+        return array if self.xp is np else self.xp.asnumpy(array)
+
     @abstractmethod
     def _pack(self, weights: np.ndarray) -> Any: ...
 
@@ -145,8 +153,11 @@ class Backend(ABC):
 
     def first_winners(self, events: Events) -> Decision:
         """Return the first of the :meth:`winners` of every sample of a layer's output, and its number of spikes."""
-        offsets = getattr(self.xp, "asnumpy", np.asarray)(events.offsets)
-        return Decision(self.winners(events, 1, 0)[:, 0], np.diff(offsets))
+        return Decision(self.winners(events, 1, 0)[:, 0], np.diff(self.fetch(events.offsets)))
+
+    def select(self, events: Events, active: np.ndarray) -> Events:
+        """Keep the spikes of the maps whose entry of the boolean ``active`` (maps,) is true."""
+        return events.where(self.put(active)[events.channel])
 
     @abstractmethod
     def pool(self, events: Events, geometry: Geometry) -> Events:

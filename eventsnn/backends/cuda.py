@@ -5,19 +5,22 @@ Kernels are in ``kernels.cu``; this launches them. Nothing here calls NumPy on w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from eventsnn.backends import Backend, Geometry, LeakTable, Lesson, Neurons
+from eventsnn.backends import Backend, Decision, Geometry, LeakTable, Lesson, Neurons
 from eventsnn.backends.device import Device, cuda_device, record, structure
-from eventsnn.events import Events
+from eventsnn.events import Events, replace_fields
 
 WIDTH = 4  # maps that a thread computes, as in kernels.cu
 _DIGIT = 4  # bits of a radix pass
 _NEVER = 0xFFFFFFFF
 _STAGED = 24  # bytes of shared memory for each spike that a block looks at, and its scan
+_CANDIDATE = 16  # bytes of a spike that may win
 
 _SIZES = record("channels height width kh kw sh sw ph pw oh ow maps padded")
 _SPIKES = record(pointers="time channel y x offsets rank")
@@ -58,6 +61,20 @@ class Fields(NamedTuple):
     decay: Any
 
 
+T = TypeVar("T")
+
+
+def _there(method: Callable[..., T]) -> Callable[..., T]:
+    """Let a method of the backend work on its device, which need not be the process's present one."""
+
+    @wraps(method)
+    def run(self: CudaBackend, *args: Any, **kwargs: Any) -> T:
+        with self._device.current():
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 class CudaBackend(Backend):
     """CUDA kernels over CuPy arrays.
 
@@ -77,12 +94,29 @@ class CudaBackend(Backend):
         self._device = device if isinstance(device, Device) else cuda_device(device)
         self.xp = self._device.xp
 
+    @_there
+    def put(self, array: Any) -> Any:
+        """See :meth:`Backend.put`."""
+        return self._device.upload(array)
+
+    @_there
+    def fetch(self, array: Any) -> np.ndarray:
+        """See :meth:`Backend.fetch`."""
+        return self.xp.asnumpy(array)
+
+    @_there
+    def select(self, events: Events, active: np.ndarray) -> Events:
+        """See :meth:`Backend.select`."""
+        return super().select(events, active)
+
+    @_there
     def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
         rows = np.zeros((int(np.prod(weights.shape[1:])), _padded(maps)), np.float32)
         rows[:, :maps] = weights.reshape(maps, -1).T
         return Packed(self.xp.asarray(rows), weights.shape)
 
+    @_there
     def unpack(self, packed: Packed) -> np.ndarray:
         """See :meth:`Backend.unpack`."""
         rows = self.xp.asnumpy(packed.rows)
@@ -91,43 +125,102 @@ class CudaBackend(Backend):
     def _packed_shape(self, packed: Packed) -> tuple[int, int, int, int]:
         return packed.shape
 
+    @_there
     def _conv(self, events: Events, packed: Packed, neurons: Neurons) -> Events:
         sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
-        batch, leak = self._batch(events), self._leak(neurons.leak)
-        fields = self._fields(sizes, batch, leak)
-        when, potential = self._integrate(sizes, batch, leak, fields, packed, neurons)
         last_time = events.duration - 1 if neurons.at_end else -1
-        return self._collect(sizes, batch, when, potential, last_time)
 
+        def run(part: Events) -> Events:
+            batch = self._batch(part)
+            return self._collect(sizes, batch, *self._integrate(sizes, batch, packed, neurons), last_time)
+
+        return self._halving(run, events, sizes, self._joined)
+
+    @_there
+    def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
+        if not neurons.at_end:
+            return super()._decide(events, packed, neurons)
+        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+
+        def run(part: Events) -> Decision:
+            when, potential = self._integrate(sizes, self._batch(part), packed, neurons)
+            winners, spikes = self.xp.empty((len(part), 4), np.int64), self.xp.empty(len(part), np.int64)
+            last_time = np.int64(part.duration - 1)
+            args = (sizes, when, potential, last_time, winners, spikes)
+            self._device.launch("decide_at_end", len(part), *args, shared=_CANDIDATE)
+            return Decision(self.xp.asnumpy(winners), self.xp.asnumpy(spikes))
+
+        def join(first: Decision, second: Decision) -> Decision:
+            return Decision(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+
+        return self._halving(run, events, sizes, join)
+
+    @_there
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""
-        sizes, batch = _sizes(events, geometry, events.shape[0]), self._batch(events)
-        when = self.xp.full(_dense(sizes, events), _NEVER, np.uint32)
-        self._device.launch("pool_earliest", len(events), sizes, batch.spikes, when)
-        return self._collect(sizes, batch, when, None, -1)
+        sizes = _sizes(events, geometry, events.shape[0])
 
+        def run(part: Events) -> Events:
+            batch, when = self._batch(part), self.xp.full(_dense(sizes, part), _NEVER, np.uint32)
+            self._device.launch("pool_earliest", len(part), sizes, batch.spikes, when)
+            return self._collect(sizes, batch, when, None, -1)
+
+        return self._halving(run, events, sizes, self._joined)
+
+    @_there
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
-        sizes, batch, n = _sizes(events, Geometry((1, 1)), events.shape[0]), self._batch(events), len(events)
-        places = n * events.shape[1] * events.shape[2]
-        best, chosen = (self.xp.full(places, ones, type(ones)) for ones in (~np.uint64(0), np.uint32(_NEVER)))
-        keep = self.xp.empty(events.n_events, bool)
-        self._device.launch("pointwise_best", n, sizes, batch.spikes, events.potential, best)
-        self._device.launch("pointwise_first", n, sizes, batch.spikes, events.potential, best, chosen)
-        self._device.launch("pointwise_keep", n, sizes, batch.spikes, chosen, keep)
-        return events.where(keep)
+        sizes, device = _sizes(events, Geometry((1, 1)), events.shape[0]), self._device
 
+        def run(part: Events) -> Events:
+            batch, n = self._batch(part), len(part)
+            places = n * _positions(sizes)
+            best, chosen = (self.xp.full(places, ones, type(ones)) for ones in (~np.uint64(0), np.uint32(_NEVER)))
+            keep = self.xp.empty(part.n_events, bool)
+            device.launch("pointwise_best", n, sizes, batch.spikes, part.potential, best)
+            device.launch("pointwise_first", n, sizes, batch.spikes, part.potential, best, chosen)
+            device.launch("pointwise_keep", n, sizes, batch.spikes, chosen, keep)
+            return part.where(keep)
+
+        return self._halving(run, events, sizes, self._joined)
+
+    @_there
     def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
         """See :meth:`Backend.winners`."""
-        sizes, batch = _sizes(events, Geometry((1, 1)), events.shape[0]), self._batch(events)
-        winners = self.xp.full((len(events), k, 4), -1, np.int64)
-        excluded = self.xp.zeros(events.n_events, np.uint8)
-        args = (sizes, batch.spikes, events.potential, np.int32(k), np.int32(radius), excluded, winners)
-        self._device.launch("choose_winners", len(events), *args, shared=16)
-        return self.xp.asnumpy(winners)
+        sizes = _sizes(events, Geometry((1, 1)), events.shape[0])
 
+        def run(part: Events) -> np.ndarray:
+            batch, winners = self._batch(part), self.xp.full((len(part), k, 4), -1, np.int64)
+            excluded = self.xp.zeros(part.n_events, np.uint8)
+            args = (sizes, batch.spikes, part.potential, np.int32(k), np.int32(radius), excluded, winners)
+            self._device.launch("choose_winners", len(part), *args, shared=_CANDIDATE)
+            return self.xp.asnumpy(winners)
+
+        return self._halving(run, events, sizes, lambda a, b: np.concatenate([a, b]))
+
+    @_there
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
         raise RuntimeError("the cuda backend does not learn yet; use backend='cpu'")
+
+    def _halving(self, run: Callable[[Events], T], events: Events, sizes: np.ndarray, join: Callable[[T, T], T]) -> T:
+        """Run a batch; where the device has not enough memory for that, one half and then the other."""
+        try:
+            return run(events)
+        except MemoryError as error:
+            if len(events) <= 1:
+                raise MemoryError(_too_large(events, sizes)) from error
+        # Here the error is gone, and with it the arrays of what failed.
+        middle = len(events) // 2
+        halves = (self._halving(run, part, sizes, join) for part in (events[:middle], events[middle:]))
+        return join(*halves)
+
+    def _joined(self, first: Events, second: Events) -> Events:
+        join, columns = self.xp.concatenate, {}
+        for name in ("time", "channel", "y", "x", "labels", "potential"):
+            pair = [getattr(events, name) for events in (first, second)]
+            columns[name] = None if pair[0] is None else join(pair)
+        offsets = join([first.offsets, second.offsets[1:] + first.n_events])
+        return replace_fields(first, **columns, offsets=offsets)
 
     def _batch(self, events: Events) -> Batch:
         rank = self.xp.empty(events.n_events, np.int32)
@@ -156,10 +249,10 @@ class CudaBackend(Backend):
         device.launch("fill_fields", n * int(tiles), *args, shared=_STAGED)
         return Fields(starts, rows, spikes, decay)
 
-    def _integrate(
-        self, sizes: np.ndarray, batch: Batch, leak: Leak | None, fields: Fields, packed: Packed, neurons: Neurons
-    ) -> tuple[Any, Any]:
+    def _integrate(self, sizes: np.ndarray, batch: Batch, packed: Packed, neurons: Neurons) -> tuple[Any, Any]:
         """Run all neurons; return after which spike each fires, and its potential then, by (place, padded map)."""
+        leak = self._leak(neurons.leak)
+        fields = self._fields(sizes, batch, leak)
         events, limit = batch.events, self.xp.asarray(_limit(neurons))
         when = self.xp.empty(_dense(sizes, events), np.uint32)
         potential = self.xp.empty(_dense(sizes, events), np.float32)
@@ -222,6 +315,17 @@ def _positions(sizes: np.ndarray) -> int:
 
 def _dense(sizes: np.ndarray, events: Events) -> tuple[int, int]:
     return len(events) * _positions(sizes), int(sizes["padded"][0])
+
+
+def _too_large(events: Events, sizes: np.ndarray) -> str:
+    neurons = int(sizes["maps"][0]) * _positions(sizes)
+    (kh, kw), (sh, sw) = ((int(sizes[a][0]), int(sizes[b][0])) for a, b in (("kh", "kw"), ("sh", "sw")))
+    synapses = events.n_events * -(-kh // sh) * -(-kw // sw)
+    return (
+        f"the device has not enough memory for one sample: {events.n_events} spikes for {neurons} neurons need about "
+        f"{_dense(sizes, events)[1] * _positions(sizes) * 8 / 2**20:.1f} MiB for the neurons and up to "
+        f"{synapses * 8 / 2**20:.1f} MiB for their receptive fields"
+    )
 
 
 def _tables(leak: Leak | None) -> np.ndarray:

@@ -6,6 +6,8 @@ how the tests run the shipped kernels and their launcher on a machine without on
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,23 @@ class Device:
         ``cupy.RawModule`` of :func:`source`, or what has its ``get_function``.
     threads : int
         Of a block. Results do not depend on it.
+    current : callable
+        Makes a context in which ``xp`` and ``module`` work on this device.
+    upload : callable, optional
+        What copies an array of the host to the device; default ``xp.asarray``.
     """
 
-    def __init__(self, xp: Any, module: Any, threads: int = 256) -> None:
-        self.xp, self.threads = xp, threads
+    def __init__(
+        self,
+        xp: Any,
+        module: Any,
+        threads: int = 256,
+        current: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        upload: Callable[[np.ndarray], Any] | None = None,
+    ) -> None:
+        self.xp, self.threads, self.current = xp, threads, current
         self.module = module
+        self.upload = upload or xp.asarray
 
     def launch(self, name: str, blocks: int | tuple[int, int], *args: Any, shared: int = 0) -> None:
         """Launch a kernel with ``shared`` bytes of shared memory a thread; nothing happens where there is no block.
@@ -99,4 +113,31 @@ def cuda_device(index: int) -> Device:
         raise RuntimeError(f"the cuda backend needs a CUDA device and its driver, found none ({error})") from error
     if index >= count:
         raise RuntimeError(f"backend cuda:{index} expects a device below {count}, the number of CUDA devices here")
-    return Device(cupy, cupy.RawModule(code=source(), options=OPTIONS))
+    here = cupy.cuda.Device(index)
+    with here:
+        module = cupy.RawModule(code=source(), options=OPTIONS)
+        return Device(cupy, module, current=lambda: cupy.cuda.Device(index), upload=_uploader(cupy))
+
+
+def _uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
+    """Return what copies to the present device while kernels run there: through pinned memory, on a stream of its own.
+
+    The caller waits, so an upload overlaps kernels that another thread launches (``batches.uploaded``).
+    """
+    copying = cupy.cuda.Stream(non_blocking=True)
+
+    def upload(array: Any) -> Any:
+        if isinstance(array, cupy.ndarray):
+            return array
+        there = cupy.empty(array.shape, array.dtype)
+        if array.nbytes:
+            pinned = cupy.cuda.alloc_pinned_memory(array.nbytes)
+            staged = np.frombuffer(pinned, array.dtype, array.size).reshape(array.shape)
+            staged[...] = array
+            # The memory may have just been given back, while kernels that use it still wait in the other stream.
+            copying.wait_event(cupy.cuda.get_current_stream().record())
+            there.set(staged, stream=copying)
+            copying.synchronize()
+        return there
+
+    return upload

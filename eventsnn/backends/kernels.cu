@@ -452,3 +452,30 @@ extern "C" __global__ void choose_winners(Sizes z, Spikes in, const float *poten
         }
     }
 }
+
+// Block s finds in dense scratch who wins first in sample s where all fire together, (map, y, x, time): the largest potential, then the lowest
+// index; -1 where none fires; and counts who fires. Shared: a Candidate a thread.
+extern "C" __global__ void decide_at_end(Sizes z, const unsigned *when, const float *potential, i64 last_time,
+                                         i64 *winners, i64 *spikes) {
+    Candidate *held = (Candidate *)shared;
+    const i64 positions = z.oh * z.ow, n = positions * z.padded, first = blockIdx.x * n;
+    Candidate best = {~(u64)0, n};
+    int fired = 0, total;
+    for (i64 i = threadIdx.x; i < n; i += blockDim.x) {
+        if (when[first + i] == NEVER) continue;
+        const Candidate other = {~ordered(potential[first + i]), i % z.padded * positions + i / z.padded};
+        if (before(other, best)) best = other;
+        fired++;
+    }
+    scan_block(fired, (int *)shared, &total);
+    held[threadIdx.x] = best;
+    first_of_block(held);
+    if (threadIdx.x > 0) return;
+    const i64 won = held[0].spike, p = won % positions;
+    i64 *row = winners + (i64)blockIdx.x * 4;
+    row[0] = won == n ? -1 : won / positions;
+    row[1] = won == n ? -1 : p / z.ow;
+    row[2] = won == n ? -1 : p % z.ow;
+    row[3] = won == n ? -1 : last_time;
+    spikes[blockIdx.x] = total;
+}

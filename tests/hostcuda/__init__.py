@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,16 @@ class HostArray(np.ndarray):
 
 
 class HostArrays:
-    """The functions of CuPy that the CUDA backend uses, over NumPy; new memory is full of rubbish."""
+    """The functions of CuPy that the CUDA backend uses, over NumPy; new memory is full of rubbish.
+
+    Parameters
+    ----------
+    limit : float
+        Bytes that arrays may take together; beyond it there is a MemoryError, as CuPy's is.
+    """
+
+    def __init__(self, limit=np.inf):
+        self.limit, self.used, self.refused = limit, 0, 0
 
     def asarray(self, array):
         return self._given(np.array(array))
@@ -63,7 +73,15 @@ class HostArrays:
         return array.view(np.ndarray)
 
     def _given(self, array):
+        if self.used + array.nbytes > self.limit:
+            self.refused += 1
+            raise MemoryError(f"{self.used} bytes of {self.limit} are in use, {array.nbytes} more are wanted")
+        self.used += array.nbytes
+        weakref.finalize(array, self._given_back, array.nbytes)
         return array.view(HostArray)
+
+    def _given_back(self, nbytes):
+        self.used -= nbytes
 
 
 class HostModule:
@@ -123,4 +141,4 @@ def _build(source, flags):
 def backend(threads=8, order="ascending", *, source=None, arrays=None):
     """Return the CUDA backend on a device that is this machine's CPU."""
     module = HostModule(build(source), order)
-    return CudaBackend(device.Device(arrays or HostArrays(), module, threads))
+    return CudaBackend(device.Device(HostArrays() if arrays is None else arrays, module, threads))
