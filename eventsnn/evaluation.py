@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eventsnn.backends import Decision
-from eventsnn.batches import BATCH, Data, batches
+from eventsnn.batches import BATCH, Data, batches, uploaded
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense
 from eventsnn.network import Network, check_classes
@@ -126,7 +126,7 @@ def decide(net: Network, data: Data, classes: Any = None, *, batch_size: int = B
     if table is None:
         raise ValueError("decide expects classes, one per map of the last layer; the network has none")
     net.check_input(data.shape)
-    found = [net.decide(batch, 0, len(net.layers)) for batch in batches(data, batch_size)]
+    found = [net.decide(batch, 0, len(net.layers)) for batch in uploaded(data, net.backend, batch_size)]
     return np.concatenate([_classes_of(decision, table) for decision in found])
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from eventsnn import store
 from eventsnn.backends import Backend, Decision, Neurons, get
-from eventsnn.batches import BATCH, Collector, Data, batches, fetch, put
+from eventsnn.batches import BATCH, Collector, Data, fetch, put, uploaded
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.layers import Conv, Dense, Layer, layer_from_dict, layer_to_dict
 
@@ -233,7 +233,7 @@ class Network:
         first, last = self._range(start, stop)
         self.check_input(events.shape, first)
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
-        for batch in batches(events, batch_size):
+        for batch in uploaded(events, self.backend, batch_size):
             if record:
                 outputs = self.run_recorded(batch, first, last)
             else:

@@ -73,7 +73,8 @@ class Validation:
         """Return the number of right decisions, given the spikes that go into the layer."""
         net, stop = self._net, len(self._net.layers)
         assert net.classes is not None
-        first = np.concatenate([net.decide(b, self._layer, stop).winners[:, 0] for b in batches(spikes)])
+        with net.backend.here():
+            first = np.concatenate([net.decide(b, self._layer, stop).winners[:, 0] for b in batches(spikes)])
         return int(np.sum((first >= 0) & (net.classes[first] == labels)))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -83,6 +84,10 @@ class Backend(ABC):
             found = f"{weights.dtype} of shape {weights.shape}" if isinstance(weights, np.ndarray) else type(weights)
             raise TypeError(f"weights expects a 4-D array of float32, got {found}")
         return self._pack(weights)
+
+    def here(self) -> AbstractContextManager[Any]:
+        """Return a context for work on arrays of the backend's memory outside of its methods, such as slicing."""
+        return nullcontext()
 
     def put(self, array: np.ndarray) -> Any:
         """Copy an array to the memory of the backend; ``batches.put`` does that for events."""

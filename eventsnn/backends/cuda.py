@@ -6,6 +6,7 @@ Kernels are in ``kernels.cu``; this launches them. Nothing here calls NumPy on w
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
@@ -69,7 +70,7 @@ def _there(method: Callable[..., T]) -> Callable[..., T]:
 
     @wraps(method)
     def run(self: CudaBackend, *args: Any, **kwargs: Any) -> T:
-        with self._device.current():
+        with self.here():
             return method(self, *args, **kwargs)
 
     return run
@@ -93,6 +94,10 @@ class CudaBackend(Backend):
         self.name = "cuda" if isinstance(device, Device) or device == 0 else f"cuda:{device}"
         self._device = device if isinstance(device, Device) else cuda_device(device)
         self.xp = self._device.xp
+
+    def here(self) -> AbstractContextManager[Any]:
+        """See :meth:`Backend.here`."""
+        return self._device.current()
 
     @_there
     def put(self, array: Any) -> Any:
