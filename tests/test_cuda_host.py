@@ -18,6 +18,13 @@ pytestmark = pytest.mark.skipif(hostcuda.COMPILER is None, reason="no C++ compil
 REFERENCE = get("reference")
 FEW = settings(max_examples=40)
 
+
+@pytest.fixture(scope="module", autouse=True)
+def library():
+    """Compile once, before examples are drawn: what does not compile is one error."""
+    return hostcuda.build()
+
+
 hosts = st.builds(
     hostcuda.backend, st.sampled_from([1, 2, 5, 8, 32]), st.sampled_from(sorted(hostcuda.ORDERS))
 )  # odd launch shapes, permuted blocks

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+MOST_THREADS = 256  #: of a block, as in kernels.cu
 SOURCES = ("kernels.cu",)  #: compiled together, in this order
 OPTIONS = ("--std=c++17", "--fmad=false")  # a fused multiply-add rounds once where the other backends round twice
 _INSTALL = "pip install 'eventsnn[cuda13]' (or [cuda12], after the CUDA version that `nvidia-smi` shows)"
@@ -35,7 +36,7 @@ class Device:
     module : object
         ``cupy.RawModule`` of :func:`source`, or what has its ``get_function``.
     threads : int
-        Of a block. Results do not depend on it.
+        Of a block, up to :data:`MOST_THREADS`. Results do not depend on it.
     current : callable
         Makes a context in which ``xp`` and ``module`` work on this device.
     upload : callable, optional
@@ -46,7 +47,7 @@ class Device:
         self,
         xp: Any,
         module: Any,
-        threads: int = 256,
+        threads: int = MOST_THREADS,
         current: Callable[[], AbstractContextManager[Any]] = nullcontext,
         upload: Callable[[np.ndarray], Any] | None = None,
     ) -> None:
