@@ -52,7 +52,7 @@ class Device:
         upload: Callable[[np.ndarray], Any] | None = None,
     ) -> None:
         self.xp, self.threads, self.current = xp, threads, current
-        self.module = module
+        self.module, self._kernels = module, dict[str, Any]()
         self.upload = upload or xp.asarray
 
     def launch(self, name: str, blocks: int | tuple[int, int], *args: Any, shared: int = 0) -> None:
@@ -62,7 +62,7 @@ class Device:
         """
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
         if min(grid) > 0:
-            kernel = self.module.get_function(name)
+            kernel = self._kernels.get(name) or self._kernels.setdefault(name, self.module.get_function(name))
             given = tuple(np.uint64(0) if a is None else a for a in args)
             kernel(grid, (self.threads,), given, shared_mem=shared * self.threads)
 
@@ -117,10 +117,10 @@ def cuda_device(index: int) -> Device:
     here = cupy.cuda.Device(index)
     with here:
         module = cupy.RawModule(code=source(), options=OPTIONS)
-        return Device(cupy, module, current=lambda: cupy.cuda.Device(index), upload=_uploader(cupy))
+        return Device(cupy, module, current=lambda: cupy.cuda.Device(index), upload=uploader(cupy))
 
 
-def _uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
+def uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
     """Return what copies to the present device while kernels run there: through pinned memory, on a stream of its own.
 
     The caller waits, so an upload overlaps kernels that another thread launches (``batches.uploaded``).
