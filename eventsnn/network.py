@@ -13,7 +13,7 @@ from eventsnn import store
 from eventsnn.backends import Backend, Decision, Neurons, get
 from eventsnn.batches import BATCH, Collector, Data, batches, fetch, put
 from eventsnn.events import Events, Shape, check_shape
-from eventsnn.layers import Conv, Dense, Layer, layer_from_dict, layer_to_dict
+from eventsnn.layers import Conv, Dense, Pool, Layer, layer_from_dict, layer_to_dict
 
 _KIND = ("eventsnn-network", 1)
 
@@ -306,9 +306,16 @@ class Network:
 
     def _through(self, batch: Events, start: int, stop: int) -> Events:
         """Return the spikes of the last of ``layers[start:stop]``, in the memory of the backend."""
-        spikes = put(batch, self.backend)
-        for layer in range(start, stop):
-            spikes = self._run_layer(layer, spikes)
+        spikes, layer = put(batch, self.backend), start
+        while layer < stop:
+            pooling = self.layers[layer + 1] if layer + 1 < stop else None
+            if layer in self._neurons and isinstance(pooling, Pool):
+                geometry = pooling.geometry(self.shapes[layer + 1])
+                spikes = self.backend.conv_pool(spikes, self._packed[layer], self._neurons[layer], geometry)
+                layer += 2
+            else:
+                spikes = self._run_layer(layer, spikes)
+                layer += 1
         return spikes
 
     def _run_layer(self, i: int, spikes: Events) -> Events:

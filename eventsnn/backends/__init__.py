@@ -125,6 +125,20 @@ class Backend(ABC):
     @abstractmethod
     def _conv(self, events: Events, packed: Any, neurons: Neurons) -> Events: ...
 
+    def conv_pool(self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry) -> Events:
+        """Return :meth:`pool` of :meth:`conv`, to the bit; a backend may find it in a shorter way.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`conv`.
+        """
+        self._check_conv(events, packed, neurons)
+        return self._conv_pool(events, packed, neurons, geometry)
+
+    def _conv_pool(self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry) -> Events:
+        return self.pool(self._conv(events, packed, neurons), geometry)
+
     def decide(self, events: Events, packed: Any, neurons: Neurons) -> Decision:
         """Return the first winner of every sample of what :meth:`conv` gives, and its number of spikes.
 

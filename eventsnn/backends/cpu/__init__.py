@@ -14,6 +14,7 @@ from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, p
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
 from eventsnn.backends.cpu._emit import Output, make_output, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
+from eventsnn.backends.cpu._pooled import conv_pool_samples, make_panes
 from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
@@ -102,6 +103,35 @@ class CpuBackend(Backend):
             return _fill(run, first, last, most, counts)
 
         return self._spread(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
+
+    def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry) -> Events:
+        if neurons.at_end or neurons.leak is not None or packed.blocks.min(initial=0) < 0:
+            return super()._conv_pool(events, packed, neurons, geometry)
+        layer = _prepared(events, neurons)
+        grid = (layer.sizes.maps, layer.sizes.oh, layer.sizes.ow)
+        pooling = make_sizes(grid, geometry.kernel, geometry.stride, geometry.padding, geometry.output(*grid[1:]), grid[0])
+        panes = make_panes(pooling)
+        seen = layer.sizes._replace(oh=int(panes.y_end[-1]), ow=int(panes.x_end[-1]))  # no window holds what lies beyond
+        windows, sites = make_windows(seen), make_sites(pooling.maps, pooling.oh, pooling.ow)
+        quiet, weights = quiet_spikes(packed.blocks, layer.cells), packed.blocks.ravel()
+        counts = np.zeros(len(events), np.int64)
+        most = pooling.maps * pooling.oh * pooling.ow
+
+        def task(first: int, last: int) -> list[Output]:
+            samples = np.arange(first, last)
+            fields = make_fields(seen, windows, events.offsets, samples)
+            ranks = np.empty(seen.oh * seen.ow * LANES, np.int32)
+            times = make_times(events.offsets, samples)
+            scratch = (fields, sites, make_pending(most), times, ranks, np.empty(LANES, np.int32))
+
+            def run(s: int, output: Output) -> int:
+                return conv_pool_samples(
+                    layer.columns, events.offsets, s, last, weights, quiet, seen, windows, layer.cells.limit, panes, scratch, output, counts
+                )
+
+            return _fill(run, first, last, most, counts)
+
+        return self._spread(task, events, (pooling.maps, pooling.oh, pooling.ow), counts, with_potential=False)
 
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""

@@ -19,6 +19,10 @@ _WIDTH = 16
 _VECTOR = ir.VectorType(ir.FloatType(), _WIDTH)
 _PARTS = LANES // _WIDTH
 _I64 = ir.IntType(64)
+_I32 = ir.IntType(32)
+_TIMES = ir.VectorType(_I32, _WIDTH)
+NEVER = int(np.iinfo(np.int32).max)  #: rank of the time of a neuron that does not fire
+_SILENT = ir.Constant(_TIMES, [NEVER] * _WIDTH)
 
 
 def aligned(count: int) -> np.ndarray:
@@ -65,12 +69,10 @@ class _Lanes:
 
     def above(self) -> Any:
         """Return an int64 whose bit ``i`` says whether lane ``i`` is above its limit."""
-        builder = self.builder
-        mask = ir.Constant(_I64, 0)
-        for part, (slot, limit) in enumerate(zip(self.slots, self.limits, strict=True)):
-            bits = builder.bitcast(builder.fcmp_ordered(">", builder.load(slot), limit), ir.IntType(_WIDTH))
-            mask = builder.or_(mask, builder.shl(builder.zext(bits, _I64), ir.Constant(_I64, part * _WIDTH)))
-        return mask
+        pairs = zip(self.slots, self.limits, strict=True)
+        return _mask(
+            self.builder, [self.builder.fcmp_ordered(">", self.builder.load(slot), limit) for slot, limit in pairs]
+        )
 
     def write_back(self) -> None:
         """Store the potentials."""
@@ -125,6 +127,96 @@ def seek(typingctx, weights, base, rows, potential, at, limit, limit_at, fresh, 
         return builder.load(index)
 
     return signature, codegen
+
+
+@intrinsic
+def cross(typingctx, weights, base, rows, group, limit, limit_at, begin, end, first, at):
+    """Write to ``first[at:][:LANES]`` when LANES potentials exceed their limits, :data:`NEVER` where they do not.
+
+    The weights of ``rows[begin:end]`` are added in order, as :func:`advance` does; whoever is above its limit after
+    ``rows[e]`` was so at ``group[e]`` at the latest. Expects weights that are not negative: who crosses stays above, so no
+    branch is needed. Without one, nothing is mispredicted.
+    """
+    i64 = types.int64
+    signature = types.void(weights, i64, rows, group, limit, i64, i64, i64, first, i64)
+
+    def codegen(context, builder, sig, args):
+        arrays = [context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 2, 3, 4, 8)]
+        weights, rows, group, limit, first = arrays
+        limits = _load_lanes(builder, limit, args[5], _VECTOR)
+        sums, times = _slots(builder, ir.Constant(_VECTOR, [0.0] * _WIDTH)), _slots(builder, _SILENT)
+        with cgutils.for_range_slice(builder, args[6], args[7], ir.Constant(_I64, 1)) as (index, _):
+            row = builder.sext(builder.load(builder.gep(rows, [index])), _I64)
+            offset = builder.add(args[1], builder.mul(row, ir.Constant(_I64, LANES)))
+            now = _splat(builder, builder.load(builder.gep(group, [index])))
+            added = _load_lanes(builder, weights, offset, _VECTOR)
+            for sum_, time, weight, edge in zip(sums, times, added, limits, strict=True):
+                potential, before = builder.fadd(builder.load(sum_), weight), builder.load(time)
+                builder.store(potential, sum_)
+                above = builder.fcmp_ordered(">", potential, edge)
+                earlier = builder.select(builder.icmp_signed("<", now, before), now, before)
+                builder.store(builder.select(above, earlier, before), time)
+        _store_lanes(builder, first, args[9], [builder.load(time) for time in times])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def earliest(typingctx, first, at, rows, columns, pitch, time):
+    """Write to ``time[:LANES]`` the earliest of a window of times; return the mask of lanes that fire there.
+
+    The window's times are ``first[at + y * pitch + x * LANES:][:LANES]`` for ``y < rows``, ``x < columns``.
+    """
+    i64 = types.int64
+    signature = i64(first, i64, i64, i64, i64, time)
+
+    def codegen(context, builder, sig, args):
+        first, time = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 5))
+        best = _slots(builder, _SILENT)
+        with cgutils.for_range(builder, args[2]) as down:
+            row = builder.add(args[1], builder.mul(down.index, args[4]))
+            with cgutils.for_range(builder, args[3]) as along:
+                offset = builder.add(row, builder.mul(along.index, ir.Constant(_I64, LANES)))
+                for slot, found in zip(best, _load_lanes(builder, first, offset, _TIMES), strict=True):
+                    before = builder.load(slot)
+                    builder.store(builder.select(builder.icmp_signed("<", found, before), found, before), slot)
+        ends = [builder.load(slot) for slot in best]
+        _store_lanes(builder, time, ir.Constant(_I64, 0), ends)
+        return _mask(builder, [builder.icmp_signed("!=", end, _SILENT) for end in ends])
+
+    return signature, codegen
+
+
+def _load_lanes(builder: Any, data: Any, offset: Any, vector: Any) -> list[Any]:
+    """Return LANES values of an array from ``offset`` on, as vectors."""
+    start = builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+    return [builder.load(builder.gep(start, [ir.Constant(_I64, part)]), align=4) for part in range(_PARTS)]
+
+
+def _store_lanes(builder: Any, data: Any, offset: Any, vectors: list[Any]) -> None:
+    start = builder.bitcast(builder.gep(data, [offset]), vectors[0].type.as_pointer())
+    for part, vector in enumerate(vectors):
+        builder.store(vector, builder.gep(start, [ir.Constant(_I64, part)]), align=4)
+
+
+def _slots(builder: Any, value: Any) -> list[Any]:
+    """Return variables for LANES values that LLVM will keep in registers."""
+    return [cgutils.alloca_once_value(builder, value) for _ in range(_PARTS)]
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_TIMES, ir.Undefined), value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(one, ir.Constant(_TIMES, ir.Undefined), ir.Constant(_TIMES, [0] * _WIDTH))
+
+
+def _mask(builder: Any, parts: list[Any]) -> Any:
+    """Return an int64 with a bit for each lane."""
+    mask = ir.Constant(_I64, 0)
+    for part, bits in enumerate(parts):
+        wide = builder.zext(builder.bitcast(bits, ir.IntType(_WIDTH)), _I64)
+        mask = builder.or_(mask, builder.shl(wide, ir.Constant(_I64, part * _WIDTH)))
+    return mask
 
 
 @intrinsic
