@@ -10,9 +10,8 @@ import numpy as np
 
 from eventsnn.backends import Decision
 from eventsnn.batches import BATCH, Data, batches
-from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense
-from eventsnn.network import Network, check_classes
+from eventsnn.network import Network, Stage, check_classes
 from eventsnn.readout import FittedReadout, spike_features
 from eventsnn.train import Progress
 
@@ -178,14 +177,17 @@ def evaluate(
     decisions: list[np.ndarray] = []
     for batch in batches(data, batch_size):
         if table is None:
-            stages = [batch, *net.run_recorded(batch, 0, last)]
-            tally.add(stages[:last], np.diff(stages[-1].offsets))
-            if readout is not None:
-                decisions.append(readout.predict(spike_features(stages[-1], readout.kind)))
+            stages = net.run_counted(batch, 0, last)
+            tally.add(stages)
+            output = stages[-1].events
+            if readout is not None and output is not None:
+                decisions.append(readout.predict(spike_features(output, readout.kind)))
         else:
-            stages = [batch, *net.run_recorded(batch, 0, last - 1)]
-            found = net.decide(stages[-1], max(last - 1, 0), last)
-            tally.add(stages[:last], found.spikes)
+            stages = net.run_counted(batch, 0, last - 1)
+            features = stages[-1].events
+            assert features is not None  # only what lies between a layer and its pool is not kept
+            found = net.decide(features, max(last - 1, 0), last)
+            tally.add([*stages[:last], Stage(found.spikes, None)])
             decisions.append(_classes_of(found, table))
         if progress is not None:
             progress(tally.samples, len(data), "evaluate")
@@ -200,14 +202,15 @@ class _Tally:
         self.samples = self.silent = 0
         self._spikes, self._operations = np.zeros(stop + 1, np.int64), np.zeros(stop + 1, np.int64)
 
-    def add(self, inputs: Sequence[Events], spikes: np.ndarray) -> None:
-        """Add a batch: the spikes that came into each layer, and how many each sample made of the last one."""
-        self.samples += len(spikes)
-        self.silent += int((spikes == 0).sum())
-        self._spikes += [*(stage.n_events for stage in inputs), spikes.sum()]
-        for i, (layer, stage) in enumerate(zip(self._net.layers, inputs, strict=False), 1):
-            if isinstance(layer, Conv | Dense):
-                self._operations[i] += layer.synaptic_operations(stage).sum()
+    def add(self, stages: Sequence[Stage]) -> None:
+        """Add a batch: the input and what each layer made of it."""
+        counts = stages[-1].counts
+        self.samples += len(counts)
+        self.silent += int((counts == 0).sum())
+        self._spikes += [stage.counts.sum() for stage in stages]
+        for i, (layer, stage) in enumerate(zip(self._net.layers[: self._stop], stages, strict=False), 1):
+            if isinstance(layer, Conv | Dense) and stage.events is not None:
+                self._operations[i] += layer.synaptic_operations(stage.events).sum()
 
     def activities(self) -> list[Activity]:
         names = ["input", *(str(layer) for layer in self._net.layers)]

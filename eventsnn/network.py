@@ -5,17 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
 from eventsnn import store
-from eventsnn.backends import Backend, Decision, Neurons, get
+from eventsnn.backends import Backend, Decision, Neurons, Pooled, get
 from eventsnn.batches import BATCH, Collector, Data, batches, fetch, put
 from eventsnn.events import Events, Shape, check_shape
-from eventsnn.layers import Conv, Dense, Pool, Layer, layer_from_dict, layer_to_dict
+from eventsnn.layers import Conv, Dense, Layer, Pool, layer_from_dict, layer_to_dict
 
 _KIND = ("eventsnn-network", 1)
+
+
+class Stage(NamedTuple):
+    """What a layer makes of a batch: how many spikes in each sample, and these, where they are kept."""
+
+    counts: np.ndarray
+    events: Events | None
 
 
 class PerLayer(Mapping[int, np.ndarray]):
@@ -251,6 +258,26 @@ class Network:
             outputs.append(fetch(spikes, self.backend))
         return outputs
 
+    def run_counted(self, batch: Events, start: int, stop: int) -> list[Stage]:
+        """Return one batch and what each of ``layers[start:stop]`` makes of it, all of it at once.
+
+        The spikes of a layer that go straight into a pool are counted, and not kept.
+        """
+        stages = [Stage(np.diff(batch.offsets), batch)]
+        spikes, layer = put(batch, self.backend), start
+        while layer < stop:
+            if self._pools(layer, stop):
+                spikes, counts = self._run_pooled(layer, spikes, counted=True)
+                assert counts is not None
+                stages.append(Stage(counts, None))
+                layer += 1
+            else:
+                spikes = self._run_layer(layer, spikes)
+            events = fetch(spikes, self.backend)
+            stages.append(Stage(np.diff(events.offsets), events))
+            layer += 1
+        return stages
+
     def decide(self, batch: Events, start: int, stop: int) -> Decision:
         """Return who wins first in the last of ``layers[start:stop]``, over one batch, all of it at once.
 
@@ -308,15 +335,22 @@ class Network:
         """Return the spikes of the last of ``layers[start:stop]``, in the memory of the backend."""
         spikes, layer = put(batch, self.backend), start
         while layer < stop:
-            pooling = self.layers[layer + 1] if layer + 1 < stop else None
-            if layer in self._neurons and isinstance(pooling, Pool):
-                geometry = pooling.geometry(self.shapes[layer + 1])
-                spikes = self.backend.conv_pool(spikes, self._packed[layer], self._neurons[layer], geometry)
-                layer += 2
+            if self._pools(layer, stop):
+                spikes, layer = self._run_pooled(layer, spikes).events, layer + 2
             else:
-                spikes = self._run_layer(layer, spikes)
-                layer += 1
+                spikes, layer = self._run_layer(layer, spikes), layer + 1
         return spikes
+
+    def _pools(self, layer: int, stop: int) -> bool:
+        """Return whether spikes of a layer go straight into the pool after it."""
+        return layer in self._neurons and layer + 1 < stop and isinstance(self.layers[layer + 1], Pool)
+
+    def _run_pooled(self, layer: int, spikes: Events, counted: bool = False) -> Pooled:
+        """Run a layer and the pool after it."""
+        pool = self.layers[layer + 1]
+        assert isinstance(pool, Pool)
+        geometry = pool.geometry(self.shapes[layer + 1])
+        return self.backend.conv_pool(spikes, self._packed[layer], self._neurons[layer], geometry, counted)
 
     def _run_layer(self, i: int, spikes: Events) -> Events:
         layer = self.layers[i]

@@ -25,6 +25,7 @@ __all__ = [
     "LeakTable",
     "Lesson",
     "Neurons",
+    "Pooled",
     "Reward",
     "ThresholdAdaptation",
     "Update",
@@ -56,6 +57,21 @@ class Decision(NamedTuple):
 
     winners: np.ndarray
     spikes: np.ndarray
+
+
+class Pooled(NamedTuple):
+    """What comes out of a layer and the pool after it.
+
+    Attributes
+    ----------
+    events : Events
+        The pooled spikes.
+    spikes : ndarray of int64, shape (n_samples,), or None
+        How many neurons of the layer fire in each sample, if that was asked for.
+    """
+
+    events: Events
+    spikes: np.ndarray | None
 
 
 class Backend(ABC):
@@ -125,8 +141,19 @@ class Backend(ABC):
     @abstractmethod
     def _conv(self, events: Events, packed: Any, neurons: Neurons) -> Events: ...
 
-    def conv_pool(self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry) -> Events:
+    def conv_pool(
+        self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry, counted: bool = False
+    ) -> Pooled:
         """Return :meth:`pool` of :meth:`conv`, to the bit; a backend may find it in a shorter way.
+
+        Parameters
+        ----------
+        events, packed, neurons
+            As :meth:`conv` has them.
+        geometry : Geometry
+            Of the pool.
+        counted : bool
+            Whether to say how many neurons fire before they are pooled; a backend may need longer for it.
 
         Raises
         ------
@@ -134,10 +161,11 @@ class Backend(ABC):
             As :meth:`conv`.
         """
         self._check_conv(events, packed, neurons)
-        return self._conv_pool(events, packed, neurons, geometry)
+        return self._conv_pool(events, packed, neurons, geometry, counted)
 
-    def _conv_pool(self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry) -> Events:
-        return self.pool(self._conv(events, packed, neurons), geometry)
+    def _conv_pool(self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        spikes = self._conv(events, packed, neurons)
+        return Pooled(self.pool(spikes, geometry), self._sample_counts(spikes) if counted else None)
 
     def decide(self, events: Events, packed: Any, neurons: Neurons) -> Decision:
         """Return the first winner of every sample of what :meth:`conv` gives, and its number of spikes.
@@ -157,8 +185,10 @@ class Backend(ABC):
 
     def first_winners(self, events: Events) -> Decision:
         """Return the first of the :meth:`winners` of every sample of a layer's output, and its number of spikes."""
-        offsets = getattr(self.xp, "asnumpy", np.asarray)(events.offsets)
-        return Decision(self.winners(events, 1, 0)[:, 0], np.diff(offsets))
+        return Decision(self.winners(events, 1, 0)[:, 0], self._sample_counts(events))
+
+    def _sample_counts(self, events: Events) -> np.ndarray:
+        return np.diff(getattr(self.xp, "asnumpy", np.asarray)(events.offsets))
 
     @abstractmethod
     def pool(self, events: Events, geometry: Geometry) -> Events:

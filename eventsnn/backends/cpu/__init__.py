@@ -9,19 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons
+from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons, Pooled
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
-from eventsnn.backends.cpu._emit import Output, make_output, make_pending, make_sites
+from eventsnn.backends.cpu._emit import Output, fill, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
-from eventsnn.backends.cpu._pooled import conv_pool_samples, make_panes
 from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
+from eventsnn.backends.cpu.pooling import conv_pool
 from eventsnn.events import Events
 from eventsnn.threads import default_threads, spread
 
-_EXPECTED = 1 << 16  # spikes that a task's first output has room for
 _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
 
 
@@ -100,38 +99,13 @@ class CpuBackend(Backend):
                     columns, events.offsets, s, last, weights, quiet, sizes, windows, cells, scratch, output, counts
                 )
 
-            return _fill(run, first, last, most, counts)
+            return fill(run, first, last, most, counts)
 
-        return self._spread(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
+        return self.joined(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
 
-    def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry) -> Events:
-        if neurons.at_end or neurons.leak is not None or packed.blocks.min(initial=0) < 0:
-            return super()._conv_pool(events, packed, neurons, geometry)
-        layer = _prepared(events, neurons)
-        grid = (layer.sizes.maps, layer.sizes.oh, layer.sizes.ow)
-        pooling = make_sizes(grid, geometry.kernel, geometry.stride, geometry.padding, geometry.output(*grid[1:]), grid[0])
-        panes = make_panes(pooling)
-        seen = layer.sizes._replace(oh=int(panes.y_end[-1]), ow=int(panes.x_end[-1]))  # no window holds what lies beyond
-        windows, sites = make_windows(seen), make_sites(pooling.maps, pooling.oh, pooling.ow)
-        quiet, weights = quiet_spikes(packed.blocks, layer.cells), packed.blocks.ravel()
-        counts = np.zeros(len(events), np.int64)
-        most = pooling.maps * pooling.oh * pooling.ow
-
-        def task(first: int, last: int) -> list[Output]:
-            samples = np.arange(first, last)
-            fields = make_fields(seen, windows, events.offsets, samples)
-            ranks = np.empty(seen.oh * seen.ow * LANES, np.int32)
-            times = make_times(events.offsets, samples)
-            scratch = (fields, sites, make_pending(most), times, ranks, np.empty(LANES, np.int32))
-
-            def run(s: int, output: Output) -> int:
-                return conv_pool_samples(
-                    layer.columns, events.offsets, s, last, weights, quiet, seen, windows, layer.cells.limit, panes, scratch, output, counts
-                )
-
-            return _fill(run, first, last, most, counts)
-
-        return self._spread(task, events, (pooling.maps, pooling.oh, pooling.ow), counts, with_potential=False)
+    def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        found = conv_pool(self, events, packed, _prepared(events, neurons), geometry, counted)
+        return super()._conv_pool(events, packed, neurons, geometry, counted) if found is None else found
 
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""
@@ -149,9 +123,9 @@ class CpuBackend(Backend):
                     columns, events.offsets, s, last, sizes, windows, sites, fired, fresh, output, counts
                 )
 
-            return _fill(run, first, last, sizes.channels * sizes.oh * sizes.ow, counts)
+            return fill(run, first, last, sizes.channels * sizes.oh * sizes.ow, counts)
 
-        return self._spread(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
+        return self.joined(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
 
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
@@ -176,7 +150,7 @@ class CpuBackend(Backend):
         layer = _prepared(events, lesson.neurons, lesson.update.active)
         return Learning(self, events, order, packed, lesson, layer).run()
 
-    def _spread(
+    def joined(
         self,
         task: Callable[[int, int], list[Output]],
         events: Events,
@@ -199,23 +173,6 @@ class CpuBackend(Backend):
 
     def _ranges(self, offsets: np.ndarray) -> list[tuple[int, int]]:
         return list(pairwise(_split(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)))
-
-
-def _fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
-    """Call ``run(sample, output)``, which returns the next sample, until it comes to ``last``; return what it wrote.
-
-    The first output is for a few samples, the next ones for as many spikes as the samples so far let expect.
-    """
-    outputs: list[Output] = []
-    s = first
-    while s < last or not outputs:
-        expected = _EXPECTED if s == first else counts[first:s].mean() * (last - s) * 1.1
-        output = make_output(max(most, int(expected)))
-        stop = run(s, output)
-        used = int(counts[s:stop].sum())
-        outputs.append(Output(*(column[:used] for column in output)))
-        s = stop
-    return outputs
 
 
 def _split(offsets: np.ndarray, n_parts: int) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,6 +16,7 @@ Pending = namedtuple("Pending", "key potential key2 potential2 digits")
 #: columns of the result, longer than what is used
 Output = namedtuple("Output", "time channel y x potential")
 _BITS = 12  # of the largest digit to sort by
+_EXPECTED = 1 << 16  # spikes that a task's first output has room for
 
 
 def make_pending(capacity):
@@ -37,6 +39,23 @@ def make_output(capacity):
         np.empty(capacity, np.uint16),
         np.empty(capacity, np.float32),
     )
+
+
+def fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
+    """Call ``run(sample, output)``, which returns the next sample, until it comes to ``last``; return what it wrote.
+
+    The first output is for a few samples, the next ones for as many spikes as the samples so far let expect.
+    """
+    outputs: list[Output] = []
+    s = first
+    while s < last or not outputs:
+        expected = _EXPECTED if s == first else counts[first:s].mean() * (last - s) * 1.1
+        output = make_output(max(most, int(expected)))
+        stop = run(s, output)
+        used = int(counts[s:stop].sum())
+        outputs.append(Output(*(column[:used] for column in output)))
+        s = stop
+    return outputs
 
 
 @inner

@@ -7,8 +7,8 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._emit import emit
-from eventsnn.backends.cpu._fields import collect
-from eventsnn.backends.cpu._simd import LANES, cross, earliest, lowest_bit
+from eventsnn.backends.cpu._fields import reserve
+from eventsnn.backends.cpu._simd import LANES, append_entries, count_bits, cross, earliest, lowest_bit
 from eventsnn.jit import inner, lean_kernel
 
 #: ``y[oy]:y_end[oy]`` are the rows of the layer that row ``oy`` of windows holds; columns likewise
@@ -24,21 +24,55 @@ def make_panes(pooling):
 
 def _spans(size, kernel, stride, padding, count):
     first = np.arange(count) * stride - padding
-    return np.maximum(first, 0), np.minimum(first + kernel, size)
+    return first.clip(0, size), (first + kernel).clip(0, size)
+
+
+def row_bits(sizes):
+    """Return how many bits of an entry its row takes; the rank of its time has the rest of 31."""
+    return max(1, (sizes.block // LANES - 1).bit_length())
 
 
 @inner
-def _cross_rows(weights, b, low, high, sizes, limit, quiet, fields, first):
-    """Find for each neuron of a block in rows ``low`` to ``high`` the rank of the time at which it fires."""
+def _collect(columns, begin, end, sizes, windows, bits, fields, times):
+    """List a sample's spikes by position, ``rank of time << bits | row``; return the number of distinct times."""
+    reserve(columns, begin, end, sizes, windows, fields)
+    group = np.int64(-1)
+    for e in range(begin, end):
+        if group < 0 or columns.time[e] != times[group]:
+            group += 1
+            times[group] = columns.time[e]
+        y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
+        row = (np.int64(columns.channel[e]) * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
+        first, count = windows.x_low[x], windows.x_high[x] - windows.x_low[x]
+        entry = (group << bits) + row - first * sizes.sw
+        for oy in range(windows.y_low[y], windows.y_high[y]):
+            here = entry - oy * sizes.sh * sizes.kw
+            append_entries(fields.cursor, oy * sizes.ow + first, count, fields.rows, here, sizes.sw)
+    return group + 1
+
+
+@inner
+def _cross_rows(weights, b, low, high, sizes, limit, quiet, mask, fields, first):
+    """Find for each neuron of a block in rows ``low`` to ``high`` of positions the entry that makes it fire."""
     for p in range(low * sizes.ow, high * sizes.ow):
         begin, end = fields.start[p], fields.cursor[p]
-        if end - begin <= quiet[b]:  # so few spikes cannot make any of these maps fire
-            end = begin
-        cross(weights, b * sizes.block, fields.rows, fields.group, limit, b * LANES, begin, end, first, p * LANES)
+        silent = begin + quiet[b]  # so few spikes cannot make any of these maps fire
+        if silent >= end:
+            begin = silent = end
+        cross(weights, b * sizes.block, fields.rows, mask, limit, b * LANES, begin, silent, end, first, p * LANES)
 
 
 @inner
-def _pool_row(b, oy, sizes, panes, sites, first, time, pending, n):
+def _count(n_positions, first, time):
+    """Return how many neurons of a block fire."""
+    n = np.int64(0)
+    for p in range(n_positions):
+        n += count_bits(earliest(first, p * LANES, np.int64(1), np.int64(1), np.int64(0), time))
+    return n
+
+
+@inner
+def _pool_row(b, oy, sizes, panes, sites, bits, first, time, pending, n):
     """Append the first spike of every map of a block in each window of a row; return the number of pending spikes."""
     y, rows = panes.y[oy], panes.y_end[oy] - panes.y[oy]
     for ox in range(len(panes.x)):
@@ -50,34 +84,48 @@ def _pool_row(b, oy, sizes, panes, sites, first, time, pending, n):
             lane = lowest_bit(hits)
             hits &= hits - 1
             site = ((b * LANES + lane) << sites.position_bits) | q
-            pending.key[n] = (np.int64(time[lane]) << sites.bits) | site
+            pending.key[n] = (np.int64(time[lane] >> bits) << sites.bits) | site
             n += 1
     return n
 
 
+@inner
+def _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, fields, first, time, counted):
+    """Run all neurons through one collected sample; return the number of pending spikes, and of all if ``counted``."""
+    n, fired, mask = np.int64(0), np.int64(0), (np.int64(1) << bits) - 1
+    for b in range(sizes.blocks):
+        done = np.int64(0)
+        for oy in range(len(panes.y)):
+            below = max(done, panes.y_end[oy])
+            _cross_rows(weights, b, done, below, sizes, limit, quiet, mask, fields, first)
+            done = below
+            n = _pool_row(b, oy, sizes, panes, sites, bits, first, time, pending, n)
+        if counted:
+            _cross_rows(weights, b, done, sizes.oh, sizes, limit, quiet, mask, fields, first)
+            fired += _count(sizes.oh * sizes.ow, first, time)
+    return n, fired
+
+
 @lean_kernel
 def conv_pool_samples(
-    columns, offsets, start, last, weights, quiet, sizes, windows, limit, panes, scratch, output, counts
+    columns, offsets, start, last, weights, quiet, layer, panes, bits, scratch, output, counts, spikes
 ):
     """Run samples from ``start`` on, until ``last`` or until the output is full; return the next sample to run.
 
-    ``counts[s]`` becomes the number of pooled spikes of sample ``s``.
+    ``layer`` is ``(sizes, windows, limit)``. ``counts[s]`` becomes the number of pooled spikes of sample ``s``,
+    ``spikes[s]`` that of the neurons', unless it is empty: then ``sizes`` may leave out what no window holds.
     """
     fields, sites, pending, times, first, time = scratch
-    used = np.int64(0)
+    sizes, windows, limit = layer
+    used, counted = np.int64(0), len(spikes) > 0
     for s in range(start, last):
-        n_times = collect(columns, offsets[s], offsets[s + 1], sizes, windows, fields, times)
-        n = np.int64(0)
-        for b in range(sizes.blocks):
-            done = np.int64(0)
-            for oy in range(len(panes.y)):
-                below = max(done, panes.y_end[oy])
-                _cross_rows(weights, b, done, below, sizes, limit, quiet, fields, first)
-                done = below
-                n = _pool_row(b, oy, sizes, panes, sites, first, time, pending, n)
+        n_times = _collect(columns, offsets[s], offsets[s + 1], sizes, windows, bits, fields, times)
+        n, fired = _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, fields, first, time, counted)
         if used + n > len(output.time):
             return s
         emit(pending, n, times, n_times, sites, output, used)
         counts[s] = n
+        if counted:
+            spikes[s] = fired
         used += n
     return last

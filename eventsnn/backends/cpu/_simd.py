@@ -21,7 +21,8 @@ _PARTS = LANES // _WIDTH
 _I64 = ir.IntType(64)
 _I32 = ir.IntType(32)
 _TIMES = ir.VectorType(_I32, _WIDTH)
-NEVER = int(np.iinfo(np.int32).max)  #: rank of the time of a neuron that does not fire
+_STRETCH = 16  # rows after which is asked whether all have fired
+NEVER = int(np.iinfo(np.int32).max)  #: above all entries
 _SILENT = ir.Constant(_TIMES, [NEVER] * _WIDTH)
 
 
@@ -130,33 +131,51 @@ def seek(typingctx, weights, base, rows, potential, at, limit, limit_at, fresh, 
 
 
 @intrinsic
-def cross(typingctx, weights, base, rows, group, limit, limit_at, begin, end, first, at):
-    """Write to ``first[at:][:LANES]`` when LANES potentials exceed their limits, :data:`NEVER` where they do not.
+def cross(typingctx, weights, base, entries, mask, limit, limit_at, begin, silent, end, first, at):
+    """Write to ``first[at:][:LANES]`` with which entry LANES potentials exceed their limits, else :data:`NEVER`.
 
-    The weights of ``rows[begin:end]`` are added in order, as :func:`advance` does; whoever is above its limit after
-    ``rows[e]`` was so at ``group[e]`` at the latest. Expects weights that are not negative: who crosses stays above, so no
-    branch is needed. Without one, nothing is mispredicted.
+    For each of ``entries[begin:end]``, which grow, the weights of row ``entry & mask`` are added; none before
+    ``entries[silent]`` takes anybody above. Expects weights that are not negative: who crosses stays above, so there
+    is no branch to be predicted wrongly.
     """
     i64 = types.int64
-    signature = types.void(weights, i64, rows, group, limit, i64, i64, i64, first, i64)
+    signature = types.void(weights, i64, entries, i64, limit, i64, i64, i64, i64, first, i64)
 
     def codegen(context, builder, sig, args):
-        arrays = [context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 2, 3, 4, 8)]
-        weights, rows, group, limit, first = arrays
+        weights, entries, limit, first = (
+            context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 2, 4, 9)
+        )
         limits = _load_lanes(builder, limit, args[5], _VECTOR)
         sums, times = _slots(builder, ir.Constant(_VECTOR, [0.0] * _WIDTH)), _slots(builder, _SILENT)
-        with cgutils.for_range_slice(builder, args[6], args[7], ir.Constant(_I64, 1)) as (index, _):
-            row = builder.sext(builder.load(builder.gep(rows, [index])), _I64)
+
+        def add(index: Any) -> Any:
+            entry = builder.load(builder.gep(entries, [index]))
+            row = builder.and_(builder.zext(entry, _I64), args[3])
             offset = builder.add(args[1], builder.mul(row, ir.Constant(_I64, LANES)))
-            now = _splat(builder, builder.load(builder.gep(group, [index])))
-            added = _load_lanes(builder, weights, offset, _VECTOR)
-            for sum_, time, weight, edge in zip(sums, times, added, limits, strict=True):
-                potential, before = builder.fadd(builder.load(sum_), weight), builder.load(time)
-                builder.store(potential, sum_)
-                above = builder.fcmp_ordered(">", potential, edge)
-                earlier = builder.select(builder.icmp_signed("<", now, before), now, before)
-                builder.store(builder.select(above, earlier, before), time)
-        _store_lanes(builder, first, args[9], [builder.load(time) for time in times])
+            for slot, weight in zip(sums, _load_lanes(builder, weights, offset, _VECTOR), strict=True):
+                builder.store(builder.fadd(builder.load(slot), weight), slot)
+            return entry
+
+        one, done = ir.Constant(_I64, 1), builder.append_basic_block("cross.done")
+        with cgutils.for_range_slice(builder, args[6], args[7], one) as (index, _):
+            add(index)
+        able = [builder.fcmp_ordered("<", edge, ir.Constant(_VECTOR, [float("inf")] * _WIDTH)) for edge in limits]
+        with cgutils.for_range_slice(builder, args[7], args[8], ir.Constant(_I64, _STRETCH)) as (start, _):
+            stop = builder.add(start, ir.Constant(_I64, _STRETCH))
+            stop = builder.select(builder.icmp_signed("<", stop, args[8]), stop, args[8])
+            with cgutils.for_range_slice(builder, start, stop, one) as (index, _):
+                now = _splat(builder, add(index))
+                for slot, time, edge in zip(sums, times, limits, strict=True):
+                    before, above = builder.load(time), builder.fcmp_ordered(">", builder.load(slot), edge)
+                    earlier = builder.select(builder.icmp_signed("<", now, before), now, before)
+                    builder.store(builder.select(above, earlier, before), time)
+            left = [builder.icmp_signed("==", builder.load(time), _SILENT) for time in times]
+            waiting = _mask(builder, [builder.and_(*pair) for pair in zip(left, able, strict=True)])
+            with builder.if_then(builder.icmp_signed("==", waiting, ir.Constant(_I64, 0)), likely=False):
+                builder.branch(done)
+        builder.branch(done)
+        builder.position_at_end(done)
+        _store_lanes(builder, first, args[10], [builder.load(time) for time in times])
         return context.get_dummy_value()
 
     return signature, codegen
@@ -245,10 +264,40 @@ def append_to_lists(typingctx, cursor, first, count, rows, row, step, group, val
 
 
 @intrinsic
+def append_entries(typingctx, cursor, first, count, entries, entry, step):
+    """Append ``entry - i * step`` to the lists of ``count`` neighbours, ``entries[cursor[first + i]]``."""
+    i64 = types.int64
+    signature = types.void(cursor, i64, i64, entries, i64, i64)
+
+    def codegen(context, builder, sig, args):
+        ends, to = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 3))
+        entry, step = (builder.trunc(args[i], _I32) for i in (4, 5))
+        with cgutils.for_range(builder, args[2]) as loop:
+            end = builder.gep(ends, [builder.add(args[1], loop.index)])
+            at = builder.load(end)
+            here = builder.sub(entry, builder.mul(builder.trunc(loop.index, _I32), step))
+            builder.store(here, builder.gep(to, [at]))
+            builder.store(builder.add(at, ir.Constant(_I64, 1)), end)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def lowest_bit(typingctx, mask):
     """Return the index of the lowest set bit of a mask that is not 0."""
 
     def codegen(context, builder, sig, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def count_bits(typingctx, mask):
+    """Return the number of set bits."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ctpop(args[0])
 
     return types.int64(types.int64), codegen
