@@ -26,6 +26,7 @@ ORDER = [
     ("events",),
     ("backends",),
     ("layers", "batches"),
+    ("devices", "wiring"),
     ("network",),
     ("competition",),
     ("rules",),

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eventsnn.backends import on_host
+from eventsnn.backends.competition import Found
 from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, weights_shape
 from eventsnn.backends.updates import Reward, ThresholdAdaptation, Update
 from eventsnn.events import Events
@@ -21,6 +23,7 @@ from eventsnn.events import Events
 __all__ = [
     "Backend",
     "Decision",
+    "Found",
     "Geometry",
     "LeakTable",
     "Lesson",
@@ -84,6 +87,8 @@ class Backend(ABC):
 
     name: str
     xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
+    #: what is raised when the device fails, and not the caller: others may go on, see :class:`eventsnn.Network`
+    failures: tuple[type[Exception], ...] = (RuntimeError, MemoryError)
 
     def pack(self, weights: np.ndarray) -> Any:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.
@@ -296,6 +301,67 @@ class Backend(ABC):
 
     @abstractmethod
     def _learn(self, events: Events, order: np.ndarray, packed: Any, lesson: Lesson) -> np.ndarray: ...
+
+    def find(self, events: Events, packed: Any, lesson: Lesson) -> Found:
+        """Return who wins in each sample, as :meth:`learn` finds it before it changes anything.
+
+        Parameters
+        ----------
+        events : Events
+            Input samples, grid (C, H, W), each presented once; ``lesson.positions`` has one entry for each, if any.
+        packed : object
+            Weights from :meth:`pack`, which stay as they are.
+        lesson : Lesson
+            As of :meth:`learn`; ``batch`` is not used.
+
+        Returns
+        -------
+        Found
+            Winners (n_samples, k, 4) and their potentials (n_samples, k), in the memory of the host.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`learn`.
+        """
+        self._check_presented(events, packed, lesson)
+        return self._find(events, packed, lesson)
+
+    def _find(self, events: Events, packed: Any, lesson: Lesson) -> Found:
+        return on_host.find(self, self if self.xp is np else get("cpu"), events, packed, lesson)
+
+    def change(self, events: Events, found: Found, packed: Any, lesson: Lesson) -> Any:
+        """Change weights, and ``lesson.neurons.threshold`` in place, as the winners of each sample say, in order.
+
+        ``find`` and then ``change`` of the same samples is :meth:`learn` with all of them in one mini-batch. Of the
+        events only those in the receptive fields of winners matter.
+
+        Parameters
+        ----------
+        events, packed, lesson
+            As of :meth:`find`.
+        found : Found
+            From :meth:`find`, of any backend.
+
+        Returns
+        -------
+        object
+            The packed weights after it: ``packed`` itself, changed in place, or others in its stead.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`learn`.
+        """
+        self._check_presented(events, packed, lesson)
+        return self._change(events, found, packed, lesson)
+
+    def _change(self, events: Events, found: Found, packed: Any, lesson: Lesson) -> Any:
+        return on_host.change(self, events, found, packed, lesson)
+
+    def _check_presented(self, events: Events, packed: Any, lesson: Lesson) -> None:
+        self._check_conv(events, packed, lesson.neurons)
+        _check_learn(events, np.arange(len(events)), lesson)
 
     @abstractmethod
     def _packed_shape(self, packed: Any) -> tuple[int, int, int, int]: ...

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons, Pooled
+from eventsnn.backends.competition import Found
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
 from eventsnn.backends.cpu._emit import Output, fill, make_pending, make_sites
@@ -19,7 +19,7 @@ from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
 from eventsnn.backends.cpu.pooling import conv_pool
 from eventsnn.events import Events
-from eventsnn.threads import default_threads, spread
+from eventsnn.threads import balanced, default_threads, spread
 
 _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
 
@@ -147,8 +147,18 @@ class CpuBackend(Backend):
 
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
         packed.bounds.clear()
-        layer = _prepared(events, lesson.neurons, lesson.update.active)
-        return Learning(self, events, order, packed, lesson, layer).run()
+        return self._learning(events, order, packed, lesson).run()
+
+    def _find(self, events: Events, packed: Packed, lesson: Lesson) -> Found:
+        return self._learning(events, np.arange(len(events)), packed, lesson).find()
+
+    def _change(self, events: Events, found: Found, packed: Packed, lesson: Lesson) -> Packed:
+        packed.bounds.clear()
+        self._learning(events, np.arange(len(events)), packed, lesson).change(found)
+        return packed
+
+    def _learning(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> Learning:
+        return Learning(self, events, order, packed, lesson, _prepared(events, lesson.neurons, lesson.update.active))
 
     def joined(
         self,
@@ -172,15 +182,7 @@ class CpuBackend(Backend):
         )
 
     def _ranges(self, offsets: np.ndarray) -> list[tuple[int, int]]:
-        return list(pairwise(_split(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)))
-
-
-def _split(offsets: np.ndarray, n_parts: int) -> list[int]:
-    """Return bounds of at most ``n_parts`` ranges of samples that hold about equally many events each."""
-    n_samples = len(offsets) - 1
-    targets = np.linspace(0, offsets[-1], n_parts + 1)[1:-1]
-    inner = np.searchsorted(offsets, targets).clip(0, n_samples)
-    return [0, *sorted(set(inner.tolist()) - {0, n_samples}), n_samples]
+        return balanced(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)
 
 
 def _columns(events: Events) -> Columns:
