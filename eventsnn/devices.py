@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from eventsnn.backends import Backend, Found, Geometry, Lesson, get
-from eventsnn.batches import Data, batches, put
+from eventsnn.batches import Data, batches, put, uploaded
 from eventsnn.events import Events
 from eventsnn.threads import balanced
 
@@ -127,7 +127,7 @@ class Devices:
     def each(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
         """See :class:`Place`."""
         if not self._several:
-            yield from (work(net, batch) for batch in batches(data, batch_size))
+            yield from (work(net, batch) for batch in uploaded(data, self.first.backend, batch_size))
             return
         with self._threads() as pools:
             self._replicate(pools)

@@ -310,7 +310,8 @@ class Network:
 
         The spikes of a layer that go straight into a pool are counted, and not kept.
         """
-        stages = [Stage(np.diff(batch.offsets), batch)]
+        whole = fetch(batch, self.backend)
+        stages = [Stage(np.diff(whole.offsets), whole)]
         spikes, layer = put(batch, self.backend), start
         while layer < stop:
             if self._pools(layer, stop):

@@ -74,7 +74,8 @@ class Validation:
         """Return the number of right decisions, given the spikes that go into the layer."""
         net, stop = self._net, len(self._net.layers)
         assert net.classes is not None
-        first = np.concatenate(list(net.each(partial(_first, self._layer, stop), spikes)))
+        with net.backend.here():
+            first = np.concatenate(list(net.each(partial(_first, self._layer, stop), spikes)))
         return int(np.sum((first >= 0) & (net.classes[first] == labels)))
 
 

@@ -8,7 +8,9 @@ order, for any batch size and any number of threads.
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -35,7 +37,8 @@ __all__ = [
     "get",
 ]
 
-NAMES = ("cpu", "reference")
+NAMES = ("cpu", "reference")  #: those that are always there
+_DEVICE = re.compile(r"cuda(?::(\d+))?")
 
 
 class Lesson(NamedTuple):
@@ -102,6 +105,18 @@ class Backend(ABC):
             found = f"{weights.dtype} of shape {weights.shape}" if isinstance(weights, np.ndarray) else type(weights)
             raise TypeError(f"weights expects a 4-D array of float32, got {found}")
         return self._pack(weights)
+
+    def here(self) -> AbstractContextManager[Any]:
+        """Return a context for work on arrays of the backend's memory outside of its methods, such as slicing."""
+        return nullcontext()
+
+    def put(self, array: np.ndarray) -> Any:
+        """Copy an array to the memory of the backend; ``batches.put`` does that for events."""
+        return self.xp.asarray(array)
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """Copy an array from the memory of the backend to the host's."""
+        return array if self.xp is np else self.xp.asnumpy(array)
 
     @abstractmethod
     def _pack(self, weights: np.ndarray) -> Any: ...
@@ -193,7 +208,11 @@ class Backend(ABC):
         return Decision(self.winners(events, 1, 0)[:, 0], self._sample_counts(events))
 
     def _sample_counts(self, events: Events) -> np.ndarray:
-        return np.diff(getattr(self.xp, "asnumpy", np.asarray)(events.offsets))
+        return np.diff(self.fetch(events.offsets))
+
+    def select(self, events: Events, active: np.ndarray) -> Events:
+        """Keep the spikes of the maps whose entry of the boolean ``active`` (maps,) is true."""
+        return events.where(self.put(active)[events.channel])
 
     @abstractmethod
     def pool(self, events: Events, geometry: Geometry) -> Events:
@@ -414,19 +433,31 @@ def _check_reward(events: Events, maps: int, update: Update, reward: Reward) -> 
 def get(name: str | None = None) -> Backend:
     """Return a backend by name, by default the one that ``EVENTSNN_BACKEND`` names, else ``"cpu"``.
 
+    Parameters
+    ----------
+    name : str, optional
+        ``"cpu"``, ``"reference"``, ``"cuda"`` or, for one of several devices, ``"cuda:1"``.
+
     Raises
     ------
     ValueError
         If there is no backend of that name.
+    RuntimeError
+        If CuPy or the device is missing; it says what to install.
     """
     wanted = name or os.environ.get("EVENTSNN_BACKEND") or "cpu"
-    if wanted not in NAMES:
-        raise ValueError(f"backend expects one of {', '.join(NAMES)}, got {wanted!r}")
-    return _make(wanted)
+    device = _DEVICE.fullmatch(wanted)
+    if wanted not in NAMES and not device:
+        raise ValueError(f"backend expects one of {', '.join(NAMES)}, cuda, cuda:1 and so on, got {wanted!r}")
+    return _make(wanted if device is None else f"cuda:{int(device[1] or 0)}")
 
 
 @cache
 def _make(name: str) -> Backend:
+    if name.startswith("cuda"):
+        from eventsnn.backends.cuda import CudaBackend
+
+        return CudaBackend(int(name.removeprefix("cuda:")))
     if name == "reference":
         from eventsnn.backends.reference import ReferenceBackend
 
