@@ -61,7 +61,7 @@ def _gather(bits, values, sites, counts):
 
 
 @kernel
-def equal_spikes(bits, bins, shape):
+def equal_spikes(bits, bins, shape, found, time, columns):
     """Return events of equal numbers in each bin, in canonical order, without ranking what shares a bin.
 
     Parameters
@@ -72,6 +72,10 @@ def equal_spikes(bits, bins, shape):
         Of ``n`` intensities each bin takes ``n // bins``, at least 1, and the weakest are left over.
     shape : tuple of int
         Grid (C, H, W).
+    found : ndarray of int32, shape (2, N, n_sites)
+        Scratch memory.
+    time, columns : ndarray of int64, shape (n_sites * N,), and of uint16, shape (3, n_sites * N)
+        What the events are written to.
 
     Returns
     -------
@@ -83,16 +87,10 @@ def equal_spikes(bits, bins, shape):
         False if an intensity is negative or not finite; then there are no events.
     """
     n_sites, n_images = bits.shape
-    values = np.empty((n_images, n_sites), np.int32)
-    sites = np.empty((n_images, n_sites), np.int32)
+    values, sites = found[0], found[1]
     counts = np.zeros(n_images, np.int64)
     _gather(bits, values, sites, counts)
     places = _places(shape)
-    total = np.int64(0)
-    for count in counts:
-        total += count
-    time = np.empty(total, np.int64)
-    columns = np.empty((3, len(time)), np.uint16)
     offsets = np.zeros(n_images + 1, np.int64)
     buckets = np.empty((3, _BUCKETS), np.int32)
     times = np.empty(n_sites, np.int32)
