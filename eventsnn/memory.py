@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import mmap
 import threading
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ _LINE = 64
 _LARGE_PAGE = 2**21
 # The first touch of a large page costs about as much as that of 50 small ones, and half of one may be left over.
 _LARGE = 2**19
+_MOST_PAGES = 2**26  # bytes of large pages that wait to be used again
 _KEPT = 2**25  # bytes of scratch memory that a thread leaves for the next one
+
+
+_pages_kept: list[mmap.mmap] = []
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -31,9 +36,35 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
 def _memory(size: int) -> np.ndarray:
     if size < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return _from_multiple(np.empty(size + _LINE, np.uint8), _LINE, size)
-    room = mmap.mmap(-1, size + 2 * _LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    room.madvise(mmap.MADV_HUGEPAGE)
-    return _from_multiple(np.frombuffer(room, np.uint8), _LARGE_PAGE, size)
+    pages = _take(size) or _pages(size)
+    whole = np.frombuffer(pages, np.uint8)
+    # Every view of it keeps it alive, so nobody can see this memory any more when it goes.
+    weakref.finalize(whole, _keep, pages).atexit = False
+    return _from_multiple(whole, _LARGE_PAGE, size)
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Return new memory that holds ``size`` bytes from the beginning of a large page on."""
+    length = size + -size % _LARGE_PAGE + _LARGE_PAGE
+    pages = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
+def _take(size: int) -> mmap.mmap | None:
+    """Return kept memory for ``size`` bytes that is not much too long, or None."""
+    for pages in list(_pages_kept):
+        if size + _LARGE_PAGE <= len(pages) <= 2 * size + 2 * _LARGE_PAGE:
+            # Another thread, or the end of an array in this one, may have changed the list.
+            with suppress(ValueError):
+                _pages_kept.remove(pages)
+                return pages
+    return None
+
+
+def _keep(pages: mmap.mmap) -> None:
+    if sum(map(len, list(_pages_kept))) + len(pages) <= _MOST_PAGES:
+        _pages_kept.append(pages)
 
 
 def _from_multiple(memory: np.ndarray, of: int, size: int) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Memory that is given away: its place, and when it is given again."""
 
+import mmap
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,19 @@ def test_scratch_memory_is_let_go_after_an_error():
     outside = scratch_empty((4,))
     kept[...], outside[...] = 1, 2
     assert (kept == 1).all()
+
+
+def test_large_memory_is_given_again_when_no_view_of_it_is_left():
+    first = empty(2**22, np.uint8)
+    place, view = first.ctypes.data, first[5:10]
+    view[...] = 7
+    del first
+    other = empty(2**22, np.uint8)
+    other[...] = 1
+    assert (view == 7).all()
+    del view
+    again = empty(2**22, np.uint8)
+    again[...] = 2
+    assert (other == 1).all()
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        assert again.ctypes.data == place
