@@ -7,6 +7,7 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.jit import inner
+from eventsnn.memory import empty
 
 #: a spike's key is ``rank of time << bits | map << position_bits | position``; ``y``, ``x`` of each position
 Sites = namedtuple("Sites", "position_bits bits y x")
@@ -30,13 +31,8 @@ def make_pending(capacity):
 
 def make_output(capacity):
     """Allocate result columns."""
-    return Output(
-        np.empty(capacity, np.int64),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.float32),
-    )
+    kinds = (np.int64, np.uint16, np.uint16, np.uint16, np.float32)
+    return Output(*(empty(capacity, kind) for kind in kinds))
 
 
 @inner
