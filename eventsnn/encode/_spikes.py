@@ -2,6 +2,8 @@
 
 Intensities, float32 and not negative, are compared as their bits, which sort alike. A key is an int64: something to
 sort by in the upper half, and a number in the lower one that keeps the order of what is equal.
+
+Where each spike is looked at, indices are unsigned: of others Numba asks whether they count from the end.
 """
 
 from __future__ import annotations
@@ -50,13 +52,14 @@ def _gather(bits, values, sites, counts):
             for i in range(len(marks)):
                 marks[i] |= np.uint32(row[i] & _MAGNITUDE != 0) << shift
         for i in range(len(marks)):
-            word, n = marks[i], counts[i]
+            word, n = marks[i], np.uint64(counts[i])
+            value, site, rows = values[i], sites[i], bits[low:, i]
             while word != 0:
-                site = low + _trailing_zeros(word)
+                row = np.uint64(_trailing_zeros(word))
                 word &= word - np.uint32(1)
-                values[i, n] = bits[site, i]
-                sites[i, n] = site
-                n += 1
+                value[n] = rows[row]
+                site[n] = np.uint64(low) + row
+                n += np.uint64(1)
             counts[i] = n
 
 
@@ -88,6 +91,7 @@ def equal_spikes(bits, bins, shape, found, time, columns):
     """
     n_sites, n_images = bits.shape
     values, sites = found[0], found[1]
+    channel, y, x = columns[0], columns[1], columns[2]
     counts = np.zeros(n_images, np.int64)
     _gather(bits, values, sites, counts)
     places = _places(shape)
@@ -110,12 +114,13 @@ def equal_spikes(bits, bins, shape, found, time, columns):
         # What is left over comes last and is overwritten by the next image.
         fill[used] = start + used * size
         for j in range(n):
-            at = fill[times[j]]
-            fill[times[j]] = at + 1
-            place = places[sites[i, j]]
-            columns[0, at] = place
-            columns[1, at] = place >> 16
-            columns[2, at] = place >> 32
+            bin_ = np.uint32(times[j])
+            at = np.uint64(fill[bin_])
+            fill[bin_] += 1
+            place = places[np.uint32(sites[i, j])]
+            channel[at] = place
+            y[at] = place >> 16
+            x[at] = place >> 32
         offsets[i + 1] = start + used * size
     return time[: offsets[-1]], columns[:, : offsets[-1]], offsets, True
 
@@ -154,7 +159,7 @@ def _equal_times(values, bins, times, buckets, spare):
     last = (high - low) >> shift
     counts[: last + 1] = 0
     for j in range(n):
-        counts[(high - values[j]) >> shift] += 1
+        counts[np.uint64((high - values[j]) >> shift)] += 1
     size, used = max(np.int64(1), n // bins), min(bins, n)
     bin_, end, edge = np.int64(0), np.int64(0), size
     for bucket in range(last + 1):
@@ -166,12 +171,13 @@ def _equal_times(values, bins, times, buckets, spare):
             bin_ = min(end // size, used)
             edge = (bin_ + 1) * size if bin_ < used else n
     undecided = spare[0]
-    m = np.int64(0)
+    m = np.uint64(0)
     for j in range(n):
         fall = high - values[j]
-        times[j] = table[fall >> shift]
+        bin_ = table[np.uint64(fall >> shift)]
+        times[j] = bin_
         undecided[m] = (fall << _HALF) | j
-        m += times[j] == _UNDECIDED
+        m += np.uint64(bin_ == _UNDECIDED)
     _sort(undecided[:m], spare[1])
     for key in undecided[:m]:
         bucket = key >> _HALF >> shift
