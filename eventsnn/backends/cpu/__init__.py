@@ -12,7 +12,7 @@ from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons, Pool
 from eventsnn.backends.competition import Found
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
-from eventsnn.backends.cpu._emit import Output, fill, make_pending, make_sites
+from eventsnn.backends.cpu._emit import Output, fill, make_output, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
@@ -172,14 +172,28 @@ class CpuBackend(Backend):
         found = spread(lambda r: task(*r), self._ranges(events.offsets), self.threads)
         parts = [output for outputs in found for output in outputs]
         names = Output._fields if with_potential else Output._fields[:-1]
+        whole = parts[0] if len(parts) == 1 else self._join(parts, len(names))
         return Events.unchecked(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+            **{name: getattr(whole, name) for name in names},
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             shape=shape,
             duration=events.duration,
             unit=events.unit,
             labels=events.labels,
         )
+
+    def _join(self, parts: list[Output], n_columns: int) -> Output:
+        """Return the first columns of all parts as one, copied by all threads: touching new memory takes longest."""
+        ends = np.cumsum([len(part.time) for part in parts])
+        whole = make_output(int(ends[-1]))
+
+        def copy(i: int) -> None:
+            for column, values in zip(whole[:n_columns], parts[i][:n_columns], strict=True):
+                column[ends[i] - len(values) : ends[i]] = values
+
+        for _ in spread(copy, range(len(parts)), self.threads):
+            pass
+        return whole
 
     def _ranges(self, offsets: np.ndarray) -> list[tuple[int, int]]:
         return balanced(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from eventsnn.jit import inner
+from eventsnn.memory import empty
 
 #: a spike's key is ``rank of time << bits | map << position_bits | position``; ``y``, ``x`` of each position
 Sites = namedtuple("Sites", "position_bits bits y x")
@@ -32,13 +33,8 @@ def make_pending(capacity):
 
 def make_output(capacity):
     """Allocate result columns."""
-    return Output(
-        np.empty(capacity, np.int64),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.float32),
-    )
+    kinds = (np.int64, np.uint16, np.uint16, np.uint16, np.float32)
+    return Output(*(empty(capacity, kind) for kind in kinds))
 
 
 def fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
@@ -53,7 +49,8 @@ def fill(run: Callable[[int, Output], int], first: int, last: int, most: int, co
         output = make_output(max(most, int(expected)))
         stop = run(s, output)
         used = int(counts[s:stop].sum())
-        outputs.append(Output(*(column[:used] for column in output)))
+        sparse = 2 * used < len(output.time)  # a few spikes must not keep the memory of many
+        outputs.append(Output(*(column[:used].copy() if sparse else column[:used] for column in output)))
         s = stop
     return outputs
 
