@@ -34,8 +34,8 @@ class _Flags(compiler.Flags):
 _known: dict[compiler.Flags, _Flags] = {}
 
 
-class _Library(JITCodeLibrary):
-    """Code of an entry point that counts no references: one round of optimization instead of two."""
+class _InnerLibrary(JITCodeLibrary):
+    """Code for other libraries to link, without machine code."""
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
@@ -43,14 +43,6 @@ class _Library(JITCodeLibrary):
             if not function.is_declaration:
                 passes, builder = self._codegen._function_pass_manager()
                 passes.run(function, builder)
-
-    def _optimize_final_module(self) -> None:
-        passes, builder = self._codegen._module_pass_manager()
-        passes.run(self._final_module, builder)
-
-
-class _InnerLibrary(_Library):
-    """Code for other libraries to link, without machine code."""
 
     def _optimize_final_module(self) -> None:
         pass
@@ -121,13 +113,9 @@ class _InnerCompiler(_Compiler):
     _library = _InnerLibrary
 
 
-class _LeanCompiler(_Compiler):
-    _library = _Library
-
-
 def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it."""
-    options = {"pipeline_class": _Compiler} | options
+    options["pipeline_class"] = _Compiler
     try:
         return njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)(function)
     except RuntimeError as error:  # Numba's word for no such place
@@ -147,7 +135,7 @@ def lean_kernel(function: Callable[..., Any]) -> Any:
 
     Numba counts them wherever an array is taken out of a tuple, in the innermost loops too.
     """
-    return kernel(function, _nrt=False, pipeline_class=_LeanCompiler)
+    return kernel(function, _nrt=False)
 
 
 _INNER: dict[str, Any] = {
