@@ -16,6 +16,8 @@ import tempfile
 import time
 from typing import Any
 
+import numpy as np
+
 from benchmarks.record import append, environment
 
 IMPORT = "from eventsnn import Network, evaluate, fit"  # "import eventsnn" alone loads nothing
@@ -50,9 +52,9 @@ def training(which: str, program: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         os.environ["NUMBA_CACHE_DIR"] = cache
         first = seconds(program)
-        runs = [seconds(program) for _ in range(3)]
+        runs = np.array([seconds(program) for _ in range(3)])
     line: dict[str, float] = {}
-    for kind, begun, again in zip(("cpu", "wall"), first, map(statistics.median, zip(*runs)), strict=True):
+    for kind, begun, again in zip(("cpu", "wall"), first, np.median(runs, axis=0).tolist(), strict=True):
         line |= {
             f"{which}first_training_{kind}_seconds": begun,
             f"{which}same_with_filled_cache_{kind}_seconds": again,
