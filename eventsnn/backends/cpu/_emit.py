@@ -80,7 +80,7 @@ def _pass(key, potential, key2, potential2, digits, n, shift, width):
 def sort(pending, n, low, high):
     """Return the keys, ordered stably by their bits from ``low`` up to ``high``, with their potentials."""
     key, potential, key2, potential2 = pending.key, pending.potential, pending.key2, pending.potential2
-    passes = max((high - low + _BITS - 1) // _BITS, 1)
+    passes = (high - low + _BITS - 1) // _BITS if high > low else 1
     width = (high - low + passes - 1) // passes
     for i in range(passes):
         _pass(key, potential, key2, potential2, pending.digits, n, low + i * width, width)

@@ -154,8 +154,8 @@ class Learning:
         classes = nobody if lesson.reward is None else lesson.reward.classes
         if self._tables is not None:
             status = decide_samples(
-                layer.columns, events.offsets, plan, labels, classes, self._tables, layer.sizes, windows,
-                layer.cells.end, self._rates, rest, result,
+                layer.columns, events.offsets, plan, labels, classes, self._tables, False, layer.sizes, windows,
+                layer.cells.end, self._rates, rest, result, nobody,
             )  # fmt: skip
         else:
             status = learn_samples(
@@ -188,7 +188,7 @@ class Learning:
             return windows, (make_slots(sizes, fields, len(times)), deciding, heard, old)
         crowd = positions if contest.pointwise else positions * maps
         state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
-        run = (fields, state, candidates, times, np.zeros(LANES, np.float32))
+        run = (fields, state, candidates)
         return windows, (run, deciding, np.empty(contest.k, np.int64), heard, old, new)
 
 
