@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eventsnn.io import prophesee_dat, prophesee_raw
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
 
@@ -107,4 +108,8 @@ def _open_hdf5(path: Path) -> Recording | EventDataset:
 
 #: Asked in this order; the first that recognizes a file opens it. What recognizes by a signature comes before what
 #: judges by plausibility.
-FORMATS: tuple[tuple[Recognize, Open], ...] = ((_is_hdf5, _open_hdf5),)
+FORMATS: tuple[tuple[Recognize, Open], ...] = (
+    (_is_hdf5, _open_hdf5),
+    (prophesee_raw.recognize, prophesee_raw.open_raw),
+    (prophesee_dat.recognize, prophesee_dat.open_dat),
+)
