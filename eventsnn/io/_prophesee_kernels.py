@@ -5,7 +5,12 @@ Every word is looked at once, nothing of a word serves as an index, and columns 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from eventsnn.jit import inner, lean_kernel
 
@@ -13,6 +18,16 @@ _NEVER = np.int64(-1)  # of a time or row that has not come yet
 _ONE = np.int64(1)
 _SLACK = np.int64(1 << 20)  # microseconds
 _GRID = np.int64(2048)  # coordinates have 11 bits
+
+
+def _emit_trailing_zeros(typing_context, word):
+    """Return how many zeros a word that is not 0 ends with."""
+    return types.int64(types.uint32), lambda context, builder, signature, args: builder.zext(
+        builder.cttz(args[0], ir.IntType(1)(True)), ir.IntType(64)
+    )
+
+
+_trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
 
 
 @inner
@@ -75,14 +90,13 @@ def evt21(words, state, counts, t, x, y, p):
         if kind <= 1:
             time, column, row = base + (upper >> 22 & 63), upper >> 11 & 2047, upper & 2047
             while lower:
-                if lower & 1:
-                    if base < 0:
-                        counts[0] += 1
-                    else:
-                        t[n], x[n], y[n], p[n] = time, column, row, kind
-                        n += 1
-                column += 1
-                lower >>= 1
+                place = column + _trailing_zeros(np.uint32(lower))
+                lower &= lower - _ONE
+                if base < 0:
+                    counts[0] += 1
+                else:
+                    t[n], x[n], y[n], p[n] = time, place, row, kind
+                    n += 1
         elif kind == 8:
             base = _later(base, (upper & 0xFFFFFFF) << 6, np.int64(1 << 34))
         elif kind == 10:
@@ -95,62 +109,73 @@ def evt21(words, state, counts, t, x, y, p):
     return i, n
 
 
+@inner
+def _events_of_vector(bits, place, time, row, polarity, n, counts, t, x, y, p):
+    """Write an event for each bit that is set, from column ``place`` on; return how many there are now."""
+    while bits:
+        column = place + _trailing_zeros(np.uint32(bits))
+        bits &= bits - _ONE
+        if time < 0 or row < 0 or column >= _GRID:
+            counts[1 if time >= 0 and row >= 0 else 0] += 1
+        else:
+            t[n], x[n], y[n], p[n] = time, column, row, polarity
+            n += 1
+    return n
+
+
 @lean_kernel
 def evt3(words, state, counts, t, x, y, p):
     """Decode EVT 3.0.
 
-    ``state``: the last TIME_HIGH with how often it began anew, TIME_LOW, row, base column and polarity of vectors.
-    Counts: before the first time, without a row, outside, unknown, triggers, other.
+    ``state``: time so far, row, base column and polarity of vectors; -1 for a time and a row that have not come.
+    Counts: before the first time and row, outside, unknown, triggers, other.
     """
-    high, low, row, column, polarity = state[0], state[1], state[2], state[3], state[4]
+    time, row, column, polarity = state[0], state[1], state[2], state[3]
     n, i = np.int64(0), np.int64(0)
     while i < len(words) and n + 12 <= len(t):
         word = np.int64(words[i])
         i += 1
         kind, content = word >> 12, word & 4095
-        if kind == 2:
-            if high < 0 or row < 0:
-                counts[0 if high < 0 else 1] += 1
-            else:
-                t[n], x[n], y[n], p[n] = high + low, content & 2047, row, content >> 11
-                n += 1
-        elif kind == 0:
-            row = content & 2047
-        elif kind == 4 or kind == 5:
-            width = np.int64(12) if kind == 4 else np.int64(8)
-            bits, place = content & ((_ONE << width) - 1), column
-            while bits:
-                if bits & 1:
-                    if high < 0 or row < 0 or place >= _GRID:
-                        counts[0 if high < 0 else (1 if row < 0 else 2)] += 1
-                    else:
-                        t[n], x[n], y[n], p[n] = high + low, place, row, polarity
-                        n += 1
-                place += 1
-                bits >>= 1
-            column += width
+        if kind == 0 or kind == 2:
+            # Rows and events follow each other as they like, so that a branch would be mispredicted: an event is
+            # written in any case, and counts if it is one.
+            row = row if kind else content & 2047
+            t[n], x[n], y[n], p[n] = time, content & 2047, row, content >> 11
+            is_event, is_placed = kind >> 1, _ONE + ((time | row) >> 63)
+            n += is_event & is_placed
+            counts[0] += is_event & ~is_placed
+        elif kind == 4:
+            n = _events_of_vector(content, column, time, row, polarity, n, counts, t, x, y, p)
+            column += 12
+        elif kind == 5:
+            n = _events_of_vector(content & 255, column, time, row, polarity, n, counts, t, x, y, p)
+            column += 8
         elif kind == 3:
             column, polarity = content & 2047, content >> 11
         elif kind == 6:
-            low = content
+            time = time if time < 0 else (time >> 12 << 12) + content
         elif kind == 8:
-            before, new = high >> 12 & 4095, content << 12
-            if high < 0:
-                high, low = new, np.int64(0)
-            elif before != content:
-                # A fall by half of the period or more, which is 16.8 s long, is its end.
-                high = (high >> 24 << 24) + new + (np.int64(1 << 24) if before >= content + 2048 else np.int64(0))
-                low = np.int64(0)
+            time = _after_high(time, content)
         elif kind == 10:
-            counts[4] += 1
-        elif kind == 7 or kind >= 14:
-            counts[5] += 1
-        else:
             counts[3] += 1
+        elif kind == 7 or kind >= 14:
+            counts[4] += 1
+        else:
+            counts[2] += 1
             if kind == 1:  # the row of something else than events
                 row = _NEVER
-    state[0], state[1], state[2], state[3], state[4] = high, low, row, column, polarity
+    state[0], state[1], state[2], state[3] = time, row, column, polarity
     return i, n
+
+
+@inner
+def _after_high(time, high):
+    """Return the time after the word that gives its upper 12 bits; the lower ones begin at 0 with a new one."""
+    before = time >> 12 & 4095
+    if time < 0 or before == high:
+        return high << 12 if time < 0 else time
+    # A fall by half of the period or more, which is 16.8 s long, is its end.
+    return (time >> 24 << 24) + (high << 12) + (np.int64(1 << 24) if before >= high + 2048 else np.int64(0))
 
 
 @lean_kernel

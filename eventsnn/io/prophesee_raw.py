@@ -18,7 +18,7 @@ from eventsnn.io.recording import BEFORE_TIME, OUTSIDE, UNKNOWN, Chunk, EventFil
 
 _NAMES = {"EVT2": "Prophesee EVT2", "EVT21": "Prophesee EVT2.1", "EVT3": "Prophesee EVT3"}
 _VERSIONS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
-_TRIGGERS, _OTHER, _NO_ROW = "triggers", "words of the camera's state", "events without a row"
+_TRIGGERS, _OTHER = "triggers", "words of the camera's state"
 
 # Headers before Metavision 4 do not name the sensor's size, but the camera by a number, some with this bit.
 _KIT = 0x80
@@ -61,8 +61,7 @@ def _decode(path: Path, offset: int, name: str, swapped: bool, size: int, tally:
     elif name == "EVT21":
         decoder = WordDecoder(kernels.evt21, "<u8", (-1, swapped), 32, (BEFORE_TIME, UNKNOWN), skipped)
     else:
-        dropped = (BEFORE_TIME, _NO_ROW, OUTSIDE, UNKNOWN)
-        decoder = WordDecoder(kernels.evt3, "<u2", (-1, 0, -1, 0, 0), 12, dropped, skipped)
+        decoder = WordDecoder(kernels.evt3, "<u2", (-1, -1, 0, 0), 12, (BEFORE_TIME, OUTSIDE, UNKNOWN), skipped)
     with path.open("rb", buffering=0) as stream:
         stream.seek(offset)
         yield from decode(stream, decoder, size, tally)
