@@ -119,7 +119,7 @@ def _events_of_vector(bits, place, time, row, polarity, n, counts, t, x, y, p):
             counts[1 if time >= 0 and row >= 0 else 0] += 1
         else:
             t[n], x[n], y[n], p[n] = time, column, row, polarity
-            n += 1
+            n += np.uint64(1)
     return n
 
 
@@ -131,19 +131,21 @@ def evt3(words, state, counts, t, x, y, p):
     Counts: before the first time and row, outside, unknown, triggers, other.
     """
     time, row, column, polarity = state[0], state[1], state[2], state[3]
-    n, i = np.int64(0), np.int64(0)
-    while i < len(words) and n + 12 <= len(t):
+    n, i, lost = np.uint64(0), np.int64(0), np.int64(0)
+    last = np.uint64(max(len(t) - 11, 0))
+    while i < len(words) and n < last:
         word = np.int64(words[i])
         i += 1
         kind, content = word >> 12, word & 4095
-        if kind == 0 or kind == 2:
-            # Rows and events follow each other as they like, so that a branch would be mispredicted: an event is
-            # written in any case, and counts if it is one.
-            row = row if kind else content & 2047
-            t[n], x[n], y[n], p[n] = time, content & 2047, row, content >> 11
-            is_event, is_placed = kind >> 1, _ONE + ((time | row) >> 63)
-            n += is_event & is_placed
-            counts[0] += is_event & ~is_placed
+        if kind & 13 == 0:
+            # Rows (0) and events (2) follow each other as they like, so that branches would be mispredicted: an event
+            # is written in any case, and counts if it is one.
+            is_event, place = kind >> 1, content & 2047
+            row = row & -is_event | place & is_event - _ONE
+            t[n], x[n], y[n], p[n] = time, place, row, content >> 11
+            is_placed = _ONE + ((time | row) >> 63)
+            n += np.uint64(is_event & is_placed)
+            lost += is_event & ~is_placed
         elif kind == 4:
             n = _events_of_vector(content, column, time, row, polarity, n, counts, t, x, y, p)
             column += 12
@@ -164,8 +166,9 @@ def evt3(words, state, counts, t, x, y, p):
             counts[2] += 1
             if kind == 1:  # the row of something else than events
                 row = _NEVER
+    counts[0] += lost
     state[0], state[1], state[2], state[3] = time, row, column, polarity
-    return i, n
+    return i, np.int64(n)
 
 
 @inner
