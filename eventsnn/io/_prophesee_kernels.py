@@ -16,7 +16,7 @@ from eventsnn.jit import inner, lean_kernel
 
 _NEVER = np.int64(-1)  # of a time or row that has not come yet
 _ONE = np.int64(1)
-_SLACK = np.int64(1 << 20)  # microseconds
+_SLACK = np.int64(1 << 26)  # microseconds, 67 s
 _GRID = np.int64(2048)  # coordinates have 11 bits
 
 
@@ -185,7 +185,7 @@ def _after_high(time, high):
 def dat(words, state, counts, t, x, y, p):
     """Decode DAT; ``state``: the last time, bits of a column and of a row, bit of the polarity. Counts nothing.
 
-    Times have 32 bits. A fall from the last second of their 71.6 minutes to the first is their end.
+    Times have 32 bits. A fall from the last minute of their 71.6 to the first is their end.
     """
     base, n_x, n_y, bit = state[0], state[1], state[2], state[3]
     for i in range(len(words)):
