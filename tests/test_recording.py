@@ -181,7 +181,7 @@ def test_unknown_formats(tmp_path, content, seen):
 def test_what_is_no_file(tmp_path):
     with pytest.raises(es.EventFileError, match="expected a file, found a directory"):
         es.open(tmp_path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(es.EventFileError, match="none: no such file"):
         es.open(tmp_path / "none")
 
 

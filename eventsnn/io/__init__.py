@@ -2,8 +2,9 @@
 
 from eventsnn.io._checks import DatasetError
 from eventsnn.io.formats import open  # noqa: A004
-from eventsnn.io.hdf5 import EventDataset, check, info
+from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.images import Images, fetch_mnist, load_images, read_idx
+from eventsnn.io.inspection import check, info
 from eventsnn.io.recording import EVENT_DTYPE, Chunk, EventFileError, Orientation, Recording, Report, Stream
 from eventsnn.io.writer import EventWriter, write
 

@@ -52,11 +52,11 @@ def open(  # noqa: A001
     Raises
     ------
     EventFileError
-        If the format is unknown (the error says what was seen), or the file's header is damaged.
+        If there is no such file, its format is unknown (the error says what was seen), or its header is damaged.
     ValueError
         If an option does not fit; see :meth:`Recording.adjusted`.
     OSError
-        If the file is missing or cannot be read.
+        If the file cannot be read.
 
     Examples
     --------
@@ -83,6 +83,8 @@ def open(  # noqa: A001
 
 
 def _start_of(path: Path) -> bytes:
+    if not path.exists():
+        raise EventFileError("no such file", path)
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
         raise EventFileError("expected a file, found a directory or device", path)
     with path.open("rb") as stream:
