@@ -52,7 +52,7 @@ def evt2(words, state, counts, t, x, y, p):
 
     ``state``: time of the last TIME_HIGH. Counts: before the first time, unknown, triggers, other.
     """
-    base, n = state[0], np.int64(0)
+    base, n = state[0], np.uint64(0)  # an index without sign needs no look at whether it is negative
     for i in range(len(words)):
         word = np.int64(words[i])
         kind = word >> 28
@@ -64,7 +64,7 @@ def evt2(words, state, counts, t, x, y, p):
                 x[n] = word >> 11 & 2047
                 y[n] = word & 2047
                 p[n] = kind
-                n += 1
+                n += np.uint64(1)
         elif kind == 8:
             base = _later(base, (word & 0xFFFFFFF) << 6, np.int64(1 << 34))
         elif kind == 10:
@@ -74,7 +74,7 @@ def evt2(words, state, counts, t, x, y, p):
         else:
             counts[1] += 1
     state[0] = base
-    return np.int64(len(words)), n
+    return np.int64(len(words)), np.int64(n)
 
 
 @lean_kernel
