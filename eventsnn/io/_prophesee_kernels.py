@@ -189,16 +189,18 @@ def dat(words, state, counts, t, x, y, p):
     """
     period, n_x, bit = np.int64(1 << 32), state[1], state[3]
     columns, rows = (_ONE << n_x) - 1, (_ONE << state[2]) - 1
+    for i in range(len(words)):
+        where = np.int64(words[i] >> np.uint64(32))
+        x[i] = where & columns
+        y[i] = where >> n_x & rows
+        p[i] = where >> bit & 1
     before = state[0] & (period - 1) if state[0] >= 0 else np.int64(words[0] & np.uint64(0xFFFFFFFF))
     epoch = state[0] - before if state[0] >= 0 else np.int64(0)
     for i in range(len(words)):
-        low, where = np.int64(words[i] & np.uint64(0xFFFFFFFF)), np.int64(words[i] >> np.uint64(32))
+        low = np.int64(words[i] & np.uint64(0xFFFFFFFF))
         if abs(low - before) >= period - _SLACK:
             epoch = _later(epoch + before, low, period) - low
         before = low
         t[i] = epoch + low
-        x[i] = where & columns
-        y[i] = where >> n_x & rows
-        p[i] = where >> bit & 1
     state[0] = epoch + before
     return np.int64(len(words)), np.int64(len(words))

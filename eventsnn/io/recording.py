@@ -24,7 +24,7 @@ __all__ = ["EVENT_DTYPE", "Chunk", "EventFileError", "Orientation", "Recording",
 _Gathered = TypeVar("_Gathered")
 
 #: Events of a chunk at most, unless said otherwise.
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 
 # What may be lost, as it reads after a number: every format calls the same thing by the same name.
 OUTSIDE = "events outside the sensor"
