@@ -194,5 +194,7 @@ def test_what_is_no_file(tmp_path):
 
 def test_damaged_hdf5_is_the_same_kind_of_error(tmp_path):
     (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(es.EventFileError, match=r"x.h5: "):
+    with pytest.raises(es.DatasetError, match=r"^\S+x.h5: [^/]*$") as caught:
         es.open(tmp_path / "x.h5")
+    assert isinstance(caught.value, es.EventFileError)
+    assert caught.value.path == tmp_path / "x.h5"
