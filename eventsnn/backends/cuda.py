@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from eventsnn.backends import Backend, Decision, Geometry, LeakTable, Lesson, Neurons
+from eventsnn.backends import Backend, Decision, Geometry, LeakTable, Lesson, Neurons, Pooled
 from eventsnn.backends.device import Device, cuda_device, record, structure
 from eventsnn.events import Events, Shape, replace_fields
 
@@ -151,6 +151,24 @@ class CudaBackend(Backend):
             return self.collect(sizes, part, batch.rank, *self._integrate(sizes, batch, packed, neurons), last_time)
 
         return self._halving(run, events, sizes, self._joined)
+
+    @_there
+    def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        if counted:
+            return super()._conv_pool(events, packed, neurons, geometry, counted)
+        sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
+        grid = _grid(sizes)
+        pools, last_time = sizes_of(grid, geometry, grid[0]), events.duration - 1 if neurons.at_end else -1
+
+        def run(part: Events) -> Events:
+            batch = self._batch(part)
+            when, _ = self._integrate(sizes, batch, packed, neurons)
+            pooled = self.xp.empty(_dense(pools, part), np.uint32)
+            quads = pooled.size // WIDTH
+            self._device.for_each("pool_fired", quads, pools, when, np.int64(quads), pooled)
+            return self.collect(pools, part, batch.rank, pooled, last_time=last_time)
+
+        return Pooled(self._halving(run, events, sizes, self._joined), None)
 
     @_there
     def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
@@ -336,7 +354,7 @@ class CudaBackend(Backend):
         return Events.unchecked(
             **columns,
             offsets=starts[:: int(of_sample)].copy(),
-            shape=tuple(int(sizes[name][0]) for name in ("maps", "oh", "ow")),
+            shape=_grid(sizes),
             duration=events.duration,
             unit=events.unit,
             labels=events.labels,
@@ -352,6 +370,10 @@ def sizes_of(shape: Shape, geometry: Geometry, maps: int) -> np.ndarray:
     output = geometry.output(*shape[1:])
     window = (*geometry.kernel, *geometry.stride, *geometry.padding)
     return structure(_SIZES, *shape, *window, *output, maps, _padded(maps))
+
+
+def _grid(sizes: np.ndarray) -> Shape:
+    return int(sizes["maps"][0]), int(sizes["oh"][0]), int(sizes["ow"][0])
 
 
 def _positions(sizes: np.ndarray) -> int:
