@@ -6,6 +6,7 @@
 
 #pragma once
 #define HOST
+#include <math.h>
 #include <pthread.h>
 #include <ucontext.h>
 
@@ -19,6 +20,7 @@
 
 #define __global__
 #define __device__
+#define __launch_bounds__(n)
 #define __align__(n) alignas(n)
 
 struct uint2 { unsigned x, y; };
