@@ -50,7 +50,7 @@ def test_kernels_are_clean(sanitizer):
         (THREAD, "    __syncthreads();  // scratch may be used again\n", "", "data race"),
         (THREAD, "atomicMin(when + place", "when[place] = 0; atomicMin(when + place", "data race"),
         (ADDRESS, "if (place >= places ||", "if (place > places ||", "heap-buffer-overflow"),
-        (ADDRESS, "(i64)(row[i] >> 1) * padded", "(row[i] << 29) * padded", "runtime error"),
+        (ADDRESS, "(i64)(row[i] >> 1) * in.padded", "(row[i] << 29) * in.padded", "runtime error"),
     ],
     ids=["barrier", "blocks", "bounds", "overflow"],
 )

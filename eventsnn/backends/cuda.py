@@ -21,12 +21,13 @@ WIDTH = 4  # maps that a thread computes, as in kernels.cu
 _DIGIT = 4  # bits of a radix pass
 _NEVER = 0xFFFFFFFF
 _STAGED = 24  # bytes of shared memory for each spike that a block looks at, and its scan
+_STRETCH = 64  # positions in which a thread finds the neurons of a map that fired
 _CANDIDATE = 16  # bytes of a spike that may win
 
 _SIZES = record("channels height width kh kw sh sw ph pw oh ow maps padded")
 _SPIKES = record(pointers="time channel y x offsets rank")
 _LEAK = record("n_coarse n_fine", "coarse fine")
-_LAYER = record("", "starts rows spikes decay weights limit largest", ("lowest", "f4"))
+_LAYER = record(pointers="starts rows spikes decay weights limit quiet")
 _COLUMNS = record(pointers="time channel y x potential")
 
 
@@ -263,8 +264,8 @@ class CudaBackend(Backend):
         events, limit = batch.events, self.xp.asarray(_limit(neurons))
         when = self.xp.empty(_dense(sizes, events), np.uint32)
         potential = self.xp.empty(_dense(sizes, events), np.float32)
-        largest = packed.rows.max()
-        layer = structure(_LAYER, *fields, packed.rows, limit, largest, float(_limit(neurons).min()))
+        quiet = None if neurons.at_end or leak else self._quiet(packed, neurons)
+        layer = structure(_LAYER, *fields, packed.rows, limit, quiet)
         places, quads = len(events) * _positions(sizes), int(sizes["padded"][0]) // WIDTH
         lanes = min(1 << (quads - 1).bit_length(), self._device.threads)
         blocks = (-(-places * lanes // self._device.threads), -(-quads // lanes))
@@ -274,19 +275,29 @@ class CudaBackend(Backend):
         self._device.launch(name, blocks, *args, when, potential)
         return when, potential
 
+    def _quiet(self, packed: Packed, neurons: Neurons) -> Any:
+        """Return the number of spikes that surely make no neuron of a layer fire, on the device."""
+        quiet = self.xp.empty(1, np.int64)
+        self._device.for_each("find_quiet", 1, packed.rows.max(), neurons.threshold.min(), quiet)
+        return quiet
+
     def _collect(self, sizes: np.ndarray, batch: Batch, when: Any, potential: Any, last_time: int) -> Events:
         """Return the neurons that fired, in canonical order; all at ``last_time`` if that is not negative."""
         xp, device, events = self.xp, self._device, batch.events
-        maps, n = int(sizes["maps"][0]), len(events)
-        counts = xp.zeros(n * maps + 1, np.int64)
-        device.for_each("count_fired", n * maps, sizes, when, np.int64(n * maps), counts)
+        n, length = len(events), min(_STRETCH, device.threads)
+        stretches = -(-_positions(sizes) // length)
+        each = n * int(sizes["maps"][0]) * stretches
+        finding = (sizes, when, np.int64(each), np.int32(length), np.int32(stretches))
+        counts = xp.zeros(each + 1, np.int64)
+        device.for_each("count_fired", each, *finding, counts)
         starts = xp.cumsum(counts)
         total = device.last(starts)
         fired, other = xp.empty((total, 2), np.uint32), xp.empty((total, 2), np.uint32)
-        device.for_each("gather_fired", n * maps, sizes, when, np.int64(n * maps), starts, fired)
+        device.for_each("gather_fired", each, *finding, starts, fired)
+        of_sample = np.int32(int(sizes["maps"][0]) * stretches)
         distinct = 1 if last_time >= 0 else min(events.duration, events.n_events)
         for shift in range(0, (distinct - 1).bit_length(), _DIGIT):
-            args = (starts, np.int32(maps), events.offsets, batch.rank, np.int32(shift), fired, other)
+            args = (starts, of_sample, events.offsets, batch.rank, np.int32(shift), fired, other)
             device.launch("sort_digit", n, *args, shared=4 * ((1 << _DIGIT) + 1))
             fired, other = other, fired
         columns = {name: xp.empty(total, np.uint16) for name in ("channel", "y", "x")}
@@ -294,11 +305,11 @@ class CudaBackend(Backend):
         columns["potential"] = None if potential is None else xp.empty(total, np.float32)
         out = structure(_COLUMNS, *columns.values())
         fires = (events.time, events.offsets, np.int64(last_time))
-        device.launch("emit", n, sizes, starts, fired, potential, *fires, out)
+        device.launch("emit", n, sizes, starts, of_sample, fired, potential, *fires, out)
         shape = tuple(int(sizes[name][0]) for name in ("maps", "oh", "ow"))
         return Events.unchecked(
             **columns,
-            offsets=starts[::maps].copy(),
+            offsets=starts[:: int(of_sample)].copy(),
             shape=shape,
             duration=events.duration,
             unit=events.unit,

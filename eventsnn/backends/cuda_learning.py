@@ -86,9 +86,7 @@ class Learning:
         self._leak = backend._leak(neurons.leak)
         limit, punish = _limit_of(lesson), update if lesson.reward is None else lesson.reward.punish
         self._limit = xp.asarray(limit)
-        self._lowest = float(limit.min() if update.thresholds is None else min(limit.min(), update.thresholds.floor))
-        top = max(float(xp.asnumpy(packed.rows.max())), *(np.float32(u.upper) for u in (update, punish)))
-        self._largest = xp.asarray(np.full(1, top, np.float32))  # no weight is ever above it
+        self._quiet = self._quiet_spikes(limit, max(np.float32(update.upper), np.float32(punish.upper)))
         self._given = [xp.asarray(array) for array in _rule_arrays(update, punish)]
         self._classes = None if lesson.reward is None else xp.asarray(lesson.reward.classes)
         self._numbers = _rule_numbers(update, punish, limit, events.duration)
@@ -97,6 +95,17 @@ class Learning:
         maps, rows = len(neurons.threshold), packed.rows.shape[0]
         self._decides = xp.full((min(update.k, maps) if self._online else maps, rows), _NEVER, np.uint32)
         self._failed, self._asked = xp.full(maps, _NOBODY, np.uint64), xp.zeros((maps, 6), np.float64)
+
+    def _quiet_spikes(self, limit: np.ndarray, upper: np.float32) -> Any:
+        """Return how many spikes surely make nobody fire while the layer learns, on the device; see ``find_quiet``."""
+        neurons, adaptation, xp = self._lesson.neurons, self._lesson.update.thresholds, self._xp
+        if neurons.at_end or neurons.leak is not None:
+            return None
+        lowest = limit.min() if adaptation is None else min(limit.min(), np.float32(adaptation.floor))
+        top = np.maximum(xp.asnumpy(self._packed.rows.max()), upper)  # no weight is ever above it
+        largest, quiet = xp.asarray(np.full(1, top, np.float32)), xp.empty(1, np.int64)
+        self._device.launch("find_quiet", 1, largest, np.float32(lowest), quiet)
+        return quiet
 
     @property
     def _online(self) -> bool:
@@ -218,7 +227,7 @@ class Learning:
         positions = None if lesson.positions is None else lesson.positions[part]
         batch = self._backend._batch(self._gather(self._sizes, self._order[part], positions))
         fields = self._backend._fields(self._sizes, batch, self._leak)
-        layer = structure(_LAYER, *fields, self._packed.rows, self._limit, self._largest, self._lowest)
+        layer = structure(_LAYER, *fields, self._packed.rows, self._limit, self._quiet)
         contest, scratch = self._contest(batch, fields, part)
         order = xp.asarray(self._order[part])
         arrays = (*self._given, self._events.labels if self._classes is not None else None, order, self._classes)

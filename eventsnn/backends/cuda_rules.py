@@ -1,9 +1,9 @@
 """A user's own rule on a GPU: the Python function, read from its source, as CUDA C++ in double precision.
 
 Understood is what such rules consist of: numbers, arithmetic, comparisons, ``and``, ``or``, ``not``, conditional
-expressions, ``if`` statements, assignments, ``min``, ``max``, ``abs``, ``math`` and its like in NumPy, Python helpers, and
-constants from outside (globals, closures, attributes, entries of arrays), which are taken as they are now.
-All values are doubles, as on the CPU; a truth value is 1 or 0.
+expressions, ``if`` statements, assignments, ``min``, ``max``, ``abs``, ``math`` and its like in NumPy, Python helpers,
+and constants from outside (globals, closures, attributes, entries of arrays), which are taken as they are now. All
+values are doubles, as on the CPU; a truth value is 1 or 0.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+MOST_THREADS = 256  #: of a block, as in kernels.cu
 SOURCES = ("kernels.cu", "learn.cu")  #: compiled together, in this order
 OPTIONS = ("--std=c++17", "--fmad=false")  # a fused multiply-add rounds once where the other backends round twice
 _INSTALL = "pip install 'eventsnn[cuda13]' (or [cuda12], after the CUDA version that `nvidia-smi` shows)"
@@ -35,7 +36,7 @@ class Device:
     module : object
         ``cupy.RawModule`` of :func:`source`, or what has its ``get_function``.
     threads : int
-        Of a block. Results do not depend on it.
+        Of a block, up to :data:`MOST_THREADS`. Results do not depend on it.
     current : callable
         Makes a context in which ``xp`` and ``module`` work on this device.
     upload : callable, optional
@@ -48,13 +49,13 @@ class Device:
         self,
         xp: Any,
         module: Any,
-        threads: int = 256,
+        threads: int = MOST_THREADS,
         current: Callable[[], AbstractContextManager[Any]] = nullcontext,
         upload: Callable[[np.ndarray], Any] | None = None,
         compiled: Callable[[str], Any] | None = None,
     ) -> None:
         self.xp, self.threads, self.current = xp, threads, current
-        self.module = module
+        self.module, self._kernels = module, dict[str, Any]()
         self.upload = upload or xp.asarray
         self._compiled = compiled
 
@@ -81,7 +82,7 @@ class Device:
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
         threads = threads or self.threads
         if min(grid) > 0:
-            kernel = self.module.get_function(name)
+            kernel = self._kernels.get(name) or self._kernels.setdefault(name, self.module.get_function(name))
             given = tuple(np.uint64(0) if a is None else a for a in args)
             kernel(grid, (threads,), given, shared_mem=shared * threads)
 
@@ -139,11 +140,11 @@ def cuda_device(index: int) -> Device:
         return cupy.RawModule(code=text, options=OPTIONS)
 
     with here:
-        module, upload = compiled(source()), _uploader(cupy)
+        module, upload = compiled(source()), uploader(cupy)
         return Device(cupy, module, current=lambda: cupy.cuda.Device(index), upload=upload, compiled=compiled)
 
 
-def _uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
+def uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
     """Return what copies to the present device while kernels run there: through pinned memory, on a stream of its own.
 
     The caller waits, so an upload overlaps kernels that another thread launches (``batches.uploaded``).

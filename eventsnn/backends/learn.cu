@@ -117,7 +117,7 @@ __device__ void run_round(const Sizes &z, const Spikes &in, const Leak &leak, i6
                           const Contest &c, i64 i, int r) {
     const i64 positions = z.oh * z.ow, begin = in.offsets[i];
     const int quads = z.padded / WIDTH, base = AT_END ? 0 : in.rank[begin + (i64)r * c.round];
-    const i64 quiet = LEAKY || AT_END ? 0 : quiet_spikes(layer.largest[0], layer.lowest);
+    const i64 quiet = layer.quiet ? layer.quiet[0] : 0;
     for (i64 item = threadIdx.x; item < positions * quads; item += blockDim.x) {
         const int p = item / quads, map = item % quads * WIDTH;
         if (c.closed[p]) continue;
@@ -132,7 +132,9 @@ __device__ void run_round(const Sizes &z, const Spikes &in, const Leak &leak, i6
         if (from > 0) cells.potential = load_quad(potential);
         for (int j = 0; j < WIDTH; j++) cells.alive -= cells.limit.v[j] < infinity() && cells.potential.v[j] == -infinity();
         if (cells.alive == 0) continue;
-        integrate<LEAKY, AT_END>(&cells, layer, z.padded, map, start + from, start + to);
+        const i64 at = start + from;
+        const Input list = {layer.rows + at, layer.spikes + at, layer.decay + at, layer.weights + map, z.padded};
+        integrate<LEAKY, AT_END>(&cells, list, to - from);
         if (AT_END && LEAKY) {
             const i64 t = in.time[begin + layer.spikes[start + to - 1]];
             const float decay = leak_factor(leak.coarse, leak.n_coarse, leak.fine, leak.n_fine, last_time - t);
@@ -415,8 +417,8 @@ __device__ bool learn_from(const Sizes &z, const Spikes &in, const Layer &layer,
 }
 
 // One block: presentations one after another, each with the weights that the one before left. Shared: a Candidate a thread.
-extern "C" __global__ void __launch_bounds__(1024)
-    learn_online(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer, Contest c, Rule rule, i64 n) {
+extern "C" __global__ void __launch_bounds__(1024) learn_online(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer,
+                                                                Contest c, Rule rule, i64 n) {
     Bounds bounds = {infinity(), -infinity()};
     for (i64 i = 0; i < n; i++) {
         present(z, in, leak, last_time, layer, c, i);
@@ -425,8 +427,8 @@ extern "C" __global__ void __launch_bounds__(1024)
 }
 
 // Block b finds the winners of presentation first + b. Shared: a Candidate a thread.
-extern "C" __global__ void __launch_bounds__(1024)
-    find_winners(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer, Contest c, i64 first) {
+extern "C" __global__ void __launch_bounds__(1024) find_winners(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer,
+                                                                Contest c, i64 first) {
     present(z, in, leak, last_time, layer, of_block(c, z, blockIdx.x), first + blockIdx.x);
 }
 

@@ -129,9 +129,9 @@ def build(source=None, flags=()):
 @functools.cache
 def _build(source, flags):
     folder = Path(tempfile.mkdtemp(prefix="eventsnn-hostcuda-"))
-    names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(\d+\)\s+)?(\w+)\(', source)
-    names += re.findall(r"^NEURONS\((\w+)", source, re.M)
-    exports = "".join(f"EXPORT({name})\n" for name in names if name != "name")
+    names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?([a-z]\w*)\(', source)
+    names += re.findall(r"^NEURONS\((\w+)", source, re.MULTILINE)  # the kernels that a macro defines
+    exports = "".join(f"EXPORT({name})\n" for name in names)
     program = folder / "kernels.cpp"
     program.write_text(f'#include "{SHIM}"\n#line 1 "kernels.cu"\n{source}\n{exports}')
     library = folder / "kernels.so"

@@ -62,7 +62,7 @@ def tied(spikes):
 
 def main():
     module = hostcuda.HostModule(sys.argv[1], "scattered")
-    found = differences(CudaBackend(Device(hostcuda.HostArrays(), module, threads=5)))
+    found = differences(CudaBackend(Device(hostcuda.HostArrays(), module, threads=7)))
     sys.exit(f"differ from the reference: {found}" if found else 0)
 
 

@@ -20,8 +20,8 @@
 
 #define __global__
 #define __device__
-#define __launch_bounds__(n)
 #define __align__(n) alignas(n)
+#define __launch_bounds__(...)
 
 struct uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
