@@ -277,12 +277,8 @@ def _rule_arrays(update: Update, punish: Update) -> list[np.ndarray]:
     nothing = np.zeros(1, np.float32)
     tables = (nothing, nothing) if leak is None else (leak.coarse, leak.fine)
     pairs = (update, punish)
-    return [
-        np.stack([u.plus for u in pairs]),
-        np.stack([u.minus for u in pairs]),
-        *tables,
-        ScaleTable(update.beta).values,
-    ]
+    scale = ScaleTable(update.beta).values if "multiplicative" in [u.dependence for u in pairs] else nothing
+    return [np.stack([u.plus for u in pairs]), np.stack([u.minus for u in pairs]), *tables, scale]
 
 
 def _rule_numbers(update: Update, punish: Update, limit: np.ndarray, duration: int) -> list[float]:

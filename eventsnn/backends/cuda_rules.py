@@ -77,11 +77,11 @@ def _compiled(device: Device, text: str) -> Device:
 
 def with_own(kernels: str, function: RuleFunction) -> str:
     """Return the text of all kernels with that of a user's rule."""
-    return f"#define OWN_RULE\n{kernels}\n{translated(function)}"
+    return f"{translated(function)}\n{kernels}"
 
 
 def translated(function: RuleFunction) -> str:
-    """Return a user's rule as CUDA C++: ``own_rule(w, dt, potential, reward, wrong)`` and its helpers.
+    """Return a user's rule as CUDA C++: ``own_rule(w, dt, potential, reward, wrong)`` and all that it calls.
 
     Raises
     ------
@@ -93,6 +93,7 @@ def translated(function: RuleFunction) -> str:
     given = ", ".join(["w", "dt", *names, "wrong"])
     return "\n".join(
         [
+            source(("own.cu",)),
             *program.declared,
             *program.texts,
             "__device__ double own_rule(double w, double dt, double potential, double reward, bool *wrong) {",

@@ -20,9 +20,9 @@ OPTIONS = ("--std=c++17", "--fmad=false")  # a fused multiply-add rounds once wh
 _INSTALL = "pip install 'eventsnn[cuda13]' (or [cuda12], after the CUDA version that `nvidia-smi` shows)"
 
 
-def source() -> str:
-    """Return the text of all kernels."""
-    return "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in SOURCES)
+def source(names: tuple[str, ...] = SOURCES) -> str:
+    """Return the text of all kernels, or of other files beside them."""
+    return "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in names)
 
 
 class Device:

@@ -148,7 +148,8 @@ __device__ void run_round(const Sizes &z, const Spikes &in, const Leak &leak, i6
     }
 }
 
-// Returns the first of those who fired in this round and are not excluded. held: a Candidate a thread.
+// Returns the first of those who fired in this round and are not excluded. held: a Candidate a thread; the caller waits
+// for all threads before it comes again.
 __device__ Candidate first_left(const Contest &c, i64 positions, Candidate *held) {
     const i64 n = c.pointwise ? positions : c.size[0];
     Candidate first = {NOBODY, positions};
@@ -159,9 +160,7 @@ __device__ Candidate first_left(const Contest &c, i64 positions, Candidate *held
     }
     held[threadIdx.x] = first;
     first_of_block(held);
-    first = held[0];
-    __syncthreads();  // before held, won and closed change
-    return first;
+    return held[0];
 }
 
 // Takes winners from those who fired in round r, whose first time has rank `base`; returns how many there are now.
@@ -231,38 +230,7 @@ struct Rule {
     float lower[2], upper[2], rate, target, share, floor, duration;  // rate -1: thresholds stay
 };
 
-#ifdef OWN_RULE  // its text follows this one
-__device__ double own_rule(double w, double dt, double potential, double reward, bool *wrong);
-
-// Python's division of floats: by zero it raises.
-__device__ double divided(double a, double b, bool *wrong) {
-    *wrong |= b == 0;
-    return a / b;
-}
-
-__device__ double modulo(double a, double b, bool *wrong) {
-    *wrong |= b == 0;
-    const double rest = fmod(a, b);
-    if (rest == 0) return copysign(0.0, b);
-    return (rest < 0) != (b < 0) ? rest + b : rest;
-}
-
-__device__ double floor_divided(double a, double b, bool *wrong) {
-    const double quotient = (a - modulo(a, b, wrong)) / b, whole = floor(quotient);
-    return quotient - whole > 0.5 ? whole + 1 : whole;
-}
-
-__device__ double least(double a, double b) { return b < a ? b : a; }
-
-__device__ double greatest(double a, double b) { return b > a ? b : a; }
-
-__device__ double squared(double a) { return a * a; }
-
-__device__ double power(double a, double b, bool *wrong) {
-    *wrong |= a == 0 && b < 0;
-    return pow(a, b);
-}
-#else
+#ifndef OWN_RULE  // a rule of one's own, if there is one, stands before this text
 __device__ double own_rule(double w, double, double, double, bool *) { return w; }
 #endif
 
