@@ -202,7 +202,7 @@ class Learning:
         compete(backend, _fetched(spikes, backend), done, positions, found)
         winners = found.winners.copy()
         if positions is not None:
-            winners[:, :, 1:3] = np.where(winners[:, :, :1] < 0, -1, 0)
+            winners[:, :, 1:3] *= winners[:, :, 1:3] < 0  # each is in the one place of its window
         self._winners[part] = self._xp.asarray(winners)
         self._at_spike[part] = self._xp.asarray(found.potential)
 

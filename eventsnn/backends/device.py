@@ -57,7 +57,7 @@ class Device:
         self.xp, self.threads, self.current = xp, threads, current
         self.module, self._kernels = module, dict[str, Any]()
         self.upload = upload or xp.asarray
-        self._compiled = compiled
+        self.compiled = compiled
 
     def with_source(self, text: str) -> Device:
         """Return the same device with kernels of another text.
@@ -67,10 +67,10 @@ class Device:
         RuntimeError
             If the device cannot compile.
         """
-        if self._compiled is None:
+        if self.compiled is None:
             raise RuntimeError("this device has no compiler, so it cannot run a rule of your own")
-        module = self._compiled(text)
-        return Device(self.xp, module, self.threads, self.current, self.upload, self._compiled)
+        module = self.compiled(text)
+        return Device(self.xp, module, self.threads, self.current, self.upload, self.compiled)
 
     def launch(
         self, name: str, blocks: int | tuple[int, int], *args: Any, shared: int = 0, threads: int | None = None
