@@ -71,6 +71,7 @@ class Backend(ABC):
 
     name: str
     xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
+    images: Any = None  #: stages of image encoders in the backend's memory, see ``cuda_images.py``; None: it has none
 
     def pack(self, weights: np.ndarray) -> Any:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.

@@ -21,14 +21,14 @@ from eventsnn.backends.cuda import (
     _SPIKES,
     _limit,
     _positions,
-    _sizes,
     _tables,
     _too_large,
+    sizes_of,
 )
 from eventsnn.backends.cuda_rules import with_rule
 from eventsnn.backends.device import Device, record, structure
 from eventsnn.backends.updates import DEPENDENCES, ScaleTable, Update, asks_for, with_all_arguments
-from eventsnn.events import Events
+from eventsnn.events import Events, replace_fields
 
 if TYPE_CHECKING:
     from eventsnn.backends.cuda import Batch, CudaBackend, Packed
@@ -79,10 +79,10 @@ class Learning:
         update, neurons, xp = lesson.update, lesson.neurons, device.xp
         self._backend, self._events, self._order, self._packed, self._lesson = backend, events, order, packed, lesson
         self._xp, self._device = xp, device if update.function is None else with_rule(device, update.function)
-        self._whole = self._sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+        self._whole = self._sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
         if lesson.positions is not None:  # what is then gathered of a sample is one window
             window = Geometry(neurons.geometry.kernel)
-            self._sizes = _sizes(Events.empty((events.shape[0], *window.kernel)), window, len(neurons.threshold))
+            self._sizes = sizes_of((events.shape[0], *window.kernel), window, len(neurons.threshold))
         self._leak = backend._leak(neurons.leak)
         limit, punish = _limit_of(lesson), update if lesson.reward is None else lesson.reward.punish
         self._limit = xp.asarray(limit)
@@ -302,6 +302,5 @@ def _move(winners: np.ndarray, positions: np.ndarray, width: int) -> None:
 
 
 def _fetched(events: Events, backend: CudaBackend) -> Events:
-    from eventsnn.batches import fetch
-
-    return fetch(events, backend)
+    names = ("time", "channel", "y", "x", "offsets", "potential")
+    return replace_fields(events, **{name: backend.fetch(getattr(events, name)) for name in names}, labels=None)

@@ -6,7 +6,7 @@ how the tests run the shipped kernels and their launcher on a machine without on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 MOST_THREADS = 256  #: of a block, as in kernels.cu
-SOURCES = ("kernels.cu", "learn.cu")  #: compiled together, in this order
+SOURCES = ("kernels.cu", "images.cu", "learn.cu")  #: compiled together, in this order
 OPTIONS = ("--std=c++17", "--fmad=false")  # a fused multiply-add rounds once where the other backends round twice
 _INSTALL = "pip install 'eventsnn[cuda13]' (or [cuda12], after the CUDA version that `nvidia-smi` shows)"
 
 
-def source(names: tuple[str, ...] = SOURCES) -> str:
-    """Return the text of all kernels, or of other files beside them."""
+def source(names: Sequence[str] = SOURCES) -> str:
+    """Return the text of all kernels, or of some files beside this one."""
     return "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in names)
 
 

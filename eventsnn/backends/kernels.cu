@@ -337,17 +337,21 @@ extern "C" __global__ void gather_fired(Sizes z, const unsigned *when, i64 n, in
     }
 }
 
-// Block s sorts what fired in sample s, which has `stretches` starts, by one digit of the rank of its time, stably: each thread
-// counts and moves neighbours. Shared: (DIGITS + 1) * threads ints.
+__device__ int digit_of(const uint2 &fired, const int *ranks, int shift) {
+    return (ranks ? (unsigned)ranks[fired.y] : fired.y) >> shift & (DIGITS - 1);
+}
+
+// Block s sorts what fired in sample s, which has `stretches` starts, by one digit of the rank of its time, or where there are no
+// ranks of its second half, stably: each thread counts and moves neighbours. Shared: (DIGITS + 1) * threads ints.
 extern "C" __global__ void sort_digit(const i64 *starts, int stretches, const i64 *offsets, const int *rank, int shift,
                                       const uint2 *from, uint2 *to) {
     int *counts = (int *)shared, *scratch = counts + DIGITS * blockDim.x;
     const i64 begin = starts[(i64)blockIdx.x * stretches], n = starts[(blockIdx.x + (i64)1) * stretches] - begin;
     const i64 share = (n + blockDim.x - 1) / blockDim.x;
     const i64 first = min(begin + share * threadIdx.x, begin + n), last = min(first + share, begin + n);
-    const int *ranks = rank + offsets[blockIdx.x];
+    const int *ranks = rank ? rank + offsets[blockIdx.x] : nullptr;
     for (int d = 0; d < DIGITS; d++) counts[d * blockDim.x + threadIdx.x] = 0;
-    for (i64 i = first; i < last; i++) counts[(ranks[from[i].y] >> shift) % DIGITS * blockDim.x + threadIdx.x]++;
+    for (i64 i = first; i < last; i++) counts[digit_of(from[i], ranks, shift) * blockDim.x + threadIdx.x]++;
     __syncthreads();
     int sum = 0, total;
     for (int i = 0; i < DIGITS; i++) sum += counts[threadIdx.x * DIGITS + i];
@@ -359,8 +363,7 @@ extern "C" __global__ void sort_digit(const i64 *starts, int stretches, const i6
     }
     __syncthreads();
     for (i64 i = first; i < last; i++) {
-        const uint2 f = from[i];
-        to[begin + counts[(ranks[f.y] >> shift) % DIGITS * blockDim.x + threadIdx.x]++] = f;
+        to[begin + counts[digit_of(from[i], ranks, shift) * blockDim.x + threadIdx.x]++] = from[i];
     }
 }
 

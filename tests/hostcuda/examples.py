@@ -15,6 +15,8 @@ from eventsnn.backends import Geometry, LeakTable, Neurons, Reward, ThresholdAda
 from eventsnn.backends.cuda import CudaBackend
 from eventsnn.backends.device import Device
 from eventsnn.batches import fetch, put
+from eventsnn.encode import falez2019_mnist, mozafari2019_mnist
+from eventsnn.encoding import encoded
 from eventsnn.events import Events
 
 REFERENCE = get("reference")
@@ -99,10 +101,19 @@ def tied(spikes):
     return Events(**columns | {"potential": np.ones(spikes.n_events, np.float32)})
 
 
+def encode(host):
+    """Encode some images; what comes of it is compared elsewhere, against encoders that this process need not load."""
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 9, 8), np.uint8)
+    for make in (mozafari2019_mnist, falez2019_mnist):
+        for batch in encoded(make(), pixels, backend=host, batch_size=2):
+            assert fetch(batch, host).n_events
+
+
 def main():
     module = hostcuda.HostModule(sys.argv[1], "scattered")
-    device = Device(hostcuda.HostArrays(), module, threads=7, compiled=lambda text: module)
-    found = differences(CudaBackend(device))
+    host = CudaBackend(Device(hostcuda.HostArrays(), module, threads=7, compiled=lambda text: module))
+    found = differences(host)
+    encode(host)
     sys.exit(f"differ from the reference: {found}" if found else 0)
 
 

@@ -11,6 +11,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -47,6 +48,7 @@ static To bits(From value) {
     return to;
 }
 static float __int_as_float(int value) { return bits<float>(value); }
+static float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 static unsigned __float_as_uint(float value) { return bits<unsigned>(value); }
 
 template <typename T>
