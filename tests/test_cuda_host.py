@@ -135,7 +135,7 @@ def test_a_batch_that_does_not_fit_is_split(at_end):
     least = smallest_limit(layer)
     arrays = hostcuda.HostArrays(limit=least)
     parts = kernels_of(hostcuda.backend(5, arrays=arrays), layer)
-    assert arrays.refused >= 2
+    assert arrays.refused >= 1
     for name in ("conv", "pool", "pointwise"):
         same(parts[name], whole[name])
     assert np.array_equal(parts["winners"], whole["winners"])

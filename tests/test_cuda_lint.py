@@ -24,7 +24,7 @@ def called(node):
 def of_xp(node):
     """Tell whether a call is of the device's array module, ``xp.f()`` or ``self.xp.f()``."""
     owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-    return getattr(owner, "attr", getattr(owner, "id", None)) == "xp"
+    return getattr(owner, "attr", getattr(owner, "id", None)) in ("xp", "_xp")
 
 
 def on_device(node, names):

@@ -277,11 +277,11 @@ class CudaBackend(Backend):
         quiet = None if neurons.at_end or leak else self._quiet(packed, neurons)
         layer = structure(_LAYER, *fields, packed.rows, limit, quiet)
         places, quads = len(events) * _positions(sizes), int(sizes["padded"][0]) // WIDTH
-        lanes = min(1 << (quads - 1).bit_length(), self._device.threads)
-        blocks = (-(-places * lanes // self._device.threads), -(-quads // lanes))
+        bits = min((quads - 1).bit_length(), self._device.threads.bit_length() - 1)
+        blocks = (-(-(places << bits) // self._device.threads), -(-quads >> bits))
         name = "conv" + "_leaky" * (leak is not None) + "_at_end" * neurons.at_end
         last_time = np.int64(events.duration - 1)
-        args = (sizes, batch.spikes, _tables(leak), last_time, layer, np.int64(places), np.int32(lanes))
+        args = (sizes, batch.spikes, _tables(leak), last_time, layer, np.int64(places), np.int32(bits))
         self._device.launch(name, blocks, *args, when, potential)
         return when, potential
 

@@ -107,9 +107,10 @@ extern "C" __global__ void intensity_keys(Plane z, const float *from, i64 n, int
 extern "C" __global__ void equal_bins(Plane z, const i64 *starts, int stretches, const uint2 *sorted, int bins, int padded,
                                       unsigned *when) {
     const i64 image = blockIdx.x, begin = starts[image * stretches], n = starts[(image + 1) * stretches] - begin;
-    const i64 each = max((i64)1, n / bins), positions = z.height * z.width;
+    const i64 each = max((i64)1, n / bins);
+    const unsigned positions = z.height * z.width;
     for (i64 r = threadIdx.x; r < min(n, each * bins); r += blockDim.x) {
-        const i64 map = sorted[begin + r].x / positions, p = sorted[begin + r].x % positions;
+        const unsigned map = sorted[begin + r].x / positions, p = sorted[begin + r].x % positions;
         when[(image * positions + p) * padded + map] = r / each;
     }
 }

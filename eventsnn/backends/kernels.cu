@@ -264,13 +264,13 @@ __device__ void integrate(Cells *c, const Input &in, int n) {
     if (first < n) add_spikes<LEAKY, AT_END>(c, in, first, n - first);
 }
 
-// Thread (place, quad of maps of blockIdx.y's part): `lanes` threads side by side share a place. when[place * padded + map]
+// Thread (place, quad of maps of blockIdx.y's part): 2^lane_bits threads side by side share a place. when[place * padded + map]
 // becomes the spike after which the neuron fires, as an index in its sample, or NEVER; potential what it then has.
 template <bool LEAKY, bool AT_END>
 __device__ void neurons(const Sizes &z, const Spikes &in, const Leak &leak, i64 last_time, const Layer &layer, i64 places,
-                        int lanes, unsigned *when, float *potential) {
-    const i64 place = thread_id() / lanes;
-    const int map = (blockIdx.y * lanes + (int)(thread_id() % lanes)) * WIDTH;
+                        int lane_bits, unsigned *when, float *potential) {
+    const i64 place = thread_id() >> lane_bits;
+    const int lanes = 1 << lane_bits, map = (blockIdx.y * lanes + ((int)thread_id() & (lanes - 1))) * WIDTH;
     if (place >= places || map >= z.padded) return;
     Cells c = resting(load_quad(layer.limit + map));
     const i64 begin = layer.starts[place], end = layer.starts[place + 1];
@@ -289,9 +289,9 @@ __device__ void neurons(const Sizes &z, const Spikes &in, const Leak &leak, i64 
 
 #define NEURONS(name, leaky, at_end)                                                                               \
     extern "C" __global__ void __launch_bounds__(MOST, 4)                                                          \
-        name(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer, i64 places, int lanes, unsigned *when,      \
+        name(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer, i64 places, int lane_bits, unsigned *when,      \
              float *potential) {                                                                                   \
-        neurons<leaky, at_end>(z, in, leak, last_time, layer, places, lanes, when, potential);                     \
+        neurons<leaky, at_end>(z, in, leak, last_time, layer, places, lane_bits, when, potential);                     \
     }
 NEURONS(conv, false, false)
 NEURONS(conv_leaky, true, false)
@@ -376,9 +376,10 @@ struct Columns {
 // Block s writes the columns of sample s, which has `stretches` starts. All fire at `last_time` if that is not negative.
 extern "C" __global__ void emit(Sizes z, const i64 *starts, int stretches, const uint2 *fired, const float *potential, const i64 *time,
                                 const i64 *offsets, i64 last_time, Columns out) {
-    const i64 sample = blockIdx.x, positions = z.oh * z.ow, end = starts[(sample + 1) * stretches];
+    const i64 sample = blockIdx.x, end = starts[(sample + 1) * stretches];
+    const unsigned positions = z.oh * z.ow;
     for (i64 i = starts[sample * stretches] + threadIdx.x; i < end; i += blockDim.x) {
-        const i64 map = fired[i].x / positions, p = fired[i].x % positions;
+        const unsigned map = fired[i].x / positions, p = fired[i].x % positions;
         out.time[i] = last_time < 0 ? time[offsets[sample] + fired[i].y] : last_time;
         out.channel[i] = map;
         out.y[i] = p / z.ow;
