@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventsnn import Conv, Dense, FeatureInhibition, Network, PointwiseInhibition, Pool, decide, inf
-from eventsnn.backends import get
+from eventsnn.backends import cuda_learning, get
 from eventsnn.backends.cuda import CudaBackend
 from eventsnn.backends.device import Device, cuda_device
 from eventsnn.batches import fetch, put
@@ -35,7 +35,8 @@ def test_examples_equal_the_reference(cuda):
 def test_any_launch_shape_gives_the_same(cuda, threads):
     import cupy
 
-    other = CudaBackend(Device(cupy, cuda_device(0).module, threads))
+    there = cuda_device(0)
+    other = CudaBackend(Device(cupy, there.module, threads, compiled=there.compiled))
     assert hostcuda.examples.differences(other) == []
 
 
@@ -55,6 +56,15 @@ def test_pool_pointwise_and_winners_equal_reference(cuda, data):
     assert fetch(cuda.pool(there, geometry), cuda).equals(REFERENCE.pool(events, geometry))
     assert fetch(cuda.pointwise(there), cuda).equals(REFERENCE.pointwise(events))
     assert (cuda.winners(there, 3, 1) == REFERENCE.winners(events, 3, 1)).all()
+
+
+@settings(max_examples=300)
+@given(lesson=strategies.lessons(), spikes=st.sampled_from([1, 16, cuda_learning.ROUND]))
+def test_learning_equals_reference(cuda, lesson, spikes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_learning, "ROUND", spikes)
+        for found, expected in zip(lesson.learn(cuda), lesson.learn(REFERENCE), strict=True):
+            assert (found == expected).all()
 
 
 @pytest.fixture

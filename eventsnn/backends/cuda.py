@@ -234,7 +234,9 @@ class CudaBackend(Backend):
 
     @_there
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
-        raise RuntimeError("the cuda backend does not learn yet; use backend='cpu'")
+        from eventsnn.backends.cuda_learning import Learning
+
+        return Learning(self, self._device, events, order, packed, lesson).run()
 
     def _halving(self, run: Callable[[Events], T], events: Events, sizes: np.ndarray, join: Callable[[T, T], T]) -> T:
         """Run a batch; where the device has not enough memory for that, one half and then the other."""

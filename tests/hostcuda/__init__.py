@@ -141,5 +141,9 @@ def _build(source, flags):
 
 def backend(threads=8, order="ascending", *, source=None, arrays=None):
     """Return the CUDA backend on a device that is this machine's CPU."""
-    module = HostModule(build(source), order)
-    return CudaBackend(device.Device(HostArrays() if arrays is None else arrays, module, threads))
+    arrays = HostArrays() if arrays is None else arrays
+
+    def compiled(text):
+        return HostModule(build(text), order)
+
+    return CudaBackend(device.Device(arrays, HostModule(build(source), order), threads, compiled=compiled))

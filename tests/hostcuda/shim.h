@@ -6,6 +6,7 @@
 
 #pragma once
 #define HOST
+#include <math.h>
 #include <pthread.h>
 #include <ucontext.h>
 
