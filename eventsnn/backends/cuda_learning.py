@@ -18,8 +18,11 @@ from eventsnn.backends.cuda_structures import (
     CANDIDATE,
     COLUMNS,
     LAYER,
+    LEAK,
     NEVER,
+    SIZES,
     SPIKES,
+    WIDTH,
     limits_of,
     positions_of,
     sizes_of,
@@ -43,6 +46,9 @@ _NOBODY = ~np.uint64(0)
 _CONTEST = record(
     "k radius pointwise rounds round leaky at_end", "cuts best crowd potential size closed won winners at_spike"
 )
+_PARTS = [("z", SIZES), ("in", SPIKES), ("leak", LEAK), ("layer", LAYER), ("last_time", "i8")]
+_LESSON = np.dtype(_PARTS, align=True)
+_TEAM = record(pointers="arrived job")
 _BOUNDS = "lower lower_punishing upper upper_punishing rate target share floor duration"
 _RULE = record(
     "n_coarse n_fine own dependence punishing",
@@ -55,7 +61,7 @@ class Piece(NamedTuple):
     """Presentations as kernels take them; ``arrays`` are what the structures point to."""
 
     batch: Batch
-    layer: np.ndarray
+    lesson: np.ndarray
     contest: np.ndarray
     rule: np.ndarray
     arrays: tuple[Any, ...]
@@ -155,24 +161,36 @@ class Learning:
 
     def _launch(self, piece: Piece, find: bool, change: bool) -> None:
         """Find winners, or let them change the layer, or both, in the order of mini-batches."""
-        device, lesson, n = self._device, self._lesson, len(piece.batch.events)
-        last_time = np.int64(self._events.duration - 1)
-        told = (self._sizes, piece.batch.spikes, tables_of(self._leak), last_time, piece.layer, piece.contest)
-        most = {"shared": CANDIDATE, "threads": min(4 * device.threads, _MOST_THREADS)}
+        device, n = self._device, len(piece.batch.events)
+        told, maps = (piece.lesson, piece.contest), int(self._sizes["maps"][0])
         if find and change and self._online:
-            device.launch("learn_online", 1, *told, piece.rule, np.int64(n), **most)
+            self._launch_online(piece, n)
         else:
-            step = lesson.batch if find and change else n
-            for start in range(0, n, step):
-                stop = min(start + step, n)
+            step = self._lesson.batch if find and change else n
+            for first in range(0, n, step):
+                last = min(first + step, n)
                 if find:
-                    device.launch("find_winners", stop - start, *told, np.int64(start), **most)
+                    args, threads = (*told, np.int64(first)), self._most_threads
+                    device.launch("find_winners", last - first, *args, shared=CANDIDATE, threads=threads)
                 if change:
-                    args = (self._sizes, piece.batch.spikes, piece.layer, piece.contest, piece.rule)
-                    maps = int(self._sizes["maps"][0])
-                    device.launch("apply_winners", maps, *args, np.int64(start), np.int64(stop))
+                    device.launch("apply_winners", maps, *told, piece.rule, np.int64(first), np.int64(last))
         if change:
             self._finish()
+
+    def _launch_online(self, piece: Piece, n: int) -> None:
+        """Launch once for all presentations: one block, or several where each of its threads had more than one item."""
+        device, xp = self._device, self._xp
+        items = positions_of(self._sizes) * int(self._sizes["padded"][0]) // WIDTH
+        blocks, threads = min(-(-items // device.threads), device.processors), device.threads
+        if items <= self._most_threads or blocks == 1:
+            blocks, threads = 1, self._most_threads
+        arrived, job = xp.zeros(1, np.uint64), xp.zeros(2, np.int64)
+        args = (piece.lesson, piece.contest, piece.rule, structure(_TEAM, arrived, job), np.int64(n))
+        device.launch("learn_online", blocks, *args, shared=CANDIDATE, threads=threads, together=blocks > 1)
+
+    @property
+    def _most_threads(self) -> int:
+        return min(4 * self._device.threads, _MOST_THREADS)
 
     def _finish(self) -> None:
         """Write thresholds back, and raise what a rule of the user's failed with."""
@@ -234,7 +252,9 @@ class Learning:
         arrays = (*self._given, self._events.labels if self._classes is not None else None, order, self._classes)
         changed = (self._packed.rows, self._limit, self._decides, self._failed, self._asked)
         rule = structure(_RULE, *arrays, *changed, *self._numbers)
-        return Piece(batch, layer, contest, rule, (fields, scratch, order))
+        leak, last_time = tables_of(self._leak), self._events.duration - 1
+        parts = (self._sizes[0], batch.spikes[0], leak[0], layer[0], last_time)
+        return Piece(batch, np.array([parts], _LESSON), contest, rule, (fields, scratch, order))
 
     def _contest(self, batch: Batch, fields: Any, part: slice) -> tuple[np.ndarray, tuple[Any, ...]]:
         """Return the C structure of a competition, and the arrays that it points to."""

@@ -16,7 +16,7 @@ NEVER = 0xFFFFFFFF  #: in place of a spike: the neuron is silent
 STAGED = 24  #: bytes of shared memory for each spike that a block looks at, and its scan
 CANDIDATE = 16  #: bytes of a spike that may win
 
-_SIZES = record("channels height width kh kw sh sw ph pw oh ow maps padded")
+SIZES = record("channels height width kh kw sh sw ph pw oh ow maps padded")
 SPIKES = record(pointers="time channel y x offsets rank")
 LEAK = record("n_coarse n_fine", "coarse fine")
 LAYER = record(pointers="starts rows spikes decay weights limit quiet")
@@ -71,7 +71,7 @@ def sizes_of(shape: Shape, geometry: Geometry, maps: int) -> np.ndarray:
     """Return the sizes of a layer as kernels take them; ``shape`` is that of its input."""
     output = geometry.output(*shape[1:])
     window = (*geometry.kernel, *geometry.stride, *geometry.padding)
-    return structure(_SIZES, *shape, *window, *output, maps, _padded(maps))
+    return structure(SIZES, *shape, *window, *output, maps, _padded(maps))
 
 
 def grid_of(sizes: np.ndarray) -> Shape:
