@@ -103,3 +103,58 @@ def es_colour(events, height):
         overflows, dt = divmod(t - before[0], 254)
         whole += b"\xff" * overflows + struct.pack("<BHHBBB", dt, x, height - 1 - y, 9, 8, 7)
     return whole
+
+
+def flat_table(identifier, *fields):
+    """Return a FlatBuffers table; a field is a number as ``bytes``, or a vector as (count, bytes)."""
+    inline, far = b"", b""
+    begin = 8 + 4 + 2 * len(fields)  # of the table: after its address, the identifier and the places of its fields
+    places = []
+    end = 4 + sum(4 if isinstance(field, tuple) else len(field) for field in fields)
+    for field in fields:
+        places.append(4 + len(inline))
+        if isinstance(field, tuple):
+            inline += struct.pack("<I", end + len(far) - places[-1])
+            far += struct.pack("<I", field[0]) + field[1]
+        else:
+            inline += field
+    vtable = struct.pack(f"<HH{len(fields)}H", 4 + 2 * len(fields), end, *places)
+    return struct.pack("<I", begin) + identifier + vtable + struct.pack("<i", begin - 8) + inline + far
+
+
+STREAM = (
+    '<node name="{0}" path="/mainloop/Recorder/outInfo/{0}/"><attr key="typeIdentifier" type="string">{1}</attr>'
+    '<node name="info" path="/mainloop/Recorder/outInfo/{0}/info/"><attr key="sizeX" type="int">346</attr>'
+    '<attr key="sizeY" type="int">260</attr></node></node>'
+)
+
+
+def aedat4_header(compression=0, end=-1, streams=((0, "EVTS"), (2, "IMUS"), (3, "EVTS"))):
+    """Return the header of an AEDAT 4.0 file."""
+    text = ("<dv>" + "".join(STREAM.format(*stream) for stream in streams) + "</dv>").encode()
+    table = flat_table(b"IOHE", struct.pack("<i", compression), struct.pack("<q", end), (len(text), text))
+    return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(table)) + table
+
+
+def aedat4_packet(events, stream=0, compress=bytes, count=None):
+    """Return a packet of events."""
+    bodies = b"".join(struct.pack("<qHHB3x", *event) for event in events)
+    table = flat_table(b"EVTS", (len(events) if count is None else count, bodies))
+    body = compress(struct.pack("<I", len(table)) + table)
+    return struct.pack("<ii", stream, len(body)) + body
+
+
+def aedat4(events, compress=bytes, per_packet=4):
+    """Return packets of events, each followed by one of another stream."""
+    runs = [events[i : i + per_packet] for i in range(0, len(events), per_packet)]
+    return b"".join(aedat4_packet(run, 0, compress) + struct.pack("<ii", 2, 5) + bytes(5) for run in runs)
+
+
+def mat_variable(name, rows, columns, kind, data):
+    """Return a matrix of doubles as MATLAB 5 writes it; its numbers are stored as ``kind``."""
+
+    def part(kind, content):
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    body = part(6, struct.pack("<II", 6, 0)) + part(5, struct.pack("<ii", rows, columns)) + part(1, name.encode())
+    return part(14, body + part(kind, data))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventsnn.io import aedat2, aedat3, atis_bin, event_stream, prophesee_dat, prophesee_raw
+from eventsnn.io import aedat2, aedat3, aedat4, atis_bin, event_stream, prophesee_dat, prophesee_raw, stmnist
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
 
@@ -116,6 +116,8 @@ FORMATS: tuple[tuple[Recognize, Open], ...] = (
     (prophesee_dat.recognize, prophesee_dat.open_dat),
     (aedat2.recognize, aedat2.open_aedat2),
     (aedat3.recognize, aedat3.open_aedat3),
+    (aedat4.recognize, aedat4.open_aedat4),
     (event_stream.recognize, event_stream.open_es),
+    (stmnist.recognize, stmnist.open_mat),
     (atis_bin.recognize, atis_bin.open_bin),
 )
