@@ -1,6 +1,7 @@
 """Read recordings of event cameras, read and write event files, and load images."""
 
 from eventsnn.io._checks import DatasetError
+from eventsnn.io.arrays import open_arrays
 from eventsnn.io.formats import open  # noqa: A004
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.images import Images, fetch_mnist, load_images, read_idx
@@ -25,6 +26,7 @@ __all__ = [
     "info",
     "load_images",
     "open",
+    "open_arrays",
     "read_idx",
     "write",
 ]

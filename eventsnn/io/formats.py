@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventsnn.io import aedat2, aedat3, aedat4, atis_bin, event_stream, prophesee_dat, prophesee_raw, stmnist
+from eventsnn.io import aedat2, aedat3, aedat4, arrays, atis_bin, event_stream, prophesee_dat, prophesee_raw, stmnist
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
 
@@ -118,6 +118,7 @@ FORMATS: tuple[tuple[Recognize, Open], ...] = (
     (aedat3.recognize, aedat3.open_aedat3),
     (aedat4.recognize, aedat4.open_aedat4),
     (event_stream.recognize, event_stream.open_es),
+    (arrays.recognize, arrays.open_arrays),
     (stmnist.recognize, stmnist.open_mat),
     (atis_bin.recognize, atis_bin.open_bin),
 )

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from eventsnn.io._columns import times_of_seconds
+from eventsnn.io._columns import times_of_floats
 from eventsnn.io.recording import CUT_END, Chunk, EventFileError, Recording, Tally
 
 _NAME, _ROWS, _SIDE = "spiketrain", 101, 10
@@ -153,7 +153,7 @@ def _decode(path: Path, place: int, size: int, tally: Tally) -> Iterator[Chunk]:
 def _spikes(numbers: np.ndarray, tally: Tally) -> Chunk:
     """Return the spikes of some columns of the matrix, which are rows here."""
     step, taxel = np.nonzero(np.abs(numbers[:, :-1]) > 0)  # which a number that is none is not
-    t, sound = times_of_seconds(numbers[step, -1].astype(np.float64), tally)
+    t, sound = times_of_floats(numbers[step, -1].astype(np.float64), tally)
     step, taxel = step[sound], taxel[sound]
     x, y = (taxel % _SIDE).astype(np.uint16), (taxel // _SIDE).astype(np.uint16)
     return Chunk(t, x, y, (numbers[step, taxel] > 0).view(np.uint8))
