@@ -92,6 +92,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("name", list(LAYOUTS))
+@settings(max_examples=50)
 @given(data=st.data(), size=st.integers(1, 40))
 def test_what_is_written_is_read(file, name, data, size):
     expected = [*SAMPLE, *data.draw(events(346, 260, start=100_000))]
@@ -225,7 +226,7 @@ def test_files_cut_anywhere(file, name):
 
 
 @pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in ("more fields", "signed")])
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data(), size=st.integers(1, 100))
 def test_damaged_files(file, name, data, size):
     content = bytearray(LAYOUTS[name](SAMPLE))

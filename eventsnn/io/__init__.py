@@ -7,6 +7,7 @@ from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.images import Images, fetch_mnist, load_images, read_idx
 from eventsnn.io.inspection import check, info
 from eventsnn.io.recording import EVENT_DTYPE, Chunk, EventFileError, Orientation, Recording, Report, Stream
+from eventsnn.io.text import open_text
 from eventsnn.io.writer import EventWriter, write
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "load_images",
     "open",
     "open_arrays",
+    "open_text",
     "read_idx",
     "write",
 ]

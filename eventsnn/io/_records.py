@@ -34,6 +34,8 @@ class RecordDecoder:
         What the numbers in ``state[0]`` mean.
     pending : tuple of int
         Places of the state that are 0 unless the file ends within a packet.
+    final : bytes
+        What ends a last record that the file leaves open, as a line without its end.
     """
 
     kernel: Callable[..., tuple[int, int]]
@@ -43,6 +45,7 @@ class RecordDecoder:
     skipped: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     pending: tuple[int, ...] = ()
+    final: bytes = b""
 
 
 def decode_records(stream: BinaryIO, decoder: RecordDecoder, size: int, tally: Tally) -> Iterator[Chunk]:
@@ -62,6 +65,13 @@ def decode_records(stream: BinaryIO, decoder: RecordDecoder, size: int, tally: T
         taken = yield from decode_block(data[:end], state, decoder, size, tally, begin)
         left, begin = end - taken, begin + taken
         data[:left] = data[taken:end].copy()
+    if left and decoder.final:
+        data[left : left + len(decoder.final)] = np.frombuffer(decoder.final, np.uint8)
+        try:
+            yield from decode_block(data[: left + len(decoder.final)], state, decoder, size, tally, begin)
+            left = 0
+        except EventFileError:  # of a record that is cut
+            pass
     tally.drop(CUT_END, left)
     if any(state[place] for place in decoder.pending):
         tally.drop(CUT_PACKET)

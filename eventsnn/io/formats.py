@@ -7,7 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eventsnn.io import aedat2, aedat3, aedat4, arrays, atis_bin, event_stream, prophesee_dat, prophesee_raw, stmnist
+from eventsnn.io import (
+    aedat2,
+    aedat3,
+    aedat4,
+    arrays,
+    atis_bin,
+    event_stream,
+    prophesee_dat,
+    prophesee_raw,
+    stmnist,
+    text,
+)
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
 
@@ -120,5 +131,6 @@ FORMATS: tuple[tuple[Recognize, Open], ...] = (
     (event_stream.recognize, event_stream.open_es),
     (arrays.recognize, arrays.open_arrays),
     (stmnist.recognize, stmnist.open_mat),
+    (text.recognize, text.open_text),
     (atis_bin.recognize, atis_bin.open_bin),
 )
