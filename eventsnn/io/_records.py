@@ -56,8 +56,8 @@ def decode_records(stream: BinaryIO, decoder: RecordDecoder, size: int, tally: T
     EventFileError
         With the place in the stream, if the kernel finds one that it does not understand.
     """
-    memory = bytearray(max(2 * decoder.longest, min(size * decoder.longest, _MOST)))
-    data, view = np.frombuffer(memory, np.uint8), memoryview(memory)
+    data = np.empty(max(2 * decoder.longest, min(size * decoder.longest, _MOST)), np.uint8)
+    view = data.data
     state = np.array((0, *decoder.state), np.int64)
     left, begin = 0, stream.tell()  # bytes of a record whose rest is to come, and where the first of them is
     while got := stream.readinto(view[left:]):  # type: ignore[attr-defined]

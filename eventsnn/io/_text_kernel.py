@@ -23,6 +23,8 @@ def _is_separator(c):
 @inner
 def _scaled(digits, exponent, is_rounded):
     """Return ``digits * 10**exponent``, rounded or none if it is not whole; 2**62 where it is too large."""
+    if exponent == 0:
+        return digits
     while exponent > 0 and digits != 0:
         if digits > _LATEST // 10 or digits < -_LATEST // 10:
             return _LATEST

@@ -25,6 +25,8 @@ from eventsnn.io.recording import CUT_END, Chunk, EventFileError, Recording, Tal
 _SIGNATURE = b"#!AER-DAT4.0\r\n"
 _LONGEST = 1 << 24  # bytes of the description of the streams
 _PIECE = 1 << 20  # bytes decompressed at once
+_GATHERED = 1 << 14  # events of small packets that make a chunk
+_BUFFER = 1 << 18  # bytes read at once
 _MOST_INFLATED = 1100  # times the bytes of a packet; LZ4's limit is 255
 _PACKAGES = {0: "", 1: "lz4", 2: "lz4", 3: "zstandard", 4: "zstandard"}  # by the file's number of the compression
 _EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"), ("", "V3")])
@@ -101,13 +103,34 @@ def _attribute(text: str, key: str) -> str:
 
 
 def _decode(path: Path, content: _Content, size: int, tally: Tally) -> Iterator[Chunk]:
-    with path.open("rb") as stream:
-        stream.seek(content.begin)
-        for place, body in _packets(stream, content, path.stat().st_size, tally):
-            try:
-                yield from _events(_pieces(body, content.package), size, _MOST_INFLATED * len(body))
-            except EventFileError as error:
-                raise EventFileError(f"a packet that cannot be read: {error.reason}", offset=place) from None
+    gathered: list[np.ndarray] = []  # packets are small, and chunks cost more than the events in them
+    with path.open("rb", buffering=_BUFFER) as stream:
+        try:
+            for events in _runs(stream, content, path.stat().st_size, tally):
+                gathered.append(events)
+                if sum(map(len, gathered)) >= min(size, _GATHERED):
+                    yield from _chunks(gathered, size)
+                    gathered = []
+        except EventFileError:
+            yield from _chunks(gathered, size)
+            raise
+    yield from _chunks(gathered, size)
+
+
+def _runs(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> Iterator[np.ndarray]:
+    """Yield events of the chosen stream, packet after packet."""
+    stream.seek(content.begin)
+    for place, body in _packets(stream, content, length, tally):
+        try:
+            yield from _events(_pieces(body, content.package), _MOST_INFLATED * len(body))
+        except EventFileError as error:
+            raise EventFileError(f"a packet that cannot be read: {error.reason}", offset=place) from None
+
+
+def _chunks(gathered: list[np.ndarray], size: int) -> Iterator[Chunk]:
+    events = np.concatenate(gathered) if gathered else np.empty(0, _EVENT)
+    for start in range(0, len(events), size):
+        yield _columns(events[start : start + size])
 
 
 def _packets(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> Iterator[tuple[int, bytes]]:
@@ -151,9 +174,10 @@ def _pieces(body: bytes, package: str) -> Iterator[bytes]:
 
 def _pieces_of_lz4(body: bytes) -> Iterator[bytes]:
     decompressor, rest = import_module("lz4.frame").LZ4FrameDecompressor(), body
+    most = min(_PIECE, max(1 << 12, 8 * len(body)))  # it takes as much memory at once
     while not decompressor.eof:
         try:
-            piece = decompressor.decompress(rest, max_length=_PIECE)
+            piece = decompressor.decompress(rest, max_length=most)
         except (RuntimeError, EOFError) as error:
             raise EventFileError(str(error)) from None
         rest = b""
@@ -162,7 +186,7 @@ def _pieces_of_lz4(body: bytes) -> Iterator[bytes]:
         yield piece
 
 
-def _events(pieces: Iterator[bytes], size: int, most: int) -> Iterator[Chunk]:
+def _events(pieces: Iterator[bytes], most: int) -> Iterator[np.ndarray]:
     """Yield the events of one packet of at most ``most`` bytes: a vector whose place its first piece tells."""
     data = next(pieces, b"")
     where = root(data, b"EVTS", 4).vector(0)
@@ -174,9 +198,7 @@ def _events(pieces: Iterator[bytes], size: int, most: int) -> Iterator[Chunk]:
     data = data[begin:]
     while left:
         count = min(left, len(data) // _EVENT.itemsize)
-        events: np.ndarray = np.frombuffer(data, _EVENT, count)
-        for start in range(0, count, size):
-            yield _columns(events[start : start + size])
+        yield np.frombuffer(data, _EVENT, count)
         left -= count
         data = data[count * _EVENT.itemsize :]
         if left:

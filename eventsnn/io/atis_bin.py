@@ -24,8 +24,11 @@ _EXAMINED = _SIZE << 18
 
 def recognize(path: Path, start: bytes) -> bool:
     """Tell whether the first bytes make sense as events: four or more, whose times run forward as good as always."""
-    _, y, t = _first(start)
-    steps = np.diff(t[y != _OVERFLOW])
+    events = _events(start[: 256 * _SIZE])
+    is_overflow = events[:, 1] == _OVERFLOW
+    upper, middle, lower = events[:, 2:].T.astype(np.int64)
+    times = (upper & 127) << 16 | middle << 8 | lower
+    steps = np.diff((times + 8192 * np.cumsum(is_overflow))[~is_overflow])
     return len(steps) >= 3 and 50 * int((steps < 0).sum()) <= len(steps) and int(steps.max()) > 0
 
 
@@ -41,8 +44,8 @@ def open_bin(path: Path) -> Recording:
     if length % _SIZE:
         raise EventFileError(f"expected {_SIZE} bytes for each event, found {length} in all", path, length)
     with path.open("rb") as stream:
-        x, y, _ = _first(stream.read(_EXAMINED))
-    fits = max(x.max(initial=0), y[y != _OVERFLOW].max(initial=0)) < min(_NMNIST)
+        events = _events(stream.read(min(_EXAMINED, length)))
+    fits = _largest(events[:, 0]) < _NMNIST[0] and _largest(events[events[:, 1] != _OVERFLOW, 1]) < _NMNIST[1]
     return Recording(path, "ATIS bin", _NMNIST if fits else None, partial(_decode, path))
 
 
@@ -54,9 +57,10 @@ def _decode(path: Path, size: int, tally: Tally) -> Iterator[Chunk]:
         yield from decode_records(stream, RecordDecoder(kernels.atis40, _SIZE, (0,)), size, tally)
 
 
-def _first(start: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return columns, rows and times of the events in some bytes."""
-    events: np.ndarray = np.frombuffer(start, np.uint8, len(start) // _SIZE * _SIZE).reshape(-1, _SIZE)
-    x, y = events[:, 0], events[:, 1]
-    t = (events[:, 2:].astype(np.int64) & (127, 255, 255)) @ (1 << 16, 1 << 8, 1)
-    return x, y, t + 8192 * np.cumsum(y == _OVERFLOW)
+def _events(start: bytes) -> np.ndarray:
+    """Return the bytes of each whole event."""
+    return np.frombuffer(start, np.uint8, len(start) // _SIZE * _SIZE).reshape(-1, _SIZE)
+
+
+def _largest(column: np.ndarray) -> int:
+    return int(column.max(initial=0))
