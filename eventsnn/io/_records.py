@@ -11,6 +11,7 @@ import numpy as np
 from eventsnn.io.recording import CUT_END, EVENT_DTYPE, Chunk, EventFileError, Tally
 
 _MOST = 1 << 20  # bytes read at once, unless a record may be longer
+_LEAST = 5  # bytes of an event in any format of records
 CUT_PACKET = "packets that the end of the file cuts"
 
 
@@ -81,16 +82,17 @@ def decode_block(
     data: np.ndarray, state: np.ndarray, decoder: RecordDecoder, size: int, tally: Tally, begin: int
 ) -> Generator[Chunk, None, int]:
     """Yield the events of the whole records in ``data``, which is at ``begin``; return how many bytes they take."""
-    done, n = 0, size
+    capacity = min(size, len(data) // _LEAST + 1)
+    done, n = 0, capacity
     counts = np.zeros(len(decoder.dropped + decoder.skipped), np.int64)
-    while n == size and done < len(data):
-        columns = [np.empty(size, EVENT_DTYPE[name]) for name in ("t", "x", "y", "p")]
+    while n == capacity and done < len(data):
+        columns = [np.empty(capacity, EVENT_DTYPE[name]) for name in ("t", "x", "y", "p")]
         taken, n = decoder.kernel(data[done:], state, counts, *columns)
         done += taken
         _account(decoder, counts, tally)
         if n:
             # Whoever keeps few events should not keep the memory of many.
-            yield Chunk(*(c[:n] if 2 * n >= size else c[:n].copy() for c in columns))
+            yield Chunk(*(c[:n] if 2 * n >= capacity else c[:n].copy() for c in columns))
         if state[0]:
             raise EventFileError(decoder.errors[int(state[0]) - 1], offset=begin + done)
     return done

@@ -30,6 +30,7 @@ _BUFFER = 1 << 18  # bytes read at once
 _MOST_INFLATED = 1100  # times the bytes of a packet; LZ4's limit is 255
 _PACKAGES = {0: "", 1: "lz4", 2: "lz4", 3: "zstandard", 4: "zstandard"}  # by the file's number of the compression
 _EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"), ("", "V3")])
+_RAW = np.dtype("V16")  # the same, which NumPy puts together faster
 _OTHER = {"FRME": "packets of frames", "IMUS": "packets of inertial measurements", "TRIG": "packets of triggers"}
 
 
@@ -128,7 +129,7 @@ def _runs(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> Ite
 
 
 def _chunks(gathered: list[np.ndarray], size: int) -> Iterator[Chunk]:
-    events = np.concatenate(gathered) if gathered else np.empty(0, _EVENT)
+    events = (np.concatenate(gathered) if gathered else np.empty(0, _RAW)).view(_EVENT)
     for start in range(0, len(events), size):
         yield _columns(events[start : start + size])
 
@@ -198,7 +199,7 @@ def _events(pieces: Iterator[bytes], most: int) -> Iterator[np.ndarray]:
     data = data[begin:]
     while left:
         count = min(left, len(data) // _EVENT.itemsize)
-        yield np.frombuffer(data, _EVENT, count)
+        yield np.frombuffer(data, _RAW, count)
         left -= count
         data = data[count * _EVENT.itemsize :]
         if left:

@@ -95,6 +95,8 @@ def open_text(path: str | Path, *, columns: str | None = None, unit: Unit | None
 
 def _head(start: bytes) -> _Head | None:
     """Return what the first lines say, None if they are none of events."""
+    if b"\0" in start:
+        return None
     sensor: tuple[int, int] | None = None
     letters: str | None = None
     rows: list[tuple[str, ...]] = []
