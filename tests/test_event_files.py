@@ -1,6 +1,7 @@
 """N-MNIST's files, AEDAT 2 and 3, Event Stream: recordings, files written by hand, and broken ones."""
 
 import struct
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -296,3 +297,18 @@ def test_damaged_files(file, name, data, size):
 @given(body=st.binary(max_size=400), size=st.integers(1, 100))
 def test_any_bytes_after_a_header(file, name, body, size):
     check_outcome(file(WRITERS[name][0] + body), size)
+
+
+@pytest.mark.parametrize("name", list(WRITERS))
+def test_memory_does_not_depend_on_the_file(file, name):
+    """Two megabytes in chunks of a thousand events."""
+    head, write, _ = WRITERS[name]
+    body = write([(50 * i, i % 34, i % 33, i % 2) for i in range(999)])
+    recording = es.open(file(head + body * (2_000_000 // len(body))))
+    next(recording.chunks(1000))  # compiled by now
+    tracemalloc.start()
+    n = sum(map(len, recording.chunks(1000)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert n == 2_000_000 // len(body) * 999
+    assert peak < 400_000
