@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from eventsnn.io import prophesee_dat, prophesee_raw
+from eventsnn.io import hdf5_layouts, prophesee_dat, prophesee_raw
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
 
@@ -29,6 +30,7 @@ def open(  # noqa: A001
     flip_x: bool | None = None,
     flip_y: bool | None = None,
     swap_polarity: bool | None = None,
+    side: Literal["left", "right"] | None = None,
 ) -> Recording | EventDataset:
     """Open a file of events of any known format, which its content tells.
 
@@ -43,6 +45,8 @@ def open(  # noqa: A001
         How coordinates and polarities of the file become those of the events; see
         :class:`~eventsnn.io.recording.Orientation`. Default: x to the right, y down and 1 for brighter, as the format's
         reader says.
+    side : {"left", "right"}, optional
+        Which camera of a file that has two (HDF5 of M3ED and MVSEC). Default: left, unless only the right one is there.
 
     Returns
     -------
@@ -69,6 +73,10 @@ def open(  # noqa: A001
     opener = next((opener for recognize, opener in FORMATS if recognize(file, start)), None)
     if opener is None:
         raise EventFileError(f"is of no known format; {_seen(start)}", file)
+    if side is not None:
+        if opener is not _open_hdf5:
+            raise ValueError(f"{file}: is of a format of one camera, which takes no side={side!r}")
+        opener = partial(_open_hdf5, side=side)
     options: dict[str, Any] = {"width": width, "height": height, "swap_xy": swap_xy}
     options |= {"flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
     try:
@@ -77,7 +85,7 @@ def open(  # noqa: A001
         raise error if error.path is not None else EventFileError(error.reason, file, error.offset) from None
     if isinstance(found, Recording):
         return found.adjusted(**options)
-    if given := [name for name, value in options.items() if value is not None]:
+    if given := [name for name, value in (options | {"side": side}).items() if value is not None]:
         raise ValueError(f"{file}: is an event file of this package, which takes no {', '.join(given)}")
     return found
 
@@ -104,8 +112,8 @@ def _is_hdf5(path: Path, start: bytes) -> bool:
     return start.startswith(_HDF5)
 
 
-def _open_hdf5(path: Path) -> Recording | EventDataset:
-    return EventDataset(path)
+def _open_hdf5(path: Path, side: Literal["left", "right"] | None = None) -> Recording | EventDataset:
+    return EventDataset(path) if hdf5_layouts.is_own(path) else hdf5_layouts.open_layout(path, side)
 
 
 #: Asked in this order; the first that recognizes a file opens it. What recognizes by a signature comes before what
