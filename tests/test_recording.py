@@ -24,7 +24,7 @@ def decode_blocks(blocks, size, tally):
 
 
 def recording(*blocks, sensor=(10, 6), **fields):
-    return Recording(Path("some.raw"), "a format", sensor, partial(decode_blocks, blocks), **fields)
+    return Recording(Path(__file__), "a format", sensor, partial(decode_blocks, blocks), **fields)
 
 
 EVENTS = [(5, 0, 1, 0), (7, 9, 5, 1), (7, 3, 2, 1), (9, 4, 0, 0)]
@@ -47,6 +47,13 @@ def test_read_and_columns_without_events():
     assert recording().to_events().n_events == 0
 
 
+def test_more_events_than_the_file_has_bytes():
+    events = [(t, t % 10, t % 6, t % 2) for t in range(3 * Path(__file__).stat().st_size)]
+    assert recording(events[:9], events[9:]).read().tolist() == events
+    columns = recording(events[:9], events[9:]).columns()
+    assert columns.to_structured().tolist() == events
+
+
 def test_a_size_that_is_none():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         recording().chunks(0)
@@ -63,7 +70,7 @@ def test_the_report_grows_with_the_stream():
 
 def test_events_outside_the_sensor_are_counted_and_left_out():
     events = [*EVENTS[:2], (8, 10, 0, 1), (8, 0, 6, 1), (8, 65535, 65535, 1), EVENTS[3]]
-    with pytest.warns(RuntimeWarning, match="some.raw: 3 events; lost 3 events outside the sensor; skipped 2"):
+    with pytest.warns(RuntimeWarning, match="test_recording.py: 3 events; lost 3 events outside the sensor; skipped 2"):
         assert recording(events).read().tolist() == [*EVENTS[:2], EVENTS[3]]
     stream = recording(events, events[2:4]).chunks()
     assert [len(chunk) for chunk in stream] == [3]
@@ -99,7 +106,7 @@ def test_what_is_not_given_stays():
 
 @pytest.mark.parametrize("options", [{"flip_x": True}, {"width": 4}, {"width": 0, "height": 3}, {"width": 1 << 17}])
 def test_orientation_that_cannot_be(options):
-    with pytest.raises(ValueError, match=r"some.raw: .*width"):
+    with pytest.raises(ValueError, match=r"test_recording.py: .*width"):
         recording(EVENTS, sensor=None).adjusted(**options)
 
 
@@ -144,7 +151,7 @@ def test_an_error_names_file_and_place():
 
 
 def test_a_sensor_from_a_file_that_cannot_be():
-    with pytest.raises(es.EventFileError, match=r"some.raw: .*1 to 65536, found \(0, 5\)"):
+    with pytest.raises(es.EventFileError, match=r"test_recording.py: .*1 to 65536, found \(0, 5\)"):
         recording(sensor=(0, 5))
 
 
@@ -187,5 +194,7 @@ def test_what_is_no_file(tmp_path):
 
 def test_damaged_hdf5_is_the_same_kind_of_error(tmp_path):
     (tmp_path / "x.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(es.EventFileError, match=r"x.h5: "):
+    with pytest.raises(es.DatasetError, match=r"^\S+x.h5: [^/]*$") as caught:
         es.open(tmp_path / "x.h5")
+    assert isinstance(caught.value, es.EventFileError)
+    assert caught.value.path == tmp_path / "x.h5"

@@ -66,10 +66,10 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from None
+        raise DatasetError(str(error), path) from None
     # h5py reports damage as any of these, depending on which structure is hit.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        raise DatasetError(f"{path}: damaged or unreadable: {error}") from error
+        raise DatasetError(f"damaged or unreadable: {error}", path) from error
 
 
 def open_file(path: Path, cache_bytes: int) -> h5py.File:

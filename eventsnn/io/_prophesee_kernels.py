@@ -52,7 +52,7 @@ def evt2(words, state, counts, t, x, y, p):
 
     ``state``: time of the last TIME_HIGH. Counts: before the first time, unknown, triggers, other.
     """
-    base, n = state[0], np.int64(0)
+    base, n = state[0], np.uint64(0)  # an index without sign needs no look at whether it is negative
     for i in range(len(words)):
         word = np.int64(words[i])
         kind = word >> 28
@@ -64,7 +64,7 @@ def evt2(words, state, counts, t, x, y, p):
                 x[n] = word >> 11 & 2047
                 y[n] = word & 2047
                 p[n] = kind
-                n += 1
+                n += np.uint64(1)
         elif kind == 8:
             base = _later(base, (word & 0xFFFFFFF) << 6, np.int64(1 << 34))
         elif kind == 10:
@@ -74,7 +74,7 @@ def evt2(words, state, counts, t, x, y, p):
         else:
             counts[1] += 1
     state[0] = base
-    return np.int64(len(words)), n
+    return np.int64(len(words)), np.int64(n)
 
 
 @lean_kernel
@@ -187,13 +187,20 @@ def dat(words, state, counts, t, x, y, p):
 
     Times have 32 bits. A fall from the last minute of their 71.6 to the first is their end.
     """
-    base, n_x, n_y, bit = state[0], state[1], state[2], state[3]
+    period, n_x, bit = np.int64(1 << 32), state[1], state[3]
+    columns, rows = (_ONE << n_x) - 1, (_ONE << state[2]) - 1
     for i in range(len(words)):
         where = np.int64(words[i] >> np.uint64(32))
-        base = _later(base, np.int64(words[i] & np.uint64(0xFFFFFFFF)), np.int64(1 << 32))
-        t[i] = base
-        x[i] = where & ((_ONE << n_x) - 1)
-        y[i] = where >> n_x & ((_ONE << n_y) - 1)
+        x[i] = where & columns
+        y[i] = where >> n_x & rows
         p[i] = where >> bit & 1
-    state[0] = base
+    before = state[0] & (period - 1) if state[0] >= 0 else np.int64(words[0] & np.uint64(0xFFFFFFFF))
+    epoch = state[0] - before if state[0] >= 0 else np.int64(0)
+    for i in range(len(words)):
+        low = np.int64(words[i] & np.uint64(0xFFFFFFFF))
+        if abs(low - before) >= period - _SLACK:
+            epoch = _later(epoch + before, low, period) - low
+        before = low
+        t[i] = epoch + low
+    state[0] = epoch + before
     return np.int64(len(words)), np.int64(len(words))

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from eventsnn.events import Events, TimeUnit
+from eventsnn.io.chunk import EVENT_DTYPE, Chunk, columns_of, structured_of
 
-#: What :meth:`Recording.read` returns: microseconds, column, row, polarity (0 darker, 1 brighter); 13 bytes an event.
-EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
+__all__ = ["EVENT_DTYPE", "Chunk", "EventFileError", "Orientation", "Recording", "Report", "Stream", "Tally"]
+
+_Gathered = TypeVar("_Gathered")
 
 #: Events of a chunk at most, unless said otherwise.
-CHUNK = 1 << 16
+CHUNK = 1 << 17
 
 # What may be lost, as it reads after a number: every format calls the same thing by the same name.
 OUTSIDE = "events outside the sensor"
@@ -52,41 +55,6 @@ class EventFileError(ValueError):
         """Return file, offset and reason in one line."""
         where = [str(self.path)] * (self.path is not None) + [f"byte {self.offset}"] * (self.offset is not None)
         return ": ".join([*where, self.reason])
-
-
-@dataclass(frozen=True, eq=False)
-class Chunk:
-    """Consecutive events of a recording, in the order of the file.
-
-    Parameters
-    ----------
-    t : ndarray of int64, shape (n,)
-        Microseconds on the clock of the file. They may run backward where those of the file do.
-    x, y : ndarray of uint16, shape (n,)
-        Column and row; x runs to the right, y down.
-    p : ndarray of uint8, shape (n,)
-        Polarity: 0 darker, 1 brighter.
-    """
-
-    t: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    p: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of events."""
-        return len(self.t)
-
-    def __getitem__(self, index: slice | np.ndarray) -> Chunk:
-        """Return the events of a slice or a boolean mask."""
-        return Chunk(self.t[index], self.x[index], self.y[index], self.p[index])
-
-    def to_structured(self) -> np.ndarray:
-        """Return one array of ``EVENT_DTYPE``."""
-        whole = np.empty(len(self), EVENT_DTYPE)
-        for name in ("t", "x", "y", "p"):
-            whole[name] = getattr(self, name)
-        return whole
 
 
 @dataclass(frozen=True)
@@ -288,16 +256,21 @@ class Recording:
 
     def columns(self) -> Chunk:
         """Return all events in memory, as one chunk; warns if anything was lost (``Report.dropped``)."""
-        stream = self.chunks()
-        parts = list(stream)
-        if stream.report.dropped:
-            warnings.warn(f"{self.path}: {stream.report}", RuntimeWarning, stacklevel=2)
-        empty = (np.empty(0, EVENT_DTYPE[name]) for name in ("t", "x", "y", "p"))
-        return Chunk(*(np.concatenate(c) for c in zip(*map(_arrays, parts), strict=True))) if parts else Chunk(*empty)
+        return self._all(columns_of)
 
     def read(self) -> np.ndarray:
-        """Return all events in memory, as an array with fields ``t, x, y, p`` (``EVENT_DTYPE``), in file order."""
-        return self.columns().to_structured()
+        """Return all events in memory, as an array with fields ``t, x, y, p`` (``EVENT_DTYPE``), in file order.
+
+        Warns if anything was lost, as :meth:`columns` does.
+        """
+        return self._all(structured_of)
+
+    def _all(self, gather: Callable[[Iterable[Chunk], int], _Gathered]) -> _Gathered:
+        stream = self.chunks()
+        gathered = gather(stream, self.path.stat().st_size // 2)  # few formats take less for an event
+        if stream.report.dropped:
+            warnings.warn(f"{self.path}: {stream.report}", RuntimeWarning, stacklevel=3)
+        return gathered
 
     def to_events(self, *, origin: int | None = None, duration: int = -1) -> Events:
         """Return all events as one sample in canonical order, polarity as channel.
@@ -375,10 +348,6 @@ def _within(decode: Decode, start: int, stop: int, size: int, tally: Tally) -> I
     for block in decode(size, tally):
         keep = (block.t >= start) & (block.t < stop)
         yield block if keep.all() else block[keep]
-
-
-def _arrays(chunk: Chunk) -> tuple[np.ndarray, ...]:
-    return chunk.t, chunk.x, chunk.y, chunk.p
 
 
 def _oriented(block: Chunk, recording: Recording) -> Chunk:
