@@ -457,6 +457,17 @@ def test_a_violation_is_one_error(path, violate, message):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_attributes_of_other_types_are_passed_over(path):
+    write(path, dsec)
+    with h5py.File(path, "r+") as file:
+        ragged = np.empty(1, h5py.vlen_dtype("i4"))
+        ragged[0] = np.arange(3, dtype="i4")
+        file.attrs.create("ragged", ragged)
+        file.attrs["reference"] = file["events"].ref
+        file.attrs["text"], file.attrs["long"] = "night", np.arange(17)
+    assert es.open(path).metadata == {"text": "night"}
+
+
 def test_secrets_are_not_read(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret.txt").write_bytes(b"\1" * 2 * N)

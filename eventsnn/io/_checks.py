@@ -162,6 +162,13 @@ def _where(parent: h5py.Group, name: str) -> str:
     return f"{parent.name}/{name}".lstrip("/")
 
 
+def is_plain(stored: Any) -> bool:
+    """Tell whether a stored value is text or numbers; what else HDF5 knows, it reads without care if it is damaged."""
+    import h5py
+
+    return stored.get_type().get_class() in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT)
+
+
 def own(parent: h5py.Group, name: str) -> Any:
     """Look up a name without following soft or external links, which could lead to other files."""
     import h5py
@@ -224,8 +231,11 @@ def _integer(file: h5py.File, name: str, low: int) -> int:
 def _attribute(file: h5py.File, name: str, shape: tuple[int, ...]) -> Any:
     if name not in file.attrs:
         raise DatasetError(f"attribute {name!r} is missing")
-    if (found := file.attrs.get_id(name).shape) != shape:
+    stored = file.attrs.get_id(name)
+    if (found := stored.shape) != shape:
         raise DatasetError(f"attribute {name!r} expects shape {shape}, found {found}")
+    if not is_plain(stored):
+        raise DatasetError(f"attribute {name!r} expects text or numbers, found {stored.dtype!s:.80}")
     return file.attrs[name]
 
 

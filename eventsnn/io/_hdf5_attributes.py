@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eventsnn.io._checks import is_plain
 from eventsnn.io._hdf5_columns import Column, find
 from eventsnn.io.recording import EventFileError
 
@@ -18,7 +19,10 @@ _MOST, _LONGEST = 64, 1000  # attributes described, and characters of each
 
 def attribute(file: h5py.File, name: str) -> Any:
     """Return an attribute of the root that is text, a number, or few of them; None if there is none such."""
-    if name not in file.attrs or int(np.prod(file.attrs.get_id(name).shape or (1,), dtype=object)) > 16:
+    if name not in file.attrs:
+        return None
+    stored = file.attrs.get_id(name)
+    if not is_plain(stored) or int(np.prod(stored.shape or (1,), dtype=object)) > 16:
         return None
     value = file.attrs[name]
     if isinstance(value, bytes):

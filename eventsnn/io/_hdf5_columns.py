@@ -91,6 +91,8 @@ class Column:
         Its name, for errors.
     ecf : bool
         Whether the caller decompresses Prophesee's codec.
+    ragged : bool
+        Whether rows are numbers of any length; :meth:`row` gives one.
 
     Raises
     ------
@@ -99,11 +101,15 @@ class Column:
         hold, or is compressed in an unknown way; and while reading, if a chunk is damaged.
     """
 
-    def __init__(self, item: Any, where: str, *, ecf: bool = False) -> None:
+    def __init__(self, item: Any, where: str, *, ecf: bool = False, ragged: bool = False) -> None:
         if not is_dataset(item):
             raise EventFileError(f"{where} expects a dataset, found {'nothing' if item is None else 'a group'}")
         self._item, self.where, self.dtype = item, where, item.dtype
-        self._check_kind()
+        self._width = int(item.id.get_type().get_size())  # bytes of an entry in the file
+        if ragged:
+            self._check_ragged()
+        else:
+            self._check_kind()
         plist = item.id.get_create_plist()
         if item.is_virtual or plist.get_external_count():
             raise EventFileError(f"{where} keeps its data in another file, which is refused")
@@ -121,7 +127,7 @@ class Column:
     @property
     def chunk_bytes(self) -> int:
         """Bytes of a chunk once it is decompressed; 0 if there are no chunks."""
-        return 0 if self.chunks is None else int(np.prod(self.chunks, dtype=object)) * self.dtype.itemsize
+        return 0 if self.chunks is None else int(np.prod(self.chunks, dtype=object)) * self._width
 
     @property
     def stored(self) -> int:
@@ -140,13 +146,22 @@ class Column:
             parts.append(chunk[max(start - first, 0) : stop - first])
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]))
 
+    def row(self, number: int) -> np.ndarray:
+        """Return a row of a ragged dataset."""
+        if self.chunks is not None and number // self.chunks[0] != self._cached[0]:
+            # The library is left to find the numbers, since it knows where; but not before this is sound.
+            self._cached = (number // self.chunks[0], np.empty(0))
+            self._decompressed(number // self.chunks[0] * self.chunks[0], 0)
+        return np.asarray(self._item[number])
+
     def compressed(self, row: int, column: int = 0) -> tuple[int, bytes]:
         """Return the chunk that begins at a row (and column), as it is stored: which filters it left out, and bytes."""
         mask, data = self._item.id.read_direct_chunk((row, column)[: len(self.shape)])
         return mask, data
 
     @property
-    def _file_size(self) -> int:
+    def file_size(self) -> int:
+        """Bytes of the file."""
         return int(self._item.file.id.get_filesize())
 
     @property
@@ -195,6 +210,17 @@ class Column:
         if self._item.id.get_type() != h5py.h5t.py_create(self.dtype, logical=True):  # as of 12 bits in 16
             raise EventFileError(f"{self.where} expects numbers of a usual type, found one like {self.dtype}")
 
+    def _check_ragged(self) -> None:
+        import h5py
+
+        kind = self._item.id.get_type()
+        plain = kind.get_class() == h5py.h5t.VLEN and kind.get_super().get_class() in (h5py.h5t.INTEGER, h5py.h5t.FLOAT)
+        if not plain or len(self._item.shape or ()) != 1:
+            found = f"{self.dtype!s:.80} of shape {self._item.shape}"
+            raise EventFileError(f"{self.where} expects rows of numbers of any length, found {found}")
+        if not h5py.check_vlen_dtype(self.dtype).isnative:  # which h5py reads wrongly
+            raise EventFileError(f"{self.where} expects rows of little-endian numbers")
+
     def _check_filters(self, ecf: bool) -> None:
         numbers = [number for number, _ in self.filters]
         if len(set(numbers)) != len(numbers):
@@ -207,12 +233,12 @@ class Column:
 
     def _check_storage(self) -> None:
         """Refuse holes, which would read as zeros, and places outside of the file."""
-        stored, size = self.stored, self._file_size
+        stored, size = self.stored, self.file_size
         if self.chunks is None:
-            offset = self._item.id.get_offset() or 0
-            if stored != self._item.nbytes or offset + stored > size:
+            offset, declared = self._item.id.get_offset() or 0, self._item.size * self._width
+            if stored != declared or offset + stored > size:
                 found = f"{stored} stored, from byte {offset} of {size}"
-                raise EventFileError(f"{self.where} declares {self._item.nbytes} bytes, found {found}")
+                raise EventFileError(f"{self.where} declares {declared} bytes, found {found}")
             return
         wanted = int(np.prod([-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True)], dtype=object))
         if (chunks := self._item.id.get_num_chunks()) != wanted:
@@ -245,7 +271,7 @@ def check_together(columns: list[Column]) -> int:
         found = ", ".join(f"{where} {length}" for where, length in lengths.items())
         raise EventFileError(f"expected columns of one length, found {found}")
     declared = sum(len(column) * int(np.prod(column.shape[1:])) * column.dtype.itemsize for column in columns)
-    stored, size = sum(column.stored for column in columns), columns[0]._file_size
+    stored, size = sum(column.stored for column in columns), columns[0].file_size
     if declared > _MAX_INFLATION * stored:
         raise EventFileError(f"declares {declared} bytes in {stored} stored, in a file of {size}")
     if (chunks := sum(column.chunk_bytes for column in columns)) > max(_MAX_CHUNKS, 4 * size):

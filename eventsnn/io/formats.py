@@ -11,6 +11,7 @@ from typing import Any, Literal
 from eventsnn.io import hdf5_layouts, prophesee_dat, prophesee_raw
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
+from eventsnn.io.spike_samples import SpikeSamples
 
 _START = 4096  # bytes that a format is recognized by
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -18,7 +19,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 #: Given the path and the file's first 4096 bytes (all, if it is shorter): is it this format?
 Recognize = Callable[[Path, bytes], bool]
 #: Reads the header. Raises :class:`EventFileError` if the file is damaged.
-Open = Callable[[Path], Recording | EventDataset]
+Open = Callable[[Path], Recording | EventDataset | SpikeSamples]
 
 
 def open(  # noqa: A001
@@ -31,7 +32,7 @@ def open(  # noqa: A001
     flip_y: bool | None = None,
     swap_polarity: bool | None = None,
     side: Literal["left", "right"] | None = None,
-) -> Recording | EventDataset:
+) -> Recording | EventDataset | SpikeSamples:
     """Open a file of events of any known format, which its content tells.
 
     Parameters
@@ -50,8 +51,9 @@ def open(  # noqa: A001
 
     Returns
     -------
-    Recording or EventDataset
-        The latter for event files of this package, which take none of the options.
+    Recording, EventDataset or SpikeSamples
+        The latter two for many samples, which take none of the options: event files of this package, and files laid
+        out as SHD and SSC.
 
     Raises
     ------
@@ -86,7 +88,7 @@ def open(  # noqa: A001
     if isinstance(found, Recording):
         return found.adjusted(**options)
     if given := [name for name, value in (options | {"side": side}).items() if value is not None]:
-        raise ValueError(f"{file}: is an event file of this package, which takes no {', '.join(given)}")
+        raise ValueError(f"{file}: is a file of many samples, which takes no {', '.join(given)}")
     return found
 
 
@@ -112,7 +114,7 @@ def _is_hdf5(path: Path, start: bytes) -> bool:
     return start.startswith(_HDF5)
 
 
-def _open_hdf5(path: Path, side: Literal["left", "right"] | None = None) -> Recording | EventDataset:
+def _open_hdf5(path: Path, side: Literal["left", "right"] | None = None) -> Recording | EventDataset | SpikeSamples:
     return EventDataset(path) if hdf5_layouts.is_own(path) else hdf5_layouts.open_layout(path, side)
 
 

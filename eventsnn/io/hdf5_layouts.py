@@ -1,4 +1,4 @@
-"""Recordings in HDF5 as others lay them out, read in place: DSEC, Monash, v2e, MVSEC, M3ED, tonic's cache, Metavision.
+"""HDF5 as others lay it out, read in place: DSEC, Monash, v2e, MVSEC, M3ED, tonic's cache, Metavision, SHD.
 
 A layout says in which datasets time, column, row and polarity lie. x runs to the right, y down and 1 is brighter:
 nothing is turned by default. Times become microseconds in int64: seconds are multiplied by 1,000,000 and rounded to the
@@ -20,6 +20,7 @@ from eventsnn.io._hdf5_columns import contents, find, is_dataset, opened
 from eventsnn.io._hdf5_table import Layout, Place, Table, decode
 from eventsnn.io.metavision_hdf5 import open_metavision
 from eventsnn.io.recording import EventFileError, Recording
+from eventsnn.io.spike_samples import SpikeSamples, holds_spikes
 
 if TYPE_CHECKING:
     import h5py
@@ -43,7 +44,7 @@ def is_own(path: Path) -> bool:
         return True
 
 
-def open_layout(path: Path, side: Side | None = None) -> Recording:
+def open_layout(path: Path, side: Side | None = None) -> Recording | SpikeSamples:
     """Open an HDF5 file that is not of this package.
 
     Parameters
@@ -60,6 +61,8 @@ def open_layout(path: Path, side: Side | None = None) -> Recording:
         must be, or there is no such side.
     """
     with opened(path) as file:
+        if side is None and holds_spikes(file):
+            return SpikeSamples(path)
         if side is None and find(file, "CD/events") is not None:
             return open_metavision(path, file)
         layout, sensor, metadata = _layout(file, side)
