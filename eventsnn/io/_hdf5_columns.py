@@ -33,7 +33,7 @@ _LENGTH_AT = {32001: (4, "<u4"), 32004: (0, ">u8"), 32008: (0, ">u8")}
 _MAX_INFLATION = 1100  # deflate's limit is 1032
 _MAX_CHUNKS = 256 << 20  # bytes that chunks of all columns may take, unless the file is large
 _MAX_ROW = 256  # bytes
-_CACHE = 1 << 20  # bytes, of the library, which caches only what it decompresses itself
+_CACHE = 1 << 20  # bytes of a chunk that is kept beside another; the library too is allowed that much
 
 
 @contextmanager
@@ -118,7 +118,7 @@ class Column:
         self.filters = [(number, values) for number, _, values, _ in found]
         self._check_filters(ecf)
         self._check_storage()
-        self._cached: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._cached: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -148,10 +148,10 @@ class Column:
 
     def row(self, number: int) -> np.ndarray:
         """Return a row of a ragged dataset."""
-        if self.chunks is not None and number // self.chunks[0] != self._cached[0]:
+        if self.chunks is not None and (chunk := number // self.chunks[0]) not in self._cached:
             # The library is left to find the numbers, since it knows where; but not before this is sound.
-            self._cached = (number // self.chunks[0], np.empty(0))
-            self._decompressed(number // self.chunks[0] * self.chunks[0], 0)
+            self._decompressed(chunk * self.chunks[0], 0)
+            self._keep(chunk, np.empty(0))
         return np.asarray(self._item[number])
 
     def compressed(self, row: int, column: int = 0) -> tuple[int, bytes]:
@@ -169,9 +169,9 @@ class Column:
         return all(number in _OWN for number, _ in self.filters)
 
     def _chunk(self, number: int) -> np.ndarray:
-        """Return the rows of a chunk (of all that lie side by side); the last one is kept."""
-        if self._cached[0] == number:
-            return self._cached[1]
+        """Return the rows of a chunk (of all that lie side by side); the last two are kept for searches, if small."""
+        if number in self._cached:
+            return self._cached[number]
         first = number * self.chunks[0]
         beside = range(0, self.shape[1], self.chunks[1]) if len(self.shape) == 2 else (0,)
         if self._decompressed_here:
@@ -182,8 +182,15 @@ class Column:
             for column in beside:
                 self._check_length(first, column)
             whole = self._item[first : first + self.chunks[0]]
-        self._cached = (number, whole)
+        self._keep(number, whole)
         return whole
+
+    def _keep(self, number: int, rows: np.ndarray) -> None:
+        if self.chunk_bytes > _CACHE:
+            self._cached.clear()
+        elif len(self._cached) > 1:
+            del self._cached[next(iter(self._cached))]
+        self._cached[number] = rows
 
     def _decompressed(self, row: int, column: int) -> Any:
         """Return the bytes of a chunk, exactly as many as it should have."""
@@ -295,7 +302,8 @@ def _undone(number: int, values: tuple[int, ...], data: np.ndarray, room: int) -
         if not 1 <= width <= _MAX_ROW:
             return None
         whole = len(data) // width * width
-        return np.concatenate([data[:whole].reshape(width, -1).T.ravel(), data[whole:]])
+        first = data[:whole].reshape(width, -1).T.ravel()
+        return first if whole == len(data) else np.concatenate([first, data[whole:]])
     if number == LZF:
         out = np.empty(room, np.uint8)
         length = kernels.lzf(data, out)
