@@ -494,6 +494,23 @@ def test_a_filter_that_is_missing_is_named_with_its_package(path, number, monkey
         es.open(path)
 
 
+def test_filters_of_plug_ins(path):
+    plugins = pytest.importorskip("hdf5plugin")
+    t, x, y, p = some_events()
+    for options in (plugins.Blosc(cname="zstd"), plugins.Blosc2(), plugins.Zstd(), plugins.LZ4(), plugins.Bitshuffle()):
+        for more in ({}, {"fletcher32": True}):
+            recording = write(path, dsec, t, x, y, p, **options, **more)
+            got = recording.read()
+            assert (got["t"] == t).all()
+            assert (got["x"] == x).all()
+    with h5py.File(path, "w") as file:
+        dsec(file, t, x, y, p, **plugins.Blosc())
+        put(file, "small", np.zeros(10), "u2", 10, **plugins.Blosc())
+        file["events/x"].id.write_direct_chunk((100,), file["small"].id.read_direct_chunk((0,))[1])
+    with pytest.raises(es.EventFileError, match="events/x: the chunk at row 100 is damaged"):
+        es.open(path).read()
+
+
 UNKNOWN = {
     "nothing": (lambda f: None, "no known layout; it holds nothing"),
     "pictures": (lambda f: f.create_dataset("images", (3, 4), "f4"), "no known layout; it holds /images"),

@@ -255,12 +255,20 @@ class Column:
 
     def _check_length(self, row: int, column: int) -> None:
         """Refuse a chunk that a plug-in would decompress to another length than it must have, where it says so."""
-        if (number := self.filters[-1][0]) not in _LENGTH_AT:
-            return
+        position, number = next((i, n) for i, (n, _) in enumerate(self.filters) if n not in _OWN)
+        checksums = 4 * sum(
+            n == FLETCHER32 for n, _ in self.filters
+        )  # which stand at the end
         mask, data = self.compressed(row, column)
-        offset, dtype = _LENGTH_AT[number]
-        length = int.from_bytes(data[offset : offset + int(dtype[-1])], "little" if dtype[0] == "<" else "big")
-        if mask or length != self.chunk_bytes:
+        if mask >> position & 1:  # not compressed, since it would not become smaller
+            length = len(data)
+        elif number in _LENGTH_AT:
+            offset, dtype = _LENGTH_AT[number]
+            stated = data[offset : offset + int(dtype[-1])]
+            length = int.from_bytes(stated, "little" if dtype[0] == "<" else "big")
+        else:
+            return
+        if not self.chunk_bytes <= length <= self.chunk_bytes + checksums:
             raise EventFileError(f"{self.where}: the chunk at row {row} is damaged")
 
 
