@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +14,7 @@ from eventsnn.console import UsageError, describe
 from eventsnn.models import MODELS
 
 if TYPE_CHECKING:
+    from eventsnn.devices import Computed
     from eventsnn.encode import ImageEncoder
     from eventsnn.models import Model
     from eventsnn.readout import Feature, Kind
@@ -80,6 +83,25 @@ def with_epochs(model: Model, text: str) -> Model:
         return model.with_epochs([int(number) for number in text.split(",")])
     except ValueError as error:
         raise UsageError(f"--epochs {text!r}: {error}") from None
+
+
+@contextmanager
+def cluster(address: str, data: str) -> Iterator[Computed]:
+    """Yield what has a network computed by the workers of a Dask scheduler; without an address, as it is."""
+    if not address:
+        yield nullcontext
+        return
+    from eventsnn import parallel
+    from eventsnn.sources import is_event_file
+
+    if not is_event_file(data):
+        raise UsageError(f"--dask expects an event file that all workers see, got {data}; 'eventsnn encode' makes one")
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(parallel.connect(address))
+        except ModuleNotFoundError as error:
+            raise UsageError(f"--dask: {error}") from None
+        yield partial(parallel.computed_by, client)
 
 
 def check_backend(name: str) -> None:

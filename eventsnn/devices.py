@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 Work = Callable[["Network", Events], R]
+#: takes a network, and is a context in which another is in its place that is computed elsewhere
+Computed = Callable[["Network"], AbstractContextManager["Network"]]
+Report = Callable[[int, int, str], object]
 Pools = Mapping[int, ThreadPoolExecutor]  # by the number of the device
 
 _HOST = ("cpu", "reference")
@@ -72,8 +75,11 @@ class Place(Protocol):
     def hold(self, events: Events) -> Events:
         """Return the input of a layer that will learn, where :meth:`learn` wants it."""
 
-    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
-        """Present samples to a layer as :meth:`Backend.learn` does."""
+    def prepared(self, net: Network, data: Data, layer: int, inhibit: bool, report: Report) -> Data | None:
+        """Return a data set, for :meth:`learn`, of what a layer receives; None if it is to be made batch by batch."""
+
+    def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+        """Present samples, from :meth:`hold` or :meth:`prepared`, to a layer as :meth:`Backend.learn` does."""
 
 
 class Devices:
@@ -124,6 +130,10 @@ class Devices:
         """See :class:`Place`: of several devices each takes its part of a mini-batch."""
         return events if self._several else put(events, self.first.backend)
 
+    def prepared(self, net: Network, data: Data, layer: int, inhibit: bool, report: Report) -> Data | None:
+        """See :class:`Place`."""
+        return None
+
     def each(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
         """See :class:`Place`."""
         if not self._several:
@@ -134,7 +144,7 @@ class Devices:
             for batch in batches(data, batch_size * len(self._working)):
                 yield from self._share(batch, pools, lambda one, part: work(net.on(Devices._alone(one)), part))
 
-    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+    def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         """See :class:`Place`; online learning has no part that could be shared, and takes the first device alone."""
         if not self._several or lesson.batch == 1:
             neurons, update, reward, positions, batch = lesson
