@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -264,15 +265,23 @@ def reached(samples: Events, winners: np.ndarray, geometry: Geometry) -> Events:
     geometry : Geometry
         Of the layer.
     """
-    of = samples.sample_index()
-    keep = np.zeros(samples.n_events, bool)
-    for winner in winners.transpose(1, 0, 2):  # the first of every sample, the second of every sample, ...
-        inside = winner[of, 0] >= 0
-        for axis, column in enumerate((samples.y, samples.x)):
-            low = winner[of, 1 + axis] * geometry.stride[axis] - geometry.padding[axis]
-            inside &= (column >= low) & (column < low + geometry.kernel[axis])
-        keep |= inside
+    height, width = samples.shape[1:]
+    keep, inside = np.zeros(samples.n_events, bool), np.zeros((height, width), bool)
+    for s, (begin, end) in enumerate(pairwise(samples.offsets.tolist())):
+        windows = [_window(y, x, geometry) for f, y, x, _ in winners[s].tolist() if f >= 0]
+        for window in windows:
+            inside[window] = True
+        keep[begin:end] = inside[samples.y[begin:end], samples.x[begin:end]]
+        for window in windows:
+            inside[window] = False
     return samples.where(keep)
+
+
+def _window(y: int, x: int, geometry: Geometry) -> tuple[slice, slice]:
+    """Return the rows and columns of the input that the neurons at (y, x) see."""
+    (height, width), (down, right), (above, left) = geometry.kernel, geometry.stride, geometry.padding
+    top, first = y * down - above, x * right - left
+    return slice(max(top, 0), top + height), slice(max(first, 0), first + width)
 
 
 def joined(parts: Sequence[Found]) -> Found:
