@@ -71,13 +71,13 @@ def of_learning(net: Any, step: Any, events: Any) -> dict[str, Any]:
     maps = len(neurons.threshold)
     lesson = Lesson(neurons, step.rule.update(maps, step.competition, None), None, None, BATCH)
     found = net.backend.find(inputs, packed, lesson)
-    near = reached(inputs, found.winners, neurons.geometry)
+    near = reached(inputs, found.winners, neurons.geometry, timed=False)
     copy = net.backend.pack(net.weights[step.layer])  # changed by each repeat; that takes as long whatever the weights
     return {
         "layer": step.layer,
         "mini_batch": len(inputs),
         "find_cpu_seconds": least_seconds(lambda: net.backend.find(inputs, packed, lesson), 3),
-        "reach_cpu_seconds": least_seconds(lambda: reached(inputs, found.winners, neurons.geometry), 3),
+        "reach_cpu_seconds": least_seconds(lambda: reached(inputs, found.winners, neurons.geometry, timed=False), 3),
         "change_cpu_seconds": least_seconds(lambda: net.backend.change(near, found, copy, lesson), 3),
         "weights_bytes": int(np.prod(net.weights_shape(step.layer))) * 4,
         "winners_bytes": found.winners.nbytes + found.potential.nbytes,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from eventsnn.backends import Backend, Found, Geometry, Lesson, get
+from eventsnn.backends import Backend, Found, Geometry, Lesson, Update, get
 from eventsnn.batches import Data, batches, put
 from eventsnn.events import Events
 from eventsnn.threads import balanced
@@ -170,7 +170,7 @@ class Devices:
             return one.backend.find(put(part, one.backend), one.packed[layer], own)
 
         found = joined(self._share(samples, pools, find, lesson))
-        near = reached(samples, found.winners, lesson.neurons.geometry)
+        near = reached(samples, found.winners, lesson.neurons.geometry, asks_for_times(lesson.update))
         jobs = [(one, pools[one.number].submit(_changed, one, layer, near, found, lesson)) for one in self._working]
         thresholds = [threshold for _, threshold in self._results(jobs)]
         lesson.neurons.threshold[:] = thresholds[0]
@@ -253,8 +253,11 @@ def place_of(backend: Backend | str | None, devices: Sequence[Backend | str] | N
     return Devices(devices)
 
 
-def reached(samples: Events, winners: np.ndarray, geometry: Geometry) -> Events:
-    """Return the samples with only the events in the receptive fields of their winners: all that a change depends on.
+def reached(samples: Events, winners: np.ndarray, geometry: Geometry, timed: bool) -> Events:
+    """Return the samples with only the events that a change by their winners can depend on.
+
+    These lie in the winners' receptive fields, and are no later than the last winner of their sample unless the rule
+    asks for times.
 
     Parameters
     ----------
@@ -264,17 +267,26 @@ def reached(samples: Events, winners: np.ndarray, geometry: Geometry) -> Events:
         ``(map, y, x, time)``, -1 where there is none.
     geometry : Geometry
         Of the layer.
+    timed : bool
+        From :func:`asks_for_times`.
     """
     height, width = samples.shape[1:]
     keep, inside = np.zeros(samples.n_events, bool), np.zeros((height, width), bool)
+    latest = winners[:, :, 3].max(axis=1)
     for s, (begin, end) in enumerate(pairwise(samples.offsets.tolist())):
         windows = [_window(y, x, geometry) for f, y, x, _ in winners[s].tolist() if f >= 0]
         for window in windows:
             inside[window] = True
-        keep[begin:end] = inside[samples.y[begin:end], samples.x[begin:end]]
+        stop = end if timed else begin + int(np.searchsorted(samples.time[begin:end], latest[s], side="right"))
+        keep[begin:stop] = inside[samples.y[begin:stop], samples.x[begin:stop]]
         for window in windows:
             inside[window] = False
     return samples.where(keep)
+
+
+def asks_for_times(update: Update) -> bool:
+    """Tell whether a rule depends on when inputs fire, and not only on which fire no later than the winner."""
+    return update.tau is not None or update.function is not None
 
 
 def _window(y: int, x: int, geometry: Geometry) -> tuple[slice, slice]:

@@ -276,21 +276,24 @@ def test_devices_of_a_file(tmp_path):
         Network.load(tmp_path / "net.h5", devices=["nothing"])
 
 
-def test_what_a_change_depends_on_lies_in_the_fields_of_winners():
-    events = random_events(4)
-    layer = replace(LAYERS[0], stride=(1, 2), padding=(0, 1))
-    geometry = layer.neurons(SHAPE).geometry
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("timed", [False, True])
+def test_what_a_change_depends_on_lies_in_the_fields_of_winners(timed):
+    events, rng = random_events(4), np.random.default_rng(0)
+    geometry = replace(LAYERS[0], stride=(1, 2), padding=(0, 1)).neurons(SHAPE).geometry
     height, width = geometry.output(*SHAPE[1:])
-    winners = np.stack([rng.integers(-1, 5, (4, 3)), rng.integers(0, height, (4, 3)), rng.integers(0, width, (4, 3)),
-                        np.zeros((4, 3), np.int64)], axis=2)  # fmt: skip
-    near = reached(events, winners, geometry)
-    kept = {(int(s), *map(int, row)) for s, *row in
-            zip(near.sample_index(), near.time, near.channel, near.y, near.x, strict=True)}  # fmt: skip
-    for s, *event in zip(events.sample_index(), events.time, events.channel, events.y, events.x, strict=True):
-        t, c, y, x = map(int, event)
-        inside = any(f >= 0 and 0 <= y - oy < 3 and 0 <= x + 1 - 2 * ox < 3 for f, oy, ox, _ in winners[s].tolist())
-        assert ((int(s), int(t), int(c), int(y), int(x)) in kept) == inside
+    limits = ((-1, 5), (0, height), (0, width), (0, 7))
+    winners = np.stack([rng.integers(*limit, (4, 3)) for limit in limits], axis=2)
+    winners[winners[:, :, 0] < 0] = -1
+    near = reached(events, winners, geometry, timed)
+    columns = [(e.sample_index(), e.time, e.channel, e.y, e.x) for e in (near, events)]
+    kept, every = ([tuple(map(int, row)) for row in zip(*column, strict=True)] for column in columns)
+    expected = []
+    for s, t, c, y, x in every:
+        rows = [row for row in winners[s].tolist() if row[0] >= 0]
+        inside = any(0 <= y - oy < 3 and 0 <= x + 1 - 2 * ox < 3 for _, oy, ox, _ in rows)
+        if inside and (timed or t <= max(row[3] for row in rows)):
+            expected.append((s, t, c, y, x))
+    assert kept == expected
     assert 0 < near.n_events < events.n_events
     assert np.array_equal(near.labels, events.labels)
 

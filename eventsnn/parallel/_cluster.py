@@ -16,7 +16,7 @@ import eventsnn
 from eventsnn import checks
 from eventsnn.backends import Lesson
 from eventsnn.batches import BATCH, Data, put
-from eventsnn.devices import Device, Place, Report, Work, joined
+from eventsnn.devices import Device, Place, Report, Work, asks_for_times, joined
 from eventsnn.events import Events, Shape, concatenate
 from eventsnn.io import EventDataset, EventWriter
 from eventsnn.network import Network
@@ -103,7 +103,8 @@ class Cluster:
         one = self.first
         counts = np.append(0, np.cumsum(np.diff(dataset.offsets)[samples]))
         parts = balanced(counts, max(sum(self._client.nthreads().values()), 1))
-        common = _tasks.Mini(dataset, one.backend.unpack(one.packed[layer]), _tasks.to_find(lesson), self._backend)
+        weights, timed = one.backend.unpack(one.packed[layer]), asks_for_times(lesson.update)
+        common = _tasks.Mini(dataset, weights, _tasks.to_find(lesson), timed, self._backend)
         items = ((samples[a:b], None if positions is None else positions[a:b]) for a, b in parts)
         results = list(in_order(self._client, _tasks.find, common, items))
         found, near = joined([found for found, _ in results]), concatenate([near for _, near in results])

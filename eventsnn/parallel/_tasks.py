@@ -65,6 +65,7 @@ class Mini:
     dataset: EventDataset
     weights: np.ndarray
     lesson: Lesson
+    timed: bool
     backend: str | None
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
@@ -89,7 +90,7 @@ def find(common: Mini, item: tuple[np.ndarray, np.ndarray | None]) -> tuple[Foun
         events = dataset[samples]
     lesson = common.lesson._replace(positions=positions)
     found = backend.find(put(events, backend), packed, lesson)
-    return found, reached(events, found.winners, lesson.neurons.geometry)
+    return found, reached(events, found.winners, lesson.neurons.geometry, common.timed)
 
 
 def spikes_of(start: int, stop: int, inhibit: bool, net: Network, batch: Events) -> Events:
