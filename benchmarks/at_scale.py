@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from eventsnn.parallel import SHARD
+
 HOURS, GPUS = 1e6, 1000
 #: what was not measured: a camera of 640 x 480 pixels, links between machines, bytes of an event and of a feature
 ASSUMED = {"camera": 1e6, "link": 1.25e9, "spike": 14, "feature": 12}
@@ -138,18 +140,17 @@ def a_thousand_gpus(file: dict[str, Any]) -> str:
 
 
 def joining(file: dict[str, Any], inference: dict[str, Any], tasks: dict[str, Any]) -> str:
-    """Return how many workers one process can take results from."""
+    """Return from how many workers one process can take results."""
     recordings = inference["recordings"] / inference["cpu_seconds"]  # of one thread in a second
     each = inference["output_spikes"] / inference["recordings"] * ASSUMED["feature"]
     maps = 64 * ASSUMED["feature"]
-    shard = 1 << 22
-    shards = inference["events"] / inference["cpu_seconds"] / shard
+    shards = inference["events"] / inference["cpu_seconds"] / SHARD
     rows = [
         ("a feature for each neuron that fired", f"{each:,.0f}", f"{ASSUMED['link'] / each / recordings:,.0f}"),
         ("features summed over each map", f"{maps:,.0f}", f"{ASSUMED['link'] / maps / recordings:,.0f}"),
         ("decisions", "8", f"{ASSUMED['link'] / 8 / recordings:,.0f}"),
         (
-            f"Dask's scheduler, shards of {shard / 1e6:.1f} million events",
+            f"Dask's scheduler, shards of {SHARD / 1e6:.1f} million events",
             "",
             f"{1 / tasks['task_seconds'] / shards:,.0f}",
         ),
@@ -167,7 +168,8 @@ def joining(file: dict[str, Any], inference: dict[str, Any], tasks: dict[str, An
 def learning(halves: list[Half]) -> str:
     head = [
         "Learning in mini-batches: what one sample costs where, in microseconds of a thread of the CPU, and what it",
-        "sends. The limit is for any number of workers and mini-batches however large, beside one thread that learns alone.",
+        "sends. The limit is for any number of workers and mini-batches however large, beside one thread that learns",
+        "alone.",
         "",
         "| layer | find winners (shared) | cut out their fields (shared) | change weights (one process) | "
         "bytes back, a sample | weights, bytes to each worker and mini-batch | limit |",

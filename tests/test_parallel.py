@@ -91,7 +91,7 @@ def test_inference(client, path):
     with EventDataset(path) as data:
         expected = es.evaluate(net, data, classes=CLASSES)
         found = parallel.evaluate(
-            client, net, path, classes=CLASSES, batch_size=4, progress=lambda *now: seen.append(now)
+            client, net, path, classes=CLASSES, batch_size=4, shard=50, progress=lambda *now: seen.append(now)
         )
         same_evaluation(found, expected)
         assert seen[-1] == (60, 60, "evaluate")

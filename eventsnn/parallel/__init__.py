@@ -27,11 +27,11 @@ from eventsnn.encode import ImageEncoder
 from eventsnn.history import History
 from eventsnn.io import EventDataset, Images
 from eventsnn.network import Network
-from eventsnn.parallel._cluster import Cluster, in_order, write
+from eventsnn.parallel._cluster import SHARD, Cluster, in_order, write
 from eventsnn.parallel._tasks import spikes_of
 from eventsnn.sources import Samples
 
-__all__ = ["computed_by", "connect", "decide", "encode", "evaluate", "features", "fit", "run"]
+__all__ = ["SHARD", "computed_by", "connect", "decide", "encode", "evaluate", "features", "fit", "run"]
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -58,7 +58,12 @@ def connect(address: str) -> Iterator[Client]:
 
 @contextmanager
 def computed_by(
-    client: Client, net: Network, *, backend: str | None = None, folder: str | os.PathLike[str] | None = None
+    client: Client,
+    net: Network,
+    *,
+    backend: str | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    shard: int = SHARD,
 ) -> Iterator[Network]:
     """Yield the same network, computed by the workers of a cluster wherever its input comes from an event file.
 
@@ -73,6 +78,9 @@ def computed_by(
         thread of the CPU for each task.
     folder : path, optional
         Where workers see files that are written here: for the spikes of frozen layers. Default: that of the data.
+    shard : int
+        Events that a task takes, at most about: more on fast devices, so that the scheduler keeps up with them. Results
+        do not depend on it.
 
     Raises
     ------
@@ -84,7 +92,7 @@ def computed_by(
     if not isinstance(client, _distributed().Client):
         raise TypeError(f"client expects a distributed.Client, got {client!r}")
     with ExitStack() as stack:
-        yield net.on(Cluster(client, net.place, backend, folder, stack))
+        yield net.on(Cluster(client, net.place, backend, folder, shard, stack))
 
 
 def decide(client: Client, net: Network, data: Stored, classes: Any = None, **options: Any) -> np.ndarray:
@@ -93,7 +101,7 @@ def decide(client: Client, net: Network, data: Stored, classes: Any = None, **op
     Parameters
     ----------
     client, net
-        As of :func:`computed_by`, which also takes ``backend`` of the options.
+        As of :func:`computed_by`, whose ``backend`` and ``shard`` may be among the options.
     data : path, EventDataset or Samples
         An event file that all workers see.
     classes, **options
@@ -113,7 +121,7 @@ def evaluate(
     client, net, data
         As of :func:`decide`.
     readout, **options
-        As of :func:`eventsnn.evaluate`, and ``backend``.
+        As of :func:`eventsnn.evaluate`, and ``backend`` and ``shard``.
     """
     with _opened(data) as opened, computed_by(client, net, **_own(options)) as remote:
         return evaluation.evaluate(remote, opened, readout, **options)
@@ -129,7 +137,7 @@ def features(
     client, net, data
         As of :func:`decide`.
     kind, **options
-        As of :func:`eventsnn.features`, and ``backend``.
+        As of :func:`eventsnn.features`, and ``backend`` and ``shard``.
     """
     with _opened(data) as opened, computed_by(client, net, **_own(options)) as remote:
         return readouts.features(remote, opened, kind, **options)
@@ -247,7 +255,7 @@ def _opened(data: Stored) -> Iterator[EventDataset | Samples]:
 
 def _own(options: dict[str, Any]) -> dict[str, Any]:
     """Take the options of :func:`computed_by` out of others."""
-    return {name: options.pop(name) for name in ("backend", "folder") if name in options}
+    return {name: options.pop(name) for name in ("backend", "folder", "shard") if name in options}
 
 
 def _distributed() -> Any:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-_SHARD = 1 << 22  # events of a shard, at most about: a few seconds of work
+SHARD = 1 << 22  #: events of a shard, at most about, where a caller does not say: a second or two of a thread
 _SHARDS_PER_THREAD = 4  # so that a slow worker does not keep the others waiting
 _AHEAD = 2  # tasks handed out for each thread of the cluster; what they return waits in the workers' memory
 
@@ -44,9 +44,11 @@ class Cluster:
         local: Place,
         backend: str | None,
         folder: str | os.PathLike[str] | None,
+        shard: int,
         cleanup: ExitStack,
     ) -> None:
-        self._client, self._local, self._backend = client, local, backend
+        checks.integer("shard", shard, 1)
+        self._client, self._local, self._backend, self._shard = client, local, backend, shard
         self._folder = None if folder is None else Path(folder).absolute()
         self._cleanup = cleanup
 
@@ -68,7 +70,7 @@ class Cluster:
         dataset, samples = found
         threads = sum(self._client.nthreads().values())
         events = np.append(0, np.cumsum(np.diff(dataset.offsets)[samples]))
-        shards = balanced(events, max(_SHARDS_PER_THREAD * threads, int(events[-1]) // _SHARD + 1))
+        shards = balanced(events, max(_SHARDS_PER_THREAD * threads, int(events[-1]) // self._shard + 1))
         common = _tasks.Common(dataset, _tasks.Sent.of(net, self._backend), work, batch_size)
         for results in in_order(self._client, _tasks.shard, common, (samples[a:b] for a, b in shards)):
             yield from results
