@@ -86,22 +86,34 @@ def with_epochs(model: Model, text: str) -> Model:
 
 
 @contextmanager
-def cluster(address: str, data: str) -> Iterator[Computed]:
-    """Yield what has a network computed by the workers of a Dask scheduler; without an address, as it is."""
-    if not address:
-        yield nullcontext
-        return
+def elsewhere(devices: str, dask: str, data: str) -> Iterator[Computed]:
+    """Yield what has a network computed by several devices, or by the workers of a cluster; with neither, as it is."""
+    if devices and dask:
+        raise UsageError("expected --devices or --dask, got both")
+    with ExitStack() as stack:
+        yield _on_cluster(dask, data, stack) if dask else _on_devices(devices) if devices else nullcontext
+
+
+def _on_devices(names: str) -> Computed:
+    from eventsnn.devices import computed_on, device
+
+    chosen = [name.strip() for name in names.split(",")]
+    try:
+        return partial(computed_on, [device(name) for name in chosen])
+    except ValueError as error:
+        raise UsageError(f"--devices: {describe(error)}") from None
+
+
+def _on_cluster(address: str, data: str, stack: ExitStack) -> Computed:
     from eventsnn import parallel
     from eventsnn.sources import is_event_file
 
     if not is_event_file(data):
         raise UsageError(f"--dask expects an event file that all workers see, got {data}; 'eventsnn encode' makes one")
-    with ExitStack() as stack:
-        try:
-            client = stack.enter_context(parallel.connect(address))
-        except ModuleNotFoundError as error:
-            raise UsageError(f"--dask: {error}") from None
-        yield partial(parallel.computed_by, client)
+    try:
+        return partial(parallel.computed_by, stack.enter_context(parallel.connect(address)))
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--dask: {error}") from None
 
 
 def check_backend(name: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from eventsnn import __version__
-from eventsnn.arguments import check_backend, cluster, feature, named_encoder, one_of, parse_size, recipe, with_epochs
+from eventsnn.arguments import check_backend, elsewhere, feature, named_encoder, one_of, parse_size, recipe, with_epochs
 from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
 from eventsnn.models import MODELS
 
@@ -49,6 +49,10 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="An event file (HDF5)
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")]
 
+Several = Annotated[
+    str,
+    typer.Option(metavar="NAME,NAME,...", help="Share the work among devices; cpu:0, cpu:1, ... are single threads."),
+]
 Dask = Annotated[
     str,
     typer.Option(
@@ -246,6 +250,7 @@ def evaluate(
     context: typer.Context,
     run: Run,
     data: Data,
+    devices: Several = "",
     dask: Dask = "",
     as_json: Json = False,
     debug: Debug = False,
@@ -258,7 +263,7 @@ def evaluate(
     with one_line_errors("eventsnn evaluate", debug or context.obj):
         from eventsnn import runs
 
-        with cluster(dask, data) as computed, phases() as progress:
+        with elsewhere(devices, dask, data) as computed, phases() as progress:
             result = runs.evaluate(run, data, progress=progress, say=_say(as_json), computed=computed)
         _print_json(as_json, result)
 
@@ -310,6 +315,7 @@ def features(
     split: Annotated[
         str, typer.Option(metavar="train|test|all", help="Part of the images, where the source has parts.")
     ] = "train",
+    devices: Several = "",
     dask: Dask = "",
     debug: Debug = False,
 ) -> None:
@@ -322,7 +328,7 @@ def features(
 
         part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
         wanted = feature(kind, target, parse_size(regions, "--regions", "2x2"))
-        with cluster(dask, data) as computed, phases() as progress:
+        with elsewhere(devices, dask, data) as computed, phases() as progress:
             found = extract(run, data, out, wanted, part=part, progress=progress, computed=computed)
         samples, size = found.features.shape
         print(f"{samples:,} samples, {size:,} features ({found.meta['feature']['kind']}), {found.features.nnz:,} not 0")

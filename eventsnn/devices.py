@@ -108,7 +108,7 @@ class Devices:
         self._working = [_device(number, one) for number, one in enumerate(chosen)]
         self._several = len(self._working) > 1
         self._lost: list[str] = []
-        self._moved: tuple[Events, Events] | None = None
+        self._moved: tuple[Device, Events, Events] | None = None
 
     @classmethod
     def one(cls, backend: Backend, packed: dict[int, Any]) -> Devices:
@@ -147,14 +147,20 @@ class Devices:
 
     def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         """See :class:`Place`; online learning has no part that could be shared, and takes the first device alone."""
-        if not self._several or lesson.batch == 1:
-            neurons, update, reward, positions, batch = lesson
-            winners = self.first.backend.learn(
-                self._on_first(events), order, self.first.packed[layer], neurons, update, reward, positions=positions,
-                batch=batch,
-            )  # fmt: skip
-            self._forget(layer)
-            return winners
+        if self._several and lesson.batch > 1:
+            try:
+                return self._in_mini_batches(layer, events, order, lesson)
+            except BaseException:  # some may have changed their weights, and others not
+                self._forget(layer)
+                raise
+        neurons, update, reward, positions, batch = lesson
+        self._forget(layer)
+        return self.first.backend.learn(
+            self._on_first(events), order, self.first.packed[layer], neurons, update, reward, positions=positions,
+            batch=batch,
+        )  # fmt: skip
+
+    def _in_mini_batches(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         winners = np.full((len(order), lesson.update.k, 4), -1, np.int64)
         with self._threads() as pools:
             self._replicate(pools)
@@ -227,9 +233,9 @@ class Devices:
         """Return events in the memory of the first device; the last ones asked for are kept there."""
         if not self._several:
             return events
-        if self._moved is None or self._moved[0] is not events:
-            self._moved = events, put(events, self.first.backend)
-        return self._moved[1]
+        if self._moved is None or self._moved[0] is not self.first or self._moved[1] is not events:
+            self._moved = self.first, events, put(events, self.first.backend)
+        return self._moved[2]
 
     @staticmethod
     def _alone(one: Device) -> Devices:
@@ -242,6 +248,15 @@ class Devices:
             yield {
                 one.number: stack.enter_context(ThreadPoolExecutor(1, f"eventsnn {one.name}")) for one in self._working
             }
+
+
+@contextmanager
+def computed_on(devices: Sequence[Backend | str], net: Network) -> Iterator[Network]:
+    """Yield the same network with copies of its weights on several devices, to be run and not to learn."""
+    place = Devices(devices)
+    for layer, weights in net.weights.items():
+        place.set_weights(layer, weights)
+    yield net.on(place)
 
 
 def place_of(backend: Backend | str | None, devices: Sequence[Backend | str] | None) -> Devices:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventsnn.backends.cpu import CpuBackend
+from eventsnn.checkpoint import Checkpoint
 from eventsnn.devices import reached
 from eventsnn.evaluation import decide, evaluate
 from eventsnn.events import Events
@@ -252,6 +253,38 @@ def test_an_error_of_the_caller_is_no_failure_of_a_device():
         with pytest.raises(ValueError, match="expects a grid"):
             net.run(Events.empty((2, 5, 5), 3))
     assert net.run(events).n_events
+
+
+def test_after_an_error_all_devices_have_the_weights_of_the_first():
+    """Some change their weights in place, and others have new ones only after a whole mini-batch."""
+
+    def late(w, dt):
+        return w - 0.1 if w > 0.45 else 1 / (w - w)
+
+    events, net = random_events(), network([DeviceBackend(), Failing(), Failing()])
+    net.set_weights(0, np.full_like(net.weights[0], 0.6))
+    net.run(events)
+    with pytest.raises(ZeroDivisionError):
+        fit(net, events, layer=0, rule=Custom(late), mini_batch=4, epochs=3)
+    alone = network(["cpu"])
+    alone.set_weights(0, net.weights[0])
+    same(outcome(net, events), outcome(alone, events))
+
+
+def test_devices_take_up_a_checkpoint_of_one(tmp_path):
+    options = {"layer": 0, "rule": STDP(0.05, -0.04), "mini_batch": 6, "epochs": 3}
+    whole, cut = network(["cpu"]), network(["cpu"])
+    fit(whole, random_events(), **options)
+    kept = Checkpoint(tmp_path / "kept.h5", every_samples=6)
+
+    def interrupt(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, random_events(), checkpoint=kept, on_epoch=interrupt, **options)
+    several = network(["cpu", DeviceBackend(), "reference"])
+    fit(several, random_events(), checkpoint=kept, **options)
+    same([several.weights[0]], [whole.weights[0]])
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,11 @@ def test_inference_to_a_file(client, path, tmp_path):
         parallel.run(client, net, path, out, stop=9)
     with pytest.raises(ValueError, match="expects 5 input channels"):
         parallel.run(client, net, path, out, start=1)
+    seen = []
+    parallel.run(client, net, path, out, stop=0, progress=lambda *now: seen.append(now))
+    with EventDataset(path) as data, EventDataset(out) as same:
+        assert same.load().equals(data.load())
+    assert seen[-1] == (60, 60, "run")
     assert [file.name for file in tmp_path.iterdir()] == ["spikes.h5"]
 
 
@@ -272,22 +277,22 @@ def test_the_command_line(client, model, tmp_path, capsys):
     address = client.scheduler.address
     given = (model / "run", "--data", model / "test.h5")
     results, files = [], []
-    for where in ((), ("--dask", address)):
+    for where in ((), ("--dask", address), ("--devices", "cpu:0, cpu:1")):
         code, said, _ = call(capsys, "evaluate", *given, "--json", *where)
         assert code == 0
         results.append(json.loads(said.splitlines()[-1]))
         files.append(tmp_path / f"features{len(files)}.h5")
         assert call(capsys, "features", *given, "-o", files[-1], "--kind", "latency", *where)[0] == 0
-    assert results[0].pop("seconds") > 0
-    assert results[1].pop("seconds") > 0
-    assert results[1] == results[0]
-    here, there = (es.read_features(file) for file in files)
-    same_matrix(there.features, here.features)
-    assert there.meta == here.meta
-    assert np.array_equal(there.labels, here.labels)
+    assert all(result.pop("seconds") > 0 for result in results)
+    assert results[1:] == results[:1] * 2
+    here, *others = (es.read_features(file) for file in files)
+    for there in others:
+        same_matrix(there.features, here.features)
+        assert there.meta == here.meta
+        assert np.array_equal(there.labels, here.labels)
 
 
-def test_wrong_addresses(model, tmp_path, capsys, monkeypatch):
+def test_wrong_places(model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(parallel, "TIMEOUT", "1s")
     nobody = ("--dask", "tcp://127.0.0.1:1", "-o", tmp_path / "out.h5")
     code, _, said = call(capsys, "features", model / "run", "--data", "digits", *nobody)
@@ -296,6 +301,14 @@ def test_wrong_addresses(model, tmp_path, capsys, monkeypatch):
     code, _, said = call(capsys, "features", model / "run", "--data", model / "test.h5", *nobody)
     assert code == 1
     assert re.fullmatch(r"eventsnn features: .*tcp://127\.0\.0\.1:1.*\n", said)
+    given = ("features", model / "run", "--data", model / "test.h5", "-o", tmp_path / "out.h5")
+    for wrong, message in (
+        (("--devices", "cpu,nothing"), "--devices: backend expects one of"),
+        (("--devices", "cpu", *nobody[:2]), "expected --devices or --dask, got both"),
+    ):
+        code, _, said = call(capsys, *given, *wrong)
+        assert code == 2
+        assert message in said
     monkeypatch.setitem(sys.modules, "distributed", None)
     code, _, said = call(capsys, "features", model / "run", "--data", model / "test.h5", *nobody)
     assert code == 2

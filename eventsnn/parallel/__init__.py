@@ -72,7 +72,7 @@ def computed_by(
     client : distributed.Client
         Of a cluster whose workers see the files.
     net : Network
-        Its weights are shared with the network that is yielded.
+        Its weights are shared with the network that is yielded, and take part in what that one learns.
     backend : str, optional
         What the workers compute with, as ``"cuda"``. Default: what ``EVENTSNN_BACKEND`` says where they run, else one
         thread of the CPU for each task.
@@ -92,7 +92,9 @@ def computed_by(
     if not isinstance(client, _distributed().Client):
         raise TypeError(f"client expects a distributed.Client, got {client!r}")
     with ExitStack() as stack:
-        yield net.on(Cluster(client, net.place, backend, folder, shard, stack))
+        remote = net.on(Cluster(client, net.place, backend, folder, shard, stack))
+        yield remote
+        net.classes = remote.classes
 
 
 def decide(client: Client, net: Network, data: Stored, classes: Any = None, **options: Any) -> np.ndarray:
@@ -177,7 +179,8 @@ def run(
         last = remote.check_range(start, stop)[1]
         remote.check_input(opened.shape, start)
         work, report = partial(spikes_of, start, last, False), progress or train.ignore
-        write(remote, opened, Path(out), work, remote.shapes[last], batch_size, report)
+        shape = remote.shapes[last]
+        write(remote, opened, Path(out), work, shape, batch_size, lambda done, total: report(done, total, "run"))
 
 
 def encode(
@@ -239,9 +242,7 @@ def fit(client: Client, net: Network, data: Stored, *, layer: int, mini_batch: i
     checks.integer("mini_batch", mini_batch, 2)  # online learning has no part that could be shared
     own = _own(options)
     with _opened(data) as opened, computed_by(client, net, **own) as remote:
-        history = train.fit(remote, opened, layer=layer, mini_batch=mini_batch, **options)
-        net.classes = remote.classes
-        return history
+        return train.fit(remote, opened, layer=layer, mini_batch=mini_batch, **options)
 
 
 @contextmanager

@@ -83,7 +83,8 @@ class Cluster:
             return data
         beside = Path(os.path.realpath(self._folder or found[0].path.parent)) / "eventsnn-spikes"
         spikes = self._cleanup.enter_context(hidden(beside, folder=True)) / "spikes.h5"
-        write(net, data, spikes, partial(_tasks.spikes_of, 0, layer, inhibit), net.shapes[layer], BATCH, report)
+        work = partial(_tasks.spikes_of, 0, layer, inhibit)
+        write(net, data, spikes, work, net.shapes[layer], BATCH, lambda done, of: report(done, of, "frozen layers"))
         return self._cleanup.enter_context(EventDataset(spikes))
 
     def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
@@ -123,7 +124,7 @@ def write(
     work: Work[Events],
     shape: Shape,
     batch_size: int,
-    report: Report,
+    report: Callable[[int, int], object],
 ) -> None:
     """Write what the work gives for each batch to an event file, with labels and groups of the data."""
     dataset, samples = _file_and_samples(data) or (None, None)
@@ -135,7 +136,7 @@ def write(
         for spikes in net.each(work, data, batch_size):
             writer.append(spikes, None if groups is None else groups[done : done + len(spikes)])
             done += len(spikes)
-            report(done, len(data), "frozen layers")
+            report(done, len(data))
 
 
 def in_order(client: Client, function: Callable[[Any, Any], R], common: Any, items: Iterable[Any]) -> Iterator[R]:
