@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import at_scale, render_peers, scale_tables
+from benchmarks import at_scale, render_gpu, render_peers, scale_tables
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
@@ -44,6 +44,7 @@ def results() -> str:
         parts.extend(low_seeds(list(seeds.values())))
     if peers := render_peers.targets_table(read("peers"), read("mnist")):
         parts.append(peers)
+    parts.append(render_gpu.gpu_section(read("gpu"), render_gpu.fingerprint()))
     parts += [start_sentence(line) for line in read("cold_start")[-1:]]
     return "".join(f"\n{part}\n" for part in parts) + "\n"
 

@@ -117,10 +117,12 @@ def _on_cluster(address: str, data: str, stack: ExitStack) -> Computed:
 
 
 def check_backend(name: str) -> None:
-    """Refuse a backend that there is not."""
+    """Refuse a backend that there is not, or whose device or software is missing."""
     from eventsnn.backends import get
 
     try:
         get(name or None)
     except ValueError as error:
         raise UsageError(f"--backend: {describe(error)}") from None
+    except RuntimeError as error:  # no device, or nothing to use it with
+        raise UsageError(f"--backend: {error}") from None

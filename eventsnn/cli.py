@@ -189,7 +189,7 @@ def train(
         int | None, typer.Option(min=0, metavar="N", help="Of the initial weights. Default: the .toml file's, else 0.")
     ] = None,
     backend: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu or reference. Default: $EVENTSNN_BACKEND, else cpu.")
+        str, typer.Option(metavar="NAME", help="cpu, reference, or a GPU. Default: $EVENTSNN_BACKEND, else cpu.")
     ] = "",
     validation: Annotated[
         float | None,

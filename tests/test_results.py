@@ -19,6 +19,7 @@ from benchmarks.render import (  # noqa: E402
     selection_table,
     with_results,
 )
+from benchmarks.render_gpu import fingerprint, gpu_section  # noqa: E402
 from benchmarks.render_peers import full, newest, targets_table  # noqa: E402
 
 
@@ -136,3 +137,24 @@ def test_the_cost_model_by_hand():
     tasks = records_of_shares()[3]
     # 1,000 samples: 150 / 4 + 20 us, 1,250,000 + 16,000 bytes, 30 ms for two tasks and 10 ms for each of two more
     assert abs(half.seconds(4, 1000, tasks) - (0.0375 + 0.020 + 1_266_000 / 1.25e9 + 0.05)) < 1e-9
+
+
+def gpu_line(sources):
+    rates = {"eventsnn": 60_000.0, "SpykeTorch": 500.0}
+    tests = {"passed": 9, "failed": 0, "skipped": 0, "error": 0}
+    layers = [{"layer": "Conv(30, kernel=5)", "bytes_per_second": 2e12, "seconds": {}}]
+    common = {"device": "NVIDIA H100", "date": "today", "commit": "abc", "tests": tests, "sources": sources}
+    return common | {"all layers": rates, "layers": layers, "l2_bytes_per_second": 5e12}
+
+
+def test_the_readme_says_whether_a_gpu_was_ever_had():
+    assert "never run on a device" in gpu_section([], fingerprint())
+    shown = gpu_section([gpu_line("old"), gpu_line(fingerprint())], fingerprint())
+    assert "a record of the present kernels" in shown
+    assert "| 60,000 | – | 500 (120.0 x) |" in shown
+    assert "weights at 40% of what" in shown
+    assert "tests on the device: 9 passed)" in shown
+
+
+def test_a_record_of_other_kernels_is_called_so():
+    assert "**earlier kernels**" in gpu_section([gpu_line(fingerprint()), gpu_line("old")], fingerprint())
