@@ -8,6 +8,7 @@ Where each spike is looked at, indices are unsigned: of others Numba asks whethe
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,12 +101,11 @@ def equal_spikes(bits, bins, shape):
     return time[:n], columns[:, :n], offsets, valid
 
 
+@lru_cache(maxsize=1)
 def _places(shape):
     """Return channel, y and x of every site, in 16 bits each."""
     channel, y, x = (np.arange(size) << shift for size, shift in zip(shape, (0, 16, 32), strict=True))
-    places = scratch_empty(shape, np.int64)
-    np.add(channel[:, None, None], y[:, None] + x, out=places)
-    return places.ravel()
+    return (channel[:, None, None] + (y[:, None] + x)).ravel()
 
 
 @lean_kernel
