@@ -1,9 +1,9 @@
 """How fast recordings are read, beside the readers on PyPI that read the same file.
 
 ``python -m benchmarks.readers [--data ../shared/data] [--events 5000000]``. Each file is read whole, from the cache of
-the system into one structured array, by all programs in turn, round after round; the fastest round of each counts. Peers
-are imported if they are there (``aedat``, ``event_stream``, ``expelliarmus``, ``faery``, ``tonic``) and named as absent if
-not. What another program reads must have as many events, or it is said to differ.
+the system into one structured array, by all programs in turn, round after round; the fastest round of each counts.
+Peers are imported if they are there (``aedat``, ``event_stream``, ``expelliarmus``, ``faery``, ``tonic``) and named as
+absent if not. What another program reads must have as many events, or it is said to differ.
 """
 
 from __future__ import annotations
