@@ -83,14 +83,21 @@ def bounded(data: Data, size: int) -> int:
     return min(size, max(1, _EVENTS * len(data) // max(data.n_events, 1)))
 
 
+def uploaded(data: Data, backend: Backend, size: int = BATCH) -> Iterator[Events]:
+    """Yield what :func:`batches` does, in the memory of the backend; a thread copies the next one meanwhile."""
+    if backend.xp is np:
+        return batches(data, size)
+    return read_ahead(put(batch, backend) for batch in batches(data, size))
+
+
 def put(events: Events, backend: Backend) -> Events:
     """Return a batch with its columns in the memory of the backend."""
-    return events if backend.xp is np else _map_arrays(events, backend.xp.asarray)
+    return events if backend.xp is np else _map_arrays(events, backend.put)
 
 
 def fetch(events: Events, backend: Backend) -> Events:
     """Return a batch with its columns in the memory of the host."""
-    return events if backend.xp is np else _map_arrays(events, backend.xp.asnumpy)
+    return events if backend.xp is np else _map_arrays(events, backend.fetch)
 
 
 def _map_arrays(events: Events, convert: Any) -> Events:

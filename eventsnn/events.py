@@ -269,8 +269,10 @@ class Events:
         """Return the batch with only the spikes whose entry of the boolean ``keep`` (n_events,) is true."""
         if keep.dtype != bool or keep.shape != self.time.shape:
             raise TypeError(f"keep expects {self.n_events} booleans, got {keep.dtype} of shape {keep.shape}")
-        kept = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
-        return self._take(keep, kept[self.offsets], self.labels)
+        if self.n_events == 0:
+            return self
+        kept = keep.cumsum(dtype=np.int64)  # only methods and operators: the arrays may be of any memory
+        return self._take(keep, kept[self.offsets - 1] * (self.offsets > 0), self.labels)
 
     def first_spikes(self) -> Events:
         """Return the batch with only the first spike of every pixel and channel."""

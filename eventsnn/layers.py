@@ -245,7 +245,7 @@ class FeatureInhibition:
         channels = self.output_shape(events.shape)[0]
         active = np.ones(channels, bool)
         active[list(self.maps)] = False
-        return events.where(backend.xp.asarray(active)[events.channel])
+        return backend.select(events, active)
 
 
 Layer = Conv | Dense | Pool | PointwiseInhibition | FeatureInhibition

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from eventsnn.ahead import read_ahead
-from eventsnn.backends import Backend
 from eventsnn.batches import Collector, Data, batches, bounded, fetch, put
 from eventsnn.events import Events, concatenate, replace_fields
 from eventsnn.network import Network
@@ -27,17 +26,17 @@ _SHARE = 8  # of the budget that a block may take: it, the next one and what rea
 
 
 class Block(NamedTuple):
-    """Input of the learning layer, labels in the host's memory, and the order of presentation."""
+    """Input of the learning layer as :meth:`Network.learn` takes it, labels, and the order of presentation."""
 
-    events: Events
+    events: Any
     labels: np.ndarray | None
     order: np.ndarray
 
 
-def join(first: Block, second: Block, backend: Backend) -> Block:
+def join(first: Block, second: Block, net: Network) -> Block:
     """Return the presentations of a block and then those of another as one block."""
-    whole = concatenate([fetch(block.events, backend)[block.order] for block in (first, second)])
-    return Block(put(whole, backend), whole.labels, np.arange(len(whole)))
+    whole = concatenate([fetch(block.events, net.backend)[block.order] for block in (first, second)])
+    return Block(net.hold(whole), whole.labels, np.arange(len(whole)))
 
 
 class Source:
@@ -65,16 +64,18 @@ class Source:
         self._as_is = layer == 0 and not inhibit_input
         self._file: EventDataset | None = None
 
-    def load(self, report: Progress, *, in_order: bool, once: bool) -> Events | None:
-        """Return everything, or None if it would take too much memory.
+    def load(self, report: Progress, *, in_order: bool, once: bool) -> Data | None:
+        """Return everything, or None if it would take too much memory; a data set where others hold it.
 
         What is then needed out of order, or more than ``once`` and is not in a file yet, goes to a temporary file.
         """
-        backend, data = self._net.backend, self._data
+        data, net = self._data, self._net
+        if (elsewhere := net.place.prepared(net, data, self._layer, self._inhibit, report)) is not None:
+            return elsewhere
         if self._as_is and isinstance(data, Events):
-            return put(data, backend)
+            return net.hold(data)
         if self._as_is and not isinstance(data, Events) and data.n_events * _BYTES_PER_SPIKE <= self._memory:
-            return put(data.load(), backend)
+            return net.hold(data.load())
         if self._as_is and in_order:
             return None
         collector, parts = Collector(len(data), potential=False), self._parts(report)
@@ -84,7 +85,7 @@ class Source:
                 if not (once and in_order):
                     self._keep(chain(batches(collector.result(), self._batch_size), parts))
                 return None
-        return put(collector.result(), backend)
+        return net.hold(collector.result())
 
     def stream(self, order: np.ndarray) -> Iterator[Block]:
         """Yield the samples of ``order`` block by block: the last of the data, or any if there is a temporary file."""
@@ -98,26 +99,27 @@ class Source:
             skip = max(skip - len(whole), 0)
             if len(whole) and not len(batch):
                 continue
-            yield Block(self._prepare(batch), batch.labels, np.arange(len(batch)))
+            yield Block(self._net.hold(self._prepare(batch)), batch.labels, np.arange(len(batch)))
 
     def _stored(self, file: EventDataset, order: np.ndarray) -> Iterator[Block]:
         share = self._memory // _SHARE * len(file) // max(file.n_events * _BYTES_PER_SPIKE, 1)
         size = max(bounded(file, self._batch_size), share)  # out of order, more at a time are read faster
         pieces = (order[start : start + size] for start in range(0, len(order), size))
         for batch in read_ahead(file[piece] for piece in pieces):
-            yield Block(put(batch, self._net.backend), batch.labels, np.arange(len(batch)))
+            yield Block(self._net.hold(batch), batch.labels, np.arange(len(batch)))
 
     def _parts(self, report: Progress) -> Iterator[Events]:
         """Yield what the frozen layers give, in the memory of the host."""
         done, phase = 0, "copying" if self._as_is else "frozen layers"
         for batch in batches(self._data, self._batch_size):
-            yield fetch(self._prepare(batch), self._net.backend)
+            yield self._prepare(batch)
             done += len(batch)
             report(done, len(self._data), phase)
 
     def _prepare(self, batch: Events) -> Events:
-        spikes = put(self._net.run(batch, stop=self._layer, batch_size=max(len(batch), 1)), self._net.backend)
-        return self._net.backend.pointwise(spikes) if self._inhibit else spikes
+        net = self._net
+        spikes = net.run(batch, stop=self._layer, batch_size=max(len(batch), 1))
+        return fetch(net.backend.pointwise(put(spikes, net.backend)), net.backend) if self._inhibit else spikes
 
     def _keep(self, parts: Iterator[Events]) -> None:
         """Write a temporary file, and open it.
@@ -152,7 +154,7 @@ class Passes:
 
     def __init__(self, source: Source, data: Data, dropout: float, shuffle: bool, seed: int) -> None:
         self._source, self._data, self._dropout, self._shuffle, self._seed = source, data, dropout, shuffle, seed
-        self._whole: Events | None = None
+        self._whole: Data | None = None
 
     @property
     def cached(self) -> bool:

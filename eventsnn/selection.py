@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from eventsnn.batches import Data, batches
+from eventsnn.batches import Data
 from eventsnn.checkpoint import State, same_kind
 from eventsnn.events import Events
 from eventsnn.history import Epoch
@@ -53,7 +54,7 @@ class Validation:
             raise ValueError(f"validation: {error}") from None
         self._net, self._layer, self._data = net, layer, data
         self._source = Source(net, data, layer, False, batch_size, memory)
-        self._cached: Events | None = None
+        self._cached: Data | None = None
 
     def prepare(self) -> None:
         """Run the layers below, once for all epochs, and keep their spikes in memory or in a file."""
@@ -69,11 +70,12 @@ class Validation:
             hits = self._hits(self._cached, self._data.labels)
         return hits / len(self._data)
 
-    def _hits(self, spikes: Events, labels: np.ndarray | None) -> int:
+    def _hits(self, spikes: Data, labels: np.ndarray | None) -> int:
         """Return the number of right decisions, given the spikes that go into the layer."""
         net, stop = self._net, len(self._net.layers)
         assert net.classes is not None
-        first = np.concatenate([net.decide(b, self._layer, stop).winners[:, 0] for b in batches(spikes)])
+        with net.backend.here():
+            first = np.concatenate(list(net.each(partial(_first, self._layer, stop), spikes)))
         return int(np.sum((first >= 0) & (net.classes[first] == labels)))
 
 
@@ -159,6 +161,11 @@ class Selection:
         if self._best is not None:
             self._net.set_weights(self._layer, self._best[0])
             self._net.set_thresholds(self._layer, self._best[1])
+
+
+def _first(start: int, stop: int, net: Network, batch: Events) -> np.ndarray:
+    """Return the map that wins first in each sample, -1 where none does."""
+    return net.decide(batch, start, stop).winners[:, 0]
 
 
 def best_of(epochs: Iterable[Epoch]) -> int | None:

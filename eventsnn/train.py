@@ -15,7 +15,7 @@ from eventsnn.checkpoint import Checkpoint, Keeper, State, identify
 from eventsnn.events import Events
 from eventsnn.history import Epoch, History
 from eventsnn.learner import Learner, Recipe
-from eventsnn.network import Network, check_classes
+from eventsnn.network import Network
 from eventsnn.plasticity import (
     WTA,
     Annealing,
@@ -29,6 +29,7 @@ from eventsnn.plasticity import (
 from eventsnn.plausible import refuse_unless
 from eventsnn.presentation import Passes, Progress, Source
 from eventsnn.selection import Score, Selection, Validation, best_of
+from eventsnn.wiring import check_classes
 
 OnEpoch = Callable[[Epoch], object]
 
@@ -179,10 +180,10 @@ def fit(
         judged = {"validation": validation is not None, "score": score, "select": select}
         settings = recipe._asdict() | extent | {"inhibit_input": inhibit_input, "classes": learner.classes} | judged
         keeper = Keeper(checkpoint, course, identify(net, (data, validation), checkpoint, settings))
-    course.prepare(progress or _ignore)
+    course.prepare(progress or ignore)
     if decides:
         net.classes = learner.classes
-    course.run(partial(_advance, progress or _ignore, len(data), epochs), on_epoch, keeper)
+    course.run(partial(_advance, progress or ignore, len(data), epochs), on_epoch, keeper)
     history = course.history(layer)
     selection.restore()
     return history
@@ -258,8 +259,8 @@ def _nothing() -> None:
     pass
 
 
-def _ignore(done: int, total: int, phase: str) -> None:
-    pass
+def ignore(done: int, total: int, phase: str) -> None:
+    """Stand for a ``progress`` that nobody asked for."""
 
 
 def _advance(report: Progress, total: int, epochs: int, number: int, done: int) -> None:

@@ -8,12 +8,16 @@ order, for any batch size and any number of threads.
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from eventsnn.backends import on_host
+from eventsnn.backends.competition import Found
 from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, weights_shape
 from eventsnn.backends.updates import Reward, ThresholdAdaptation, Update
 from eventsnn.events import Events
@@ -21,17 +25,20 @@ from eventsnn.events import Events
 __all__ = [
     "Backend",
     "Decision",
+    "Found",
     "Geometry",
     "LeakTable",
     "Lesson",
     "Neurons",
+    "Pooled",
     "Reward",
     "ThresholdAdaptation",
     "Update",
     "get",
 ]
 
-NAMES = ("cpu", "reference")
+NAMES = ("cpu", "reference")  #: those that are always there
+_DEVICE = re.compile(r"cuda(?::(\d+))?")
 
 
 class Lesson(NamedTuple):
@@ -58,6 +65,21 @@ class Decision(NamedTuple):
     spikes: np.ndarray
 
 
+class Pooled(NamedTuple):
+    """What comes out of a layer and the pool after it.
+
+    Attributes
+    ----------
+    events : Events
+        The pooled spikes.
+    spikes : ndarray of int64, shape (n_samples,), or None
+        How many neurons of the layer fire in each sample, if that was asked for.
+    """
+
+    events: Events
+    spikes: np.ndarray | None
+
+
 class Backend(ABC):
     """An array module and the kernels that layers, networks and training are written with.
 
@@ -68,6 +90,9 @@ class Backend(ABC):
 
     name: str
     xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
+    images: Any = None  #: stages of image encoders in the backend's memory, see ``cuda_images.py``; None: it has none
+    #: what is raised when the device fails, and not the caller: others may go on, see :class:`eventsnn.Network`
+    failures: tuple[type[Exception], ...] = (RuntimeError, MemoryError)
 
     def pack(self, weights: np.ndarray) -> Any:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.
@@ -81,6 +106,18 @@ class Backend(ABC):
             found = f"{weights.dtype} of shape {weights.shape}" if isinstance(weights, np.ndarray) else type(weights)
             raise TypeError(f"weights expects a 4-D array of float32, got {found}")
         return self._pack(weights)
+
+    def here(self) -> AbstractContextManager[Any]:
+        """Return a context for work on arrays of the backend's memory outside of its methods, such as slicing."""
+        return nullcontext()
+
+    def put(self, array: np.ndarray) -> Any:
+        """Copy an array to the memory of the backend; ``batches.put`` does that for events."""
+        return self.xp.asarray(array)
+
+    def fetch(self, array: Any) -> np.ndarray:
+        """Copy an array from the memory of the backend to the host's."""
+        return array if self.xp is np else self.xp.asnumpy(array)
 
     @abstractmethod
     def _pack(self, weights: np.ndarray) -> Any: ...
@@ -125,6 +162,32 @@ class Backend(ABC):
     @abstractmethod
     def _conv(self, events: Events, packed: Any, neurons: Neurons) -> Events: ...
 
+    def conv_pool(
+        self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry, counted: bool = False
+    ) -> Pooled:
+        """Return :meth:`pool` of :meth:`conv`, to the bit; a backend may find it in a shorter way.
+
+        Parameters
+        ----------
+        events, packed, neurons
+            As :meth:`conv` has them.
+        geometry : Geometry
+            Of the pool.
+        counted : bool
+            Whether to say how many neurons fire before they are pooled; a backend may need longer for it.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`conv`.
+        """
+        self._check_conv(events, packed, neurons)
+        return self._conv_pool(events, packed, neurons, geometry, counted)
+
+    def _conv_pool(self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        spikes = self._conv(events, packed, neurons)
+        return Pooled(self.pool(spikes, geometry), self._sample_counts(spikes) if counted else None)
+
     def decide(self, events: Events, packed: Any, neurons: Neurons) -> Decision:
         """Return the first winner of every sample of what :meth:`conv` gives, and its number of spikes.
 
@@ -143,8 +206,14 @@ class Backend(ABC):
 
     def first_winners(self, events: Events) -> Decision:
         """Return the first of the :meth:`winners` of every sample of a layer's output, and its number of spikes."""
-        offsets = getattr(self.xp, "asnumpy", np.asarray)(events.offsets)
-        return Decision(self.winners(events, 1, 0)[:, 0], np.diff(offsets))
+        return Decision(self.winners(events, 1, 0)[:, 0], self._sample_counts(events))
+
+    def _sample_counts(self, events: Events) -> np.ndarray:
+        return np.diff(self.fetch(events.offsets))
+
+    def select(self, events: Events, active: np.ndarray) -> Events:
+        """Keep the spikes of the maps whose entry of the boolean ``active`` (maps,) is true."""
+        return events.where(self.put(active)[events.channel])
 
     @abstractmethod
     def pool(self, events: Events, geometry: Geometry) -> Events:
@@ -253,6 +322,67 @@ class Backend(ABC):
     @abstractmethod
     def _learn(self, events: Events, order: np.ndarray, packed: Any, lesson: Lesson) -> np.ndarray: ...
 
+    def find(self, events: Events, packed: Any, lesson: Lesson) -> Found:
+        """Return who wins in each sample, as :meth:`learn` finds it before it changes anything.
+
+        Parameters
+        ----------
+        events : Events
+            Input samples, grid (C, H, W), each presented once; ``lesson.positions`` has one entry for each, if any.
+        packed : object
+            Weights from :meth:`pack`, which stay as they are.
+        lesson : Lesson
+            As of :meth:`learn`; ``batch`` is not used.
+
+        Returns
+        -------
+        Found
+            Winners (n_samples, k, 4) and their potentials (n_samples, k), in the memory of the host.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`learn`.
+        """
+        self._check_presented(events, packed, lesson)
+        return self._find(events, packed, lesson)
+
+    def _find(self, events: Events, packed: Any, lesson: Lesson) -> Found:
+        return on_host.find(self, self if self.xp is np else get("cpu"), events, packed, lesson)
+
+    def change(self, events: Events, found: Found, packed: Any, lesson: Lesson) -> Any:
+        """Change weights, and ``lesson.neurons.threshold`` in place, as the winners of each sample say, in order.
+
+        ``find`` and then ``change`` of the same samples is :meth:`learn` with all of them in one mini-batch. Of the
+        events only those in the receptive fields of winners matter.
+
+        Parameters
+        ----------
+        events, packed, lesson
+            As of :meth:`find`.
+        found : Found
+            From :meth:`find`, of any backend.
+
+        Returns
+        -------
+        object
+            The packed weights after it: ``packed`` itself, changed in place, or others in its stead.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`learn`.
+        """
+        self._check_presented(events, packed, lesson)
+        return self._change(events, found, packed, lesson)
+
+    def _change(self, events: Events, found: Found, packed: Any, lesson: Lesson) -> Any:
+        return on_host.change(self, events, found, packed, lesson)
+
+    def _check_presented(self, events: Events, packed: Any, lesson: Lesson) -> None:
+        self._check_conv(events, packed, lesson.neurons)
+        _check_learn(events, np.arange(len(events)), lesson)
+
     @abstractmethod
     def _packed_shape(self, packed: Any) -> tuple[int, int, int, int]: ...
 
@@ -304,19 +434,31 @@ def _check_reward(events: Events, maps: int, update: Update, reward: Reward) -> 
 def get(name: str | None = None) -> Backend:
     """Return a backend by name, by default the one that ``EVENTSNN_BACKEND`` names, else ``"cpu"``.
 
+    Parameters
+    ----------
+    name : str, optional
+        ``"cpu"``, ``"reference"``, ``"cuda"`` or, for one of several devices, ``"cuda:1"``.
+
     Raises
     ------
     ValueError
         If there is no backend of that name.
+    RuntimeError
+        If CuPy or the device is missing; it says what to install.
     """
     wanted = name or os.environ.get("EVENTSNN_BACKEND") or "cpu"
-    if wanted not in NAMES:
-        raise ValueError(f"backend expects one of {', '.join(NAMES)}, got {wanted!r}")
-    return _make(wanted)
+    device = _DEVICE.fullmatch(wanted)
+    if wanted not in NAMES and not device:
+        raise ValueError(f"backend expects one of {', '.join(NAMES)}, cuda, cuda:1 and so on, got {wanted!r}")
+    return _make(wanted if device is None else f"cuda:{int(device[1] or 0)}")
 
 
 @cache
 def _make(name: str) -> Backend:
+    if name.startswith("cuda"):
+        from eventsnn.backends.cuda import CudaBackend
+
+        return CudaBackend(int(name.removeprefix("cuda:")))
     if name == "reference":
         from eventsnn.backends.reference import ReferenceBackend
 

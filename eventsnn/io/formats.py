@@ -8,7 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from eventsnn.io import hdf5_layouts, prophesee_dat, prophesee_raw
+from eventsnn.io import (
+    aedat2,
+    aedat3,
+    aedat4,
+    arrays,
+    atis_bin,
+    event_stream,
+    hdf5_layouts,
+    prophesee_dat,
+    prophesee_raw,
+    stmnist,
+    text,
+)
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
 from eventsnn.io.spike_samples import SpikeSamples
@@ -124,4 +136,12 @@ FORMATS: tuple[tuple[Recognize, Open], ...] = (
     (_is_hdf5, _open_hdf5),
     (prophesee_raw.recognize, prophesee_raw.open_raw),
     (prophesee_dat.recognize, prophesee_dat.open_dat),
+    (aedat2.recognize, aedat2.open_aedat2),
+    (aedat3.recognize, aedat3.open_aedat3),
+    (aedat4.recognize, aedat4.open_aedat4),
+    (event_stream.recognize, event_stream.open_es),
+    (arrays.recognize, arrays.open_arrays),
+    (stmnist.recognize, stmnist.open_mat),
+    (text.recognize, text.open_text),
+    (atis_bin.recognize, atis_bin.open_bin),
 )

@@ -1,0 +1,407 @@
+"""The CUDA backend: whole batches on a GPU, the same bits as the reference.
+
+Kernels are in ``kernels.cu``; this launches them. Nothing here calls NumPy on what lies on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from eventsnn.backends import Backend, Decision, Geometry, LeakTable, Lesson, Neurons, Pooled
+from eventsnn.backends.device import Device, cuda_device, record, structure
+from eventsnn.events import Events, Shape, replace_fields
+
+if TYPE_CHECKING:
+    from eventsnn.backends.cuda_images import CudaImages
+
+WIDTH = 4  # maps that a thread computes, as in kernels.cu
+_DIGIT = 4  # bits of a radix pass
+_NEVER = 0xFFFFFFFF
+_STAGED = 24  # bytes of shared memory for each spike that a block looks at, and its scan
+_STRETCH = 64  # positions in which a thread finds the neurons of a map that fired
+_CANDIDATE = 16  # bytes of a spike that may win
+
+_SIZES = record("channels height width kh kw sh sw ph pw oh ow maps padded")
+_SPIKES = record(pointers="time channel y x offsets rank")
+_LEAK = record("n_coarse n_fine", "coarse fine")
+_LAYER = record(pointers="starts rows spikes decay weights limit quiet")
+_COLUMNS = record(pointers="time channel y x potential")
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Weights on the device, ``rows[(c * KH + ky) * KW + kx, map]``, maps padded with 0 to a multiple of WIDTH."""
+
+    rows: Any
+    shape: tuple[int, int, int, int]
+
+
+class Batch(NamedTuple):
+    """A batch as kernels take it; ``spikes`` is the C structure of the arrays."""
+
+    events: Events
+    rank: Any
+    spikes: np.ndarray
+
+
+class Leak(NamedTuple):
+    """A leak's tables on the device; ``tables`` is the C structure of them."""
+
+    arrays: tuple[Any, Any]
+    tables: np.ndarray
+
+
+class Fields(NamedTuple):
+    """Lists of spikes by place (sample, position), see ``fill_fields`` in kernels.cu."""
+
+    starts: Any
+    rows: Any
+    spikes: Any
+    decay: Any
+
+
+T = TypeVar("T")
+
+
+def _there(method: Callable[..., T]) -> Callable[..., T]:
+    """Let a method of the backend work on its device, which need not be the process's present one."""
+
+    @wraps(method)
+    def run(self: CudaBackend, *args: Any, **kwargs: Any) -> T:
+        with self.here():
+            return method(self, *args, **kwargs)
+
+    return run
+
+
+class CudaBackend(Backend):
+    """CUDA kernels over CuPy arrays.
+
+    Parameters
+    ----------
+    device : int or Device
+        Number of the CUDA device, or what stands for one.
+
+    Raises
+    ------
+    RuntimeError
+        If CuPy or the device is missing.
+    """
+
+    def __init__(self, device: int | Device = 0) -> None:
+        self.name = "cuda" if isinstance(device, Device) or device == 0 else f"cuda:{device}"
+        self._device = device if isinstance(device, Device) else cuda_device(device)
+        self.xp = self._device.xp
+
+    def here(self) -> AbstractContextManager[Any]:
+        """See :meth:`Backend.here`."""
+        return self._device.current()
+
+    @_there
+    def put(self, array: Any) -> Any:
+        """See :meth:`Backend.put`."""
+        return self._device.upload(array)
+
+    @_there
+    def fetch(self, array: Any) -> np.ndarray:
+        """See :meth:`Backend.fetch`."""
+        return self.xp.asnumpy(array)
+
+    @_there
+    def select(self, events: Events, active: np.ndarray) -> Events:
+        """See :meth:`Backend.select`."""
+        return super().select(events, active)
+
+    @property
+    def images(self) -> CudaImages:
+        """See :attr:`Backend.images`."""
+        from eventsnn.backends.cuda_images import CudaImages
+
+        return CudaImages(self)
+
+    @_there
+    def _pack(self, weights: np.ndarray) -> Packed:
+        maps = len(weights)
+        rows = np.zeros((int(np.prod(weights.shape[1:])), _padded(maps)), np.float32)
+        rows[:, :maps] = weights.reshape(maps, -1).T
+        return Packed(self.xp.asarray(rows), weights.shape)
+
+    @_there
+    def unpack(self, packed: Packed) -> np.ndarray:
+        """See :meth:`Backend.unpack`."""
+        rows = self.xp.asnumpy(packed.rows)
+        return np.array(rows[:, : packed.shape[0]].T, order="C").reshape(packed.shape)
+
+    def _packed_shape(self, packed: Packed) -> tuple[int, int, int, int]:
+        return packed.shape
+
+    @_there
+    def _conv(self, events: Events, packed: Packed, neurons: Neurons) -> Events:
+        sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
+        last_time = events.duration - 1 if neurons.at_end else -1
+
+        def run(part: Events) -> Events:
+            batch = self._batch(part)
+            return self.collect(sizes, part, batch.rank, *self._integrate(sizes, batch, packed, neurons), last_time)
+
+        return self._halving(run, events, sizes, self._joined)
+
+    @_there
+    def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        if counted:
+            return super()._conv_pool(events, packed, neurons, geometry, counted)
+        sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
+        grid = _grid(sizes)
+        pools, last_time = sizes_of(grid, geometry, grid[0]), events.duration - 1 if neurons.at_end else -1
+
+        def run(part: Events) -> Events:
+            batch = self._batch(part)
+            when, _ = self._integrate(sizes, batch, packed, neurons)
+            pooled = self.xp.empty(_dense(pools, part), np.uint32)
+            quads = pooled.size // WIDTH
+            self._device.for_each("pool_fired", quads, pools, when, np.int64(quads), pooled)
+            return self.collect(pools, part, batch.rank, pooled, last_time=last_time)
+
+        return Pooled(self._halving(run, events, sizes, self._joined), None)
+
+    @_there
+    def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
+        if not neurons.at_end:
+            return super()._decide(events, packed, neurons)
+        sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
+
+        def run(part: Events) -> Decision:
+            when, potential = self._integrate(sizes, self._batch(part), packed, neurons)
+            winners, spikes = self.xp.empty((len(part), 4), np.int64), self.xp.empty(len(part), np.int64)
+            last_time = np.int64(part.duration - 1)
+            args = (sizes, when, potential, last_time, winners, spikes)
+            self._device.launch("decide_at_end", len(part), *args, shared=_CANDIDATE)
+            return Decision(self.xp.asnumpy(winners), self.xp.asnumpy(spikes))
+
+        def join(first: Decision, second: Decision) -> Decision:
+            return Decision(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+
+        return self._halving(run, events, sizes, join)
+
+    @_there
+    def pool(self, events: Events, geometry: Geometry) -> Events:
+        """See :meth:`Backend.pool`."""
+        sizes = sizes_of(events.shape, geometry, events.shape[0])
+
+        def run(part: Events) -> Events:
+            batch, when = self._batch(part), self.xp.full(_dense(sizes, part), _NEVER, np.uint32)
+            self._device.launch("pool_earliest", len(part), sizes, batch.spikes, when)
+            return self.collect(sizes, part, batch.rank, when)
+
+        return self._halving(run, events, sizes, self._joined)
+
+    @_there
+    def pointwise(self, events: Events) -> Events:
+        """See :meth:`Backend.pointwise`."""
+        sizes, device = sizes_of(events.shape, Geometry((1, 1)), events.shape[0]), self._device
+
+        def run(part: Events) -> Events:
+            batch, n = self._batch(part), len(part)
+            places = n * _positions(sizes)
+            best, chosen = (self.xp.full(places, ones, type(ones)) for ones in (~np.uint64(0), np.uint32(_NEVER)))
+            keep = self.xp.empty(part.n_events, bool)
+            device.launch("pointwise_best", n, sizes, batch.spikes, part.potential, best)
+            device.launch("pointwise_first", n, sizes, batch.spikes, part.potential, best, chosen)
+            device.launch("pointwise_keep", n, sizes, batch.spikes, chosen, keep)
+            return part.where(keep)
+
+        return self._halving(run, events, sizes, self._joined)
+
+    @_there
+    def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
+        """See :meth:`Backend.winners`."""
+        sizes = sizes_of(events.shape, Geometry((1, 1)), events.shape[0])
+
+        def run(part: Events) -> np.ndarray:
+            batch, winners = self._batch(part), self.xp.full((len(part), k, 4), -1, np.int64)
+            excluded = self.xp.zeros(part.n_events, np.uint8)
+            args = (sizes, batch.spikes, part.potential, np.int32(k), np.int32(radius), excluded, winners)
+            self._device.launch("choose_winners", len(part), *args, shared=_CANDIDATE)
+            return self.xp.asnumpy(winners)
+
+        return self._halving(run, events, sizes, lambda a, b: np.concatenate([a, b]))
+
+    @_there
+    def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
+        from eventsnn.backends.cuda_learning import Learning
+
+        return Learning(self, self._device, events, order, packed, lesson).run()
+
+    def _halving(self, run: Callable[[Events], T], events: Events, sizes: np.ndarray, join: Callable[[T, T], T]) -> T:
+        """Run a batch; where the device has not enough memory for that, one half and then the other."""
+        try:
+            return run(events)
+        except MemoryError as error:
+            if len(events) <= 1:
+                raise MemoryError(_too_large(events, sizes)) from error
+        # Here the error is gone, and with it the arrays of what failed.
+        middle = len(events) // 2
+        halves = (self._halving(run, part, sizes, join) for part in (events[:middle], events[middle:]))
+        return join(*halves)
+
+    def _joined(self, first: Events, second: Events) -> Events:
+        join, columns = self.xp.concatenate, {}
+        for name in ("time", "channel", "y", "x", "labels", "potential"):
+            pair = [getattr(events, name) for events in (first, second)]
+            columns[name] = None if pair[0] is None else join(pair)
+        offsets = join([first.offsets, second.offsets[1:] + first.n_events])
+        return replace_fields(first, **columns, offsets=offsets)
+
+    def _batch(self, events: Events) -> Batch:
+        rank = self.xp.empty(events.n_events, np.int32)
+        self._device.launch("rank_times", len(events), events.time, events.offsets, rank, shared=4)
+        columns = (events.time, events.channel, events.y, events.x, events.offsets, rank)
+        return Batch(events, rank, structure(_SPIKES, *columns))
+
+    def _leak(self, leak: LeakTable | None) -> Leak | None:
+        if leak is None:
+            return None
+        coarse, fine = self.xp.asarray(leak.coarse), self.xp.asarray(leak.fine)
+        return Leak((coarse, fine), structure(_LEAK, coarse, fine, len(leak.coarse), len(leak.fine)))
+
+    def _fields(self, sizes: np.ndarray, batch: Batch, leak: Leak | None) -> Fields:
+        """List the spikes that each position sees."""
+        xp, device, n = self.xp, self._device, len(batch.events)
+        positions = _positions(sizes)
+        tiles = np.int32(-(-positions // device.threads))
+        counts = xp.zeros(n * positions + 1, np.int64)
+        device.launch("count_fields", n * int(tiles), sizes, batch.spikes, tiles, counts, shared=_STAGED)
+        starts = xp.cumsum(counts)
+        total = device.last(starts)
+        rows, spikes = xp.empty(total, np.int32), xp.empty(total, np.int32)
+        decay = None if leak is None else xp.empty(total, np.float32)
+        args = (sizes, batch.spikes, tiles, _tables(leak), starts, rows, spikes, decay)
+        device.launch("fill_fields", n * int(tiles), *args, shared=_STAGED)
+        return Fields(starts, rows, spikes, decay)
+
+    def _integrate(self, sizes: np.ndarray, batch: Batch, packed: Packed, neurons: Neurons) -> tuple[Any, Any]:
+        """Run all neurons; return after which spike each fires, and its potential then, by (place, padded map)."""
+        leak = self._leak(neurons.leak)
+        fields = self._fields(sizes, batch, leak)
+        events, limit = batch.events, self.xp.asarray(_limit(neurons))
+        when = self.xp.empty(_dense(sizes, events), np.uint32)
+        potential = self.xp.empty(_dense(sizes, events), np.float32)
+        quiet = None if neurons.at_end or leak else self._quiet(packed, neurons)
+        layer = structure(_LAYER, *fields, packed.rows, limit, quiet)
+        places, quads = len(events) * _positions(sizes), int(sizes["padded"][0]) // WIDTH
+        bits = min((quads - 1).bit_length(), self._device.threads.bit_length() - 1)
+        blocks = (-(-(places << bits) // self._device.threads), -(-quads >> bits))
+        name = "conv" + "_leaky" * (leak is not None) + "_at_end" * neurons.at_end
+        last_time = np.int64(events.duration - 1)
+        args = (sizes, batch.spikes, _tables(leak), last_time, layer, np.int64(places), np.int32(bits))
+        self._device.launch(name, blocks, *args, when, potential)
+        return when, potential
+
+    def _quiet(self, packed: Packed, neurons: Neurons) -> Any:
+        """Return the number of spikes that surely make no neuron of a layer fire, on the device."""
+        quiet = self.xp.empty(1, np.int64)
+        self._device.for_each("find_quiet", 1, packed.rows.max(), neurons.threshold.min(), quiet)
+        return quiet
+
+    def gather(self, sizes: np.ndarray, n: int, when: Any) -> tuple[Any, np.int32, Any]:
+        """Find in dense scratch what fired in each of ``n`` samples.
+
+        Returns
+        -------
+        starts, of_sample, fired
+            Where the parts of ``fired`` begin, how many parts a sample has, and (flat index, spike) of each neuron that
+            fired, by sample and flat index.
+        """
+        xp, device = self.xp, self._device
+        length = min(_STRETCH, device.threads)
+        stretches = -(-_positions(sizes) // length)
+        each = n * int(sizes["maps"][0]) * stretches
+        finding = (sizes, when, np.int64(each), np.int32(length), np.int32(stretches))
+        counts = xp.zeros(each + 1, np.int64)
+        device.for_each("count_fired", each, *finding, counts)
+        starts = xp.cumsum(counts)
+        fired = xp.empty((device.last(starts), 2), np.uint32)
+        device.for_each("gather_fired", each, *finding, starts, fired)
+        return starts, np.int32(int(sizes["maps"][0]) * stretches), fired
+
+    def sort(
+        self, n: int, starts: Any, of_sample: np.int32, fired: Any, shift: int, by: tuple[Any, Any] = (None, None)
+    ) -> Any:
+        """Return ``fired`` sorted, stably, by four bits of its spike, or of its rank given ``by`` (offsets, ranks)."""
+        to = self.xp.empty(fired.shape, np.uint32)
+        args = (starts, of_sample, *by, np.int32(shift), fired, to)
+        self._device.launch("sort_digit", n, *args, shared=4 * ((1 << _DIGIT) + 1))
+        return to
+
+    def collect(
+        self, sizes: np.ndarray, events: Events, rank: Any, when: Any, potential: Any = None, last_time: int = -1
+    ) -> Events:
+        """Return who fired after which of ``events``, in canonical order; at ``last_time`` if that is not negative."""
+        xp, n = self.xp, len(events)
+        starts, of_sample, fired = self.gather(sizes, n, when)
+        distinct = 1 if last_time >= 0 else min(events.duration, events.n_events)
+        for shift in range(0, (distinct - 1).bit_length(), _DIGIT):
+            fired = self.sort(n, starts, of_sample, fired, shift, (events.offsets, rank))
+        columns = {"time": xp.empty(len(fired), np.int64)}
+        columns |= {name: xp.empty(len(fired), np.uint16) for name in ("channel", "y", "x")}
+        columns["potential"] = None if potential is None else xp.empty(len(fired), np.float32)
+        fires = (fired, potential, events.time, events.offsets, np.int64(last_time))
+        self._device.launch("emit", n, sizes, starts, of_sample, *fires, structure(_COLUMNS, *columns.values()))
+        return Events.unchecked(
+            **columns,
+            offsets=starts[:: int(of_sample)].copy(),
+            shape=_grid(sizes),
+            duration=events.duration,
+            unit=events.unit,
+            labels=events.labels,
+        )
+
+
+def _padded(maps: int) -> int:
+    return -(-maps // WIDTH) * WIDTH
+
+
+def sizes_of(shape: Shape, geometry: Geometry, maps: int) -> np.ndarray:
+    """Return the sizes of a layer as kernels take them; ``shape`` is that of its input."""
+    output = geometry.output(*shape[1:])
+    window = (*geometry.kernel, *geometry.stride, *geometry.padding)
+    return structure(_SIZES, *shape, *window, *output, maps, _padded(maps))
+
+
+def _grid(sizes: np.ndarray) -> Shape:
+    return int(sizes["maps"][0]), int(sizes["oh"][0]), int(sizes["ow"][0])
+
+
+def _positions(sizes: np.ndarray) -> int:
+    return int(sizes["oh"][0]) * int(sizes["ow"][0])
+
+
+def _dense(sizes: np.ndarray, events: Events) -> tuple[int, int]:
+    return len(events) * _positions(sizes), int(sizes["padded"][0])
+
+
+def _too_large(events: Events, sizes: np.ndarray) -> str:
+    neurons = int(sizes["maps"][0]) * _positions(sizes)
+    (kh, kw), (sh, sw) = ((int(sizes[a][0]), int(sizes[b][0])) for a, b in (("kh", "kw"), ("sh", "sw")))
+    synapses = events.n_events * -(-kh // sh) * -(-kw // sw)
+    return (
+        f"the device has not enough memory for one sample: {events.n_events} spikes for {neurons} neurons need about "
+        f"{_dense(sizes, events)[1] * _positions(sizes) * 8 / 2**20:.1f} MiB for the neurons and up to "
+        f"{synapses * 8 / 2**20:.1f} MiB for their receptive fields"
+    )
+
+
+def _tables(leak: Leak | None) -> np.ndarray:
+    return structure(_LEAK, 0, 0, 0, 0) if leak is None else leak.tables
+
+
+def _limit(neurons: Neurons) -> np.ndarray:
+    limit = np.full(_padded(len(neurons.threshold)), np.inf, np.float32)
+    limit[: len(neurons.threshold)] = 0 if neurons.at_end else neurons.threshold
+    return limit

@@ -1,0 +1,89 @@
+"""The kernels for real architectures, compiled without a driver; what to install where CuPy or a device is missing."""
+
+import sys
+
+import pytest
+
+from eventsnn.arguments import check_backend
+from eventsnn.backends import device, get
+from eventsnn.console import UsageError
+
+
+@pytest.fixture(scope="module")
+def nvrtc():
+    """Return NVIDIA's run-time compiler, which needs no driver."""
+    try:
+        from cupy.cuda import nvrtc
+
+        nvrtc.getVersion()
+    except Exception as error:
+        pytest.skip(f"no NVRTC: {error!r}; pip install cupy-cuda13x nvidia-cuda-nvrtc")
+    return nvrtc
+
+
+def compiled(nvrtc, source, architecture):
+    program = nvrtc.createProgram(source, "kernels.cu", (), ())
+    nvrtc.compileProgram(program, (*device.OPTIONS, f"--gpu-architecture=sm_{architecture}"))
+    return nvrtc.getCUBIN(program)
+
+
+@pytest.mark.parametrize("architecture", [75, 80, 86, 90, 100])
+def test_kernels_compile(nvrtc, architecture):
+    assert compiled(nvrtc, device.source(), architecture).startswith(b"\x7fELF")
+
+
+def test_what_is_wrong_does_not_compile(nvrtc):
+    with pytest.raises(nvrtc.NVRTCError):
+        compiled(nvrtc, device.source().replace("const i64 end", "const end", 1) + "}", 90)
+
+
+def test_multiplication_and_addition_stay_apart(nvrtc):
+    apart, source = {}, device.source([name for name in device.SOURCES if name != "images.cu"])  # which asks for fma
+    for options in (device.OPTIONS, [o for o in device.OPTIONS if "fmad" not in o]):
+        program = nvrtc.createProgram(source, "kernels.cu", (), ())
+        nvrtc.compileProgram(program, (*options, "--gpu-architecture=compute_90"))
+        apart[options is device.OPTIONS] = b"fma.rn.f32" not in nvrtc.getPTX(program)
+    assert apart == {True: True, False: False}
+
+
+def test_without_cupy_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    device.cuda_device.cache_clear()
+    with pytest.raises(RuntimeError, match=r"needs CuPy, .*pip install 'eventsnn\[cuda13\]'"):
+        get("cuda:5")
+
+
+def test_the_command_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    device.cuda_device.cache_clear()
+    with pytest.raises(UsageError, match=r"--backend: the cuda backend needs CuPy, .*pip install"):
+        check_backend("cuda:5")
+
+
+def test_cupys_lack_of_memory_is_the_one_that_is_handled():
+    assert issubclass(pytest.importorskip("cupy").cuda.memory.OutOfMemoryError, MemoryError)
+
+
+def test_without_a_device_the_error_says_so():
+    cupy = pytest.importorskip("cupy")
+    try:
+        there = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError:
+        there = 0
+    device.cuda_device.cache_clear()
+    with pytest.raises(RuntimeError, match=r"needs a CUDA device|number of CUDA devices"):
+        get(f"cuda:{there}")
+
+
+@pytest.mark.parametrize("name", ["cuda:", "cuda:x", "cuda1", "gpu", "cuda:-1"])
+def test_other_names_are_refused(name):
+    with pytest.raises(ValueError, match="backend expects one of cpu, reference, cuda"):
+        get(name)
+
+
+def test_the_environment_may_name_a_device(monkeypatch):
+    monkeypatch.setenv("EVENTSNN_BACKEND", "cuda:3")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    device.cuda_device.cache_clear()
+    with pytest.raises(RuntimeError, match="cuda backend"):
+        get()

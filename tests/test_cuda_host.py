@@ -1,0 +1,242 @@
+"""The shipped kernels and their launcher without a GPU: compiled as C++, equal to the reference bit for bit."""
+
+import gc
+from dataclasses import replace
+from types import SimpleNamespace
+
+import hostcuda
+import hostcuda.examples
+import numpy as np
+import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventsnn import Conv, Dense, FeatureInhibition, Network, PointwiseInhibition, Pool, decide, evaluate, inf
+from eventsnn.backends import Geometry, device, get
+from eventsnn.batches import fetch, put
+
+pytestmark = pytest.mark.skipif(hostcuda.COMPILER is None, reason="no C++ compiler here; CXX may name one")
+REFERENCE = get("reference")
+FEW = settings(max_examples=40)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library():
+    """Compile once, before examples are drawn: what does not compile is one error."""
+    return hostcuda.build()
+
+
+hosts = st.builds(
+    hostcuda.backend, st.sampled_from([1, 2, 5, 8, 32]), st.sampled_from(sorted(hostcuda.ORDERS))
+)  # odd launch shapes, permuted blocks
+
+
+def same(found, expected):
+    assert found.equals(expected), f"{found!r} differs from {expected!r}"
+
+
+def run_conv(host, layer):
+    spikes = host.conv(put(layer.events, host), host.pack(layer.weights), layer.neurons)
+    return fetch(spikes, host)
+
+
+def expected_conv(layer):
+    return REFERENCE.conv(layer.events, layer.weights, layer.neurons)
+
+
+@FEW
+@given(strategies.layers(), hosts)
+def test_conv_equals_reference(layer, host):
+    same(run_conv(host, layer), expected_conv(layer))
+
+
+@FEW
+@given(strategies.layers(leaky=False), hosts)
+def test_conv_equals_reference_where_potentials_meet_the_threshold(layer, host):
+    # Each map's threshold is the largest potential that it ends with, then the float just below.
+    ends = expected_conv(at_threshold(layer, np.full(len(layer.weights), np.inf, np.float32)))
+    level = np.zeros(len(layer.weights), np.float32)
+    np.maximum.at(level, ends.channel, ends.potential)
+    for threshold in (level, np.maximum(np.nextafter(level, np.float32(-1)), 0)):
+        met = at_threshold(layer, threshold)
+        same(run_conv(host, met), expected_conv(met))
+
+
+def at_threshold(layer, threshold):
+    return replace(layer, neurons=replace(layer.neurons, threshold=threshold))
+
+
+@FEW
+@given(st.data(), hosts)
+def test_pool_equals_reference(data, host):
+    events = data.draw(strategies.outputs())
+    geometry = data.draw(strategies.geometries(events.shape))
+    same(fetch(host.pool(put(events, host), geometry), host), REFERENCE.pool(events, geometry))
+
+
+@FEW
+@given(strategies.outputs(), hosts)
+def test_pointwise_equals_reference(events, host):
+    same(fetch(host.pointwise(put(events, host)), host), REFERENCE.pointwise(events))
+
+
+@FEW
+@given(strategies.outputs(), st.integers(1, 8), st.integers(0, 3), hosts)
+def test_winners_equal_reference(events, k, radius, host):
+    assert np.array_equal(host.winners(put(events, host), k, radius), REFERENCE.winners(events, k, radius))
+
+
+@FEW
+@given(strategies.layers(), hosts)
+def test_decide_equals_reference(layer, host):
+    found = host.decide(put(layer.events, host), host.pack(layer.weights), layer.neurons)
+    expected = REFERENCE.decide(layer.events, layer.weights, layer.neurons)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one, other)
+        assert one.dtype == np.int64
+
+
+@FEW
+@given(st.data(), strategies.layers(), hosts)
+def test_conv_and_pool_in_one_equal_reference(data, layer, host):
+    spikes = expected_conv(layer)
+    geometry = data.draw(strategies.geometries(spikes.shape))
+    events, packed = put(layer.events, host), host.pack(layer.weights)
+    expected = REFERENCE.pool(spikes, geometry)
+    for counted in (False, True):
+        found = host.conv_pool(events, packed, layer.neurons, geometry, counted)
+        same(fetch(found.events, host), expected)
+        assert not counted or np.array_equal(found.spikes, np.diff(spikes.offsets))
+
+
+def test_networks_run_on_the_device():
+    hidden = [Conv(5, 3, padding=1, threshold=1.5), FeatureInhibition([1, 4]), PointwiseInhibition(), Pool(2)]
+    layers = [*hidden, Dense(3, threshold=inf)]
+    events = hostcuda.examples.layer().events
+    nets = [Network(layers, events.shape, seed=3, backend=b) for b in (REFERENCE, hostcuda.backend(5))]
+    expected, found = ([*net.run(events, record=True), net.run(events, batch_size=2)] for net in nets)
+    for one, other in zip(found, expected, strict=True):
+        same(one, other)
+        assert other.n_events
+    assert np.array_equal(evaluate(nets[1], events, classes=[0, 1, 2]).decisions, decide(nets[0], events, [0, 1, 2]))
+    nets[1].set_weights(0, nets[0].weights[0] * 2)
+    assert np.array_equal(nets[1].weights[0], nets[0].weights[0] * 2)
+
+
+# Memory
+
+
+def kernels_of(host, layer):
+    """Return by name what every kernel makes of a layer's events."""
+    events, packed = put(layer.events, host), host.pack(layer.weights)
+    return {
+        "conv": fetch(host.conv(events, packed, layer.neurons), host),
+        "pool": fetch(host.pool(events, Geometry((2, 2), (1, 1))), host),
+        "pointwise": fetch(host.pointwise(events), host),
+        "winners": host.winners(events, 3, 1),
+        "decide": host.decide(events, packed, layer.neurons),
+    }
+
+
+@pytest.mark.parametrize("at_end", [False, True])
+def test_a_batch_that_does_not_fit_is_split(at_end):
+    layer = hostcuda.examples.layer(at_end=at_end)
+    arrays = hostcuda.HostArrays()
+    whole = kernels_of(hostcuda.backend(5, arrays=arrays), layer)
+    gc.collect()
+    least = smallest_limit(layer)
+    arrays = hostcuda.HostArrays(limit=least)
+    parts = kernels_of(hostcuda.backend(5, arrays=arrays), layer)
+    assert arrays.refused >= 1
+    for name in ("conv", "pool", "pointwise"):
+        same(parts[name], whole[name])
+    assert np.array_equal(parts["winners"], whole["winners"])
+    assert all(np.array_equal(a, b) for a, b in zip(parts["decide"], whole["decide"], strict=True))
+
+
+def smallest_limit(layer):
+    """Return a number of bytes that a kernel's largest sample needs, and little more."""
+    for limit in range(8_000, 200_000, 2_000):
+        try:
+            kernels_of(hostcuda.backend(5, arrays=hostcuda.HostArrays(limit)), layer)
+        except MemoryError:
+            continue
+        return limit
+    raise AssertionError("no limit suffices")
+
+
+def test_one_sample_that_does_not_fit_is_an_error_with_the_sizes():
+    layer, arrays = hostcuda.examples.layer(), hostcuda.HostArrays()
+    host = hostcuda.backend(5, arrays=arrays)
+    events, packed = put(layer.events, host), host.pack(layer.weights)
+    arrays.limit = arrays.used + 2_000
+    with pytest.raises(MemoryError, match=r"for one sample: 60 spikes for \d+ neurons need about [\d.]+ MiB"):
+        host.conv(events, packed, layer.neurons)
+
+
+class Uploading:
+    """Stands for what an upload uses of CuPy; notes in which order things happen."""
+
+    ndarray = hostcuda.HostArray
+
+    def __init__(self):
+        self.done, upload = [], self
+
+        class Stream:
+            def __init__(self, non_blocking=False):
+                self.non_blocking = non_blocking
+
+            def record(self):
+                upload.done.append("kernels so far")
+                return "event"
+
+            def wait_event(self, event):
+                upload.done.append(f"wait for {event}")
+
+            def synchronize(self):
+                upload.done.append("wait for the copy")
+
+        class There(hostcuda.HostArray):
+            def set(self, array, stream):
+                assert stream.non_blocking
+                upload.done.append("copy")
+                self.view(np.ndarray)[...] = array
+
+        self.empty = lambda shape, dtype: np.empty(shape, dtype).view(There)
+        self.cuda = SimpleNamespace(Stream=Stream, get_current_stream=Stream, alloc_pinned_memory=bytearray)
+
+
+@pytest.mark.parametrize("array", [np.arange(6).reshape(2, 3)[:, ::2], np.zeros(0, np.uint16), np.ones(3, bool)])
+def test_an_upload_waits_for_kernels_that_used_its_memory_and_for_its_end(array):
+    cupy = Uploading()
+    there = device.uploader(cupy)(array)
+    assert np.array_equal(there.view(np.ndarray), array)
+    assert there.dtype == array.dtype
+    assert cupy.done == (["kernels so far", "wait for event", "copy", "wait for the copy"] if array.size else [])
+    assert device.uploader(cupy)(there) is there
+
+
+# What goes wrong is seen
+
+
+def with_change(old, new):
+    source = device.source()
+    assert source.count(old) == 1, old
+    return source.replace(old, new)
+
+
+def test_examples_are_equal_for_every_order_of_blocks():
+    for threads, order in ((1, "descending"), (5, "scattered"), (64, "ascending")):
+        assert hostcuda.examples.differences(hostcuda.backend(threads, order)) == []
+
+
+def test_an_off_by_one_is_caught():
+    source = with_change("ky < 0 || ky >= z.kh", "ky < 0 || ky > z.kh")
+    assert "conv" in hostcuda.examples.differences(hostcuda.backend(5, source=source))
+
+
+def test_a_missing_barrier_is_caught():
+    line = "        if (seen) staged[slot] = {in.channel[e], y, in.x[e], FILL ? in.rank[e] : 0, (int)(e - begin)};\n"
+    source = with_change(line + "        __syncthreads();\n", line)
+    assert hostcuda.examples.differences(hostcuda.backend(5, source=source))
