@@ -256,9 +256,7 @@ class Column:
     def _check_length(self, row: int, column: int) -> None:
         """Refuse a chunk that a plug-in would decompress to another length than it must have, where it says so."""
         position, number = next((i, n) for i, (n, _) in enumerate(self.filters) if n not in _OWN)
-        checksums = 4 * sum(
-            n == FLETCHER32 for n, _ in self.filters
-        )  # which stand at the end
+        checksums = 4 * sum(n == FLETCHER32 for n, _ in self.filters)  # which stand at the end
         mask, data = self.compressed(row, column)
         if mask >> position & 1:  # not compressed, since it would not become smaller
             length = len(data)
