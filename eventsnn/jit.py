@@ -86,6 +86,9 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
             return super().compile_extra(func)
         finally:
             if collects:
+                # All that is new now counts as old: looking through it at once would take a second of a first command.
+                gc.freeze()
+                gc.unfreeze()
                 gc.enable()
 
     def define_pipelines(self) -> list[PassManager]:
@@ -130,12 +133,12 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
     return njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
 
 
-def lean_kernel(function: Callable[..., Any]) -> Any:
+def lean_kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile an entry point that makes no array, so that nobody needs to count references to arrays.
 
     Numba counts them wherever an array is taken out of a tuple, in the innermost loops too.
     """
-    return kernel(function, _nrt=False)
+    return kernel(function, _nrt=False, **options)
 
 
 _INNER: dict[str, Any] = {

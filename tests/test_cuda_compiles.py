@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
+from eventsnn.arguments import check_backend
 from eventsnn.backends import device, get
+from eventsnn.console import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +38,9 @@ def test_what_is_wrong_does_not_compile(nvrtc):
 
 
 def test_multiplication_and_addition_stay_apart(nvrtc):
-    apart = {}
+    apart, source = {}, device.source([name for name in device.SOURCES if name != "images.cu"])  # which asks for fma
     for options in (device.OPTIONS, [o for o in device.OPTIONS if "fmad" not in o]):
-        program = nvrtc.createProgram(device.source(), "kernels.cu", (), ())
+        program = nvrtc.createProgram(source, "kernels.cu", (), ())
         nvrtc.compileProgram(program, (*options, "--gpu-architecture=compute_90"))
         apart[options is device.OPTIONS] = b"fma.rn.f32" not in nvrtc.getPTX(program)
     assert apart == {True: True, False: False}
@@ -49,6 +51,17 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch):
     device.cuda_device.cache_clear()
     with pytest.raises(RuntimeError, match=r"needs CuPy, .*pip install 'eventsnn\[cuda13\]'"):
         get("cuda:5")
+
+
+def test_the_command_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    device.cuda_device.cache_clear()
+    with pytest.raises(UsageError, match=r"--backend: the cuda backend needs CuPy, .*pip install"):
+        check_backend("cuda:5")
+
+
+def test_cupys_lack_of_memory_is_the_one_that_is_handled():
+    assert issubclass(pytest.importorskip("cupy").cuda.memory.OutOfMemoryError, MemoryError)
 
 
 def test_without_a_device_the_error_says_so():

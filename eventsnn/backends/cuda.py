@@ -9,24 +9,28 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from eventsnn.backends import Backend, Decision, Geometry, LeakTable, Lesson, Neurons
+from eventsnn.backends import Backend, Decision, Geometry, LeakTable, Lesson, Neurons, Pooled
 from eventsnn.backends.device import Device, cuda_device, record, structure
-from eventsnn.events import Events, replace_fields
+from eventsnn.events import Events, Shape, replace_fields
+
+if TYPE_CHECKING:
+    from eventsnn.backends.cuda_images import CudaImages
 
 WIDTH = 4  # maps that a thread computes, as in kernels.cu
 _DIGIT = 4  # bits of a radix pass
 _NEVER = 0xFFFFFFFF
 _STAGED = 24  # bytes of shared memory for each spike that a block looks at, and its scan
+_STRETCH = 64  # positions in which a thread finds the neurons of a map that fired
 _CANDIDATE = 16  # bytes of a spike that may win
 
 _SIZES = record("channels height width kh kw sh sw ph pw oh ow maps padded")
 _SPIKES = record(pointers="time channel y x offsets rank")
 _LEAK = record("n_coarse n_fine", "coarse fine")
-_LAYER = record("", "starts rows spikes decay weights limit largest", ("lowest", "f4"))
+_LAYER = record(pointers="starts rows spikes decay weights limit quiet")
 _COLUMNS = record(pointers="time channel y x potential")
 
 
@@ -114,6 +118,13 @@ class CudaBackend(Backend):
         """See :meth:`Backend.select`."""
         return super().select(events, active)
 
+    @property
+    def images(self) -> CudaImages:
+        """See :attr:`Backend.images`."""
+        from eventsnn.backends.cuda_images import CudaImages
+
+        return CudaImages(self)
+
     @_there
     def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
@@ -132,20 +143,38 @@ class CudaBackend(Backend):
 
     @_there
     def _conv(self, events: Events, packed: Packed, neurons: Neurons) -> Events:
-        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+        sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
         last_time = events.duration - 1 if neurons.at_end else -1
 
         def run(part: Events) -> Events:
             batch = self._batch(part)
-            return self._collect(sizes, batch, *self._integrate(sizes, batch, packed, neurons), last_time)
+            return self.collect(sizes, part, batch.rank, *self._integrate(sizes, batch, packed, neurons), last_time)
 
         return self._halving(run, events, sizes, self._joined)
+
+    @_there
+    def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        if counted:
+            return super()._conv_pool(events, packed, neurons, geometry, counted)
+        sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
+        grid = _grid(sizes)
+        pools, last_time = sizes_of(grid, geometry, grid[0]), events.duration - 1 if neurons.at_end else -1
+
+        def run(part: Events) -> Events:
+            batch = self._batch(part)
+            when, _ = self._integrate(sizes, batch, packed, neurons)
+            pooled = self.xp.empty(_dense(pools, part), np.uint32)
+            quads = pooled.size // WIDTH
+            self._device.for_each("pool_fired", quads, pools, when, np.int64(quads), pooled)
+            return self.collect(pools, part, batch.rank, pooled, last_time=last_time)
+
+        return Pooled(self._halving(run, events, sizes, self._joined), None)
 
     @_there
     def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
         if not neurons.at_end:
             return super()._decide(events, packed, neurons)
-        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
+        sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
 
         def run(part: Events) -> Decision:
             when, potential = self._integrate(sizes, self._batch(part), packed, neurons)
@@ -163,19 +192,19 @@ class CudaBackend(Backend):
     @_there
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""
-        sizes = _sizes(events, geometry, events.shape[0])
+        sizes = sizes_of(events.shape, geometry, events.shape[0])
 
         def run(part: Events) -> Events:
             batch, when = self._batch(part), self.xp.full(_dense(sizes, part), _NEVER, np.uint32)
             self._device.launch("pool_earliest", len(part), sizes, batch.spikes, when)
-            return self._collect(sizes, batch, when, None, -1)
+            return self.collect(sizes, part, batch.rank, when)
 
         return self._halving(run, events, sizes, self._joined)
 
     @_there
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
-        sizes, device = _sizes(events, Geometry((1, 1)), events.shape[0]), self._device
+        sizes, device = sizes_of(events.shape, Geometry((1, 1)), events.shape[0]), self._device
 
         def run(part: Events) -> Events:
             batch, n = self._batch(part), len(part)
@@ -192,7 +221,7 @@ class CudaBackend(Backend):
     @_there
     def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
         """See :meth:`Backend.winners`."""
-        sizes = _sizes(events, Geometry((1, 1)), events.shape[0])
+        sizes = sizes_of(events.shape, Geometry((1, 1)), events.shape[0])
 
         def run(part: Events) -> np.ndarray:
             batch, winners = self._batch(part), self.xp.full((len(part), k, 4), -1, np.int64)
@@ -205,7 +234,9 @@ class CudaBackend(Backend):
 
     @_there
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
-        raise RuntimeError("the cuda backend does not learn yet; use backend='cpu'")
+        from eventsnn.backends.cuda_learning import Learning
+
+        return Learning(self, self._device, events, order, packed, lesson).run()
 
     def _halving(self, run: Callable[[Events], T], events: Events, sizes: np.ndarray, join: Callable[[T, T], T]) -> T:
         """Run a batch; where the device has not enough memory for that, one half and then the other."""
@@ -261,43 +292,71 @@ class CudaBackend(Backend):
         events, limit = batch.events, self.xp.asarray(_limit(neurons))
         when = self.xp.empty(_dense(sizes, events), np.uint32)
         potential = self.xp.empty(_dense(sizes, events), np.float32)
-        largest = packed.rows.max()
-        layer = structure(_LAYER, *fields, packed.rows, limit, largest, float(_limit(neurons).min()))
+        quiet = None if neurons.at_end or leak else self._quiet(packed, neurons)
+        layer = structure(_LAYER, *fields, packed.rows, limit, quiet)
         places, quads = len(events) * _positions(sizes), int(sizes["padded"][0]) // WIDTH
-        lanes = min(1 << (quads - 1).bit_length(), self._device.threads)
-        blocks = (-(-places * lanes // self._device.threads), -(-quads // lanes))
+        bits = min((quads - 1).bit_length(), self._device.threads.bit_length() - 1)
+        blocks = (-(-(places << bits) // self._device.threads), -(-quads >> bits))
         name = "conv" + "_leaky" * (leak is not None) + "_at_end" * neurons.at_end
         last_time = np.int64(events.duration - 1)
-        args = (sizes, batch.spikes, _tables(leak), last_time, layer, np.int64(places), np.int32(lanes))
+        args = (sizes, batch.spikes, _tables(leak), last_time, layer, np.int64(places), np.int32(bits))
         self._device.launch(name, blocks, *args, when, potential)
         return when, potential
 
-    def _collect(self, sizes: np.ndarray, batch: Batch, when: Any, potential: Any, last_time: int) -> Events:
-        """Return the neurons that fired, in canonical order; all at ``last_time`` if that is not negative."""
-        xp, device, events = self.xp, self._device, batch.events
-        maps, n = int(sizes["maps"][0]), len(events)
-        counts = xp.zeros(n * maps + 1, np.int64)
-        device.for_each("count_fired", n * maps, sizes, when, np.int64(n * maps), counts)
+    def _quiet(self, packed: Packed, neurons: Neurons) -> Any:
+        """Return the number of spikes that surely make no neuron of a layer fire, on the device."""
+        quiet = self.xp.empty(1, np.int64)
+        self._device.for_each("find_quiet", 1, packed.rows.max(), neurons.threshold.min(), quiet)
+        return quiet
+
+    def gather(self, sizes: np.ndarray, n: int, when: Any) -> tuple[Any, np.int32, Any]:
+        """Find in dense scratch what fired in each of ``n`` samples.
+
+        Returns
+        -------
+        starts, of_sample, fired
+            Where the parts of ``fired`` begin, how many parts a sample has, and (flat index, spike) of each neuron that
+            fired, by sample and flat index.
+        """
+        xp, device = self.xp, self._device
+        length = min(_STRETCH, device.threads)
+        stretches = -(-_positions(sizes) // length)
+        each = n * int(sizes["maps"][0]) * stretches
+        finding = (sizes, when, np.int64(each), np.int32(length), np.int32(stretches))
+        counts = xp.zeros(each + 1, np.int64)
+        device.for_each("count_fired", each, *finding, counts)
         starts = xp.cumsum(counts)
-        total = device.last(starts)
-        fired, other = xp.empty((total, 2), np.uint32), xp.empty((total, 2), np.uint32)
-        device.for_each("gather_fired", n * maps, sizes, when, np.int64(n * maps), starts, fired)
+        fired = xp.empty((device.last(starts), 2), np.uint32)
+        device.for_each("gather_fired", each, *finding, starts, fired)
+        return starts, np.int32(int(sizes["maps"][0]) * stretches), fired
+
+    def sort(
+        self, n: int, starts: Any, of_sample: np.int32, fired: Any, shift: int, by: tuple[Any, Any] = (None, None)
+    ) -> Any:
+        """Return ``fired`` sorted, stably, by four bits of its spike, or of its rank given ``by`` (offsets, ranks)."""
+        to = self.xp.empty(fired.shape, np.uint32)
+        args = (starts, of_sample, *by, np.int32(shift), fired, to)
+        self._device.launch("sort_digit", n, *args, shared=4 * ((1 << _DIGIT) + 1))
+        return to
+
+    def collect(
+        self, sizes: np.ndarray, events: Events, rank: Any, when: Any, potential: Any = None, last_time: int = -1
+    ) -> Events:
+        """Return who fired after which of ``events``, in canonical order; at ``last_time`` if that is not negative."""
+        xp, n = self.xp, len(events)
+        starts, of_sample, fired = self.gather(sizes, n, when)
         distinct = 1 if last_time >= 0 else min(events.duration, events.n_events)
         for shift in range(0, (distinct - 1).bit_length(), _DIGIT):
-            args = (starts, np.int32(maps), events.offsets, batch.rank, np.int32(shift), fired, other)
-            device.launch("sort_digit", n, *args, shared=4 * ((1 << _DIGIT) + 1))
-            fired, other = other, fired
-        columns = {name: xp.empty(total, np.uint16) for name in ("channel", "y", "x")}
-        columns = {"time": xp.empty(total, np.int64)} | columns
-        columns["potential"] = None if potential is None else xp.empty(total, np.float32)
-        out = structure(_COLUMNS, *columns.values())
-        fires = (events.time, events.offsets, np.int64(last_time))
-        device.launch("emit", n, sizes, starts, fired, potential, *fires, out)
-        shape = tuple(int(sizes[name][0]) for name in ("maps", "oh", "ow"))
+            fired = self.sort(n, starts, of_sample, fired, shift, (events.offsets, rank))
+        columns = {"time": xp.empty(len(fired), np.int64)}
+        columns |= {name: xp.empty(len(fired), np.uint16) for name in ("channel", "y", "x")}
+        columns["potential"] = None if potential is None else xp.empty(len(fired), np.float32)
+        fires = (fired, potential, events.time, events.offsets, np.int64(last_time))
+        self._device.launch("emit", n, sizes, starts, of_sample, *fires, structure(_COLUMNS, *columns.values()))
         return Events.unchecked(
             **columns,
-            offsets=starts[::maps].copy(),
-            shape=shape,
+            offsets=starts[:: int(of_sample)].copy(),
+            shape=_grid(sizes),
             duration=events.duration,
             unit=events.unit,
             labels=events.labels,
@@ -308,10 +367,15 @@ def _padded(maps: int) -> int:
     return -(-maps // WIDTH) * WIDTH
 
 
-def _sizes(events: Events, geometry: Geometry, maps: int) -> np.ndarray:
-    output = geometry.output(*events.shape[1:])
+def sizes_of(shape: Shape, geometry: Geometry, maps: int) -> np.ndarray:
+    """Return the sizes of a layer as kernels take them; ``shape`` is that of its input."""
+    output = geometry.output(*shape[1:])
     window = (*geometry.kernel, *geometry.stride, *geometry.padding)
-    return structure(_SIZES, *events.shape, *window, *output, maps, _padded(maps))
+    return structure(_SIZES, *shape, *window, *output, maps, _padded(maps))
+
+
+def _grid(sizes: np.ndarray) -> Shape:
+    return int(sizes["maps"][0]), int(sizes["oh"][0]), int(sizes["ow"][0])
 
 
 def _positions(sizes: np.ndarray) -> int:

@@ -129,8 +129,9 @@ def build(source=None, flags=()):
 @functools.cache
 def _build(source, flags):
     folder = Path(tempfile.mkdtemp(prefix="eventsnn-hostcuda-"))
-    names = re.findall(r'extern "C" __global__ void (\w+)\(', source) + re.findall(r"^NEURONS\((\w+)", source, re.M)
-    exports = "".join(f"EXPORT({name})\n" for name in names if name != "name")
+    names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?([a-z]\w*)\(', source)
+    names += re.findall(r"^NEURONS\((\w+)", source, re.MULTILINE)  # the kernels that a macro defines
+    exports = "".join(f"EXPORT({name})\n" for name in names)
     program = folder / "kernels.cpp"
     program.write_text(f'#include "{SHIM}"\n#line 1 "kernels.cu"\n{source}\n{exports}')
     library = folder / "kernels.so"
@@ -140,5 +141,9 @@ def _build(source, flags):
 
 def backend(threads=8, order="ascending", *, source=None, arrays=None):
     """Return the CUDA backend on a device that is this machine's CPU."""
-    module = HostModule(build(source), order)
-    return CudaBackend(device.Device(HostArrays() if arrays is None else arrays, module, threads))
+    arrays = HostArrays() if arrays is None else arrays
+
+    def compiled(text):
+        return HostModule(build(text), order)
+
+    return CudaBackend(device.Device(arrays, HostModule(build(source), order), threads, compiled=compiled))

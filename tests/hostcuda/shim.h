@@ -6,10 +6,12 @@
 
 #pragma once
 #define HOST
+#include <math.h>
 #include <pthread.h>
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -20,6 +22,7 @@
 #define __global__
 #define __device__
 #define __align__(n) alignas(n)
+#define __launch_bounds__(...)
 
 struct uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
@@ -45,6 +48,7 @@ static To bits(From value) {
     return to;
 }
 static float __int_as_float(int value) { return bits<float>(value); }
+static float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 static unsigned __float_as_uint(float value) { return bits<unsigned>(value); }
 
 template <typename T>
