@@ -24,7 +24,10 @@ REFERENCE = get("reference")
 LESSONS = hostcuda.examples.lessons()
 
 hosts = st.builds(
-    hostcuda.backend, st.sampled_from([1, 2, 5, 8, 32]), st.sampled_from(sorted(hostcuda.ORDERS))
+    hostcuda.backend,
+    st.sampled_from([1, 2, 5, 8, 32]),
+    st.sampled_from(sorted(hostcuda.ORDERS)),
+    processors=st.integers(1, 4),
 )  # odd launch shapes, permuted blocks
 
 

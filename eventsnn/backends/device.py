@@ -6,17 +6,19 @@ how the tests run the shipped kernels and their launcher on a machine without on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eventsnn.backends import nvrtc
+
 MOST_THREADS = 256  #: of a block, as in kernels.cu
 SOURCES = ("kernels.cu", "images.cu", "learn.cu")  #: compiled together, in this order
-OPTIONS = ("--std=c++17", "--fmad=false")  # a fused multiply-add rounds once where the other backends round twice
 _INSTALL = "pip install 'eventsnn[cuda13]' (or [cuda12], after the CUDA version that `nvidia-smi` shows)"
 
 
@@ -43,6 +45,8 @@ class Device:
         What copies an array of the host to the device; default ``xp.asarray``.
     compiled : callable, optional
         Makes a kernel module of another text, for rules of a user's own.
+    processors : int
+        Blocks that may run at the same time, and wait for each other.
     """
 
     def __init__(
@@ -53,11 +57,12 @@ class Device:
         current: Callable[[], AbstractContextManager[Any]] = nullcontext,
         upload: Callable[[np.ndarray], Any] | None = None,
         compiled: Callable[[str], Any] | None = None,
+        processors: int = 1,
     ) -> None:
         self.xp, self.threads, self.current = xp, threads, current
         self.module, self._kernels = module, dict[str, Any]()
         self.upload = upload or xp.asarray
-        self.compiled = compiled
+        self.compiled, self.processors = compiled, processors
 
     def with_source(self, text: str) -> Device:
         """Return the same device with kernels of another text.
@@ -70,21 +75,31 @@ class Device:
         if self.compiled is None:
             raise RuntimeError("this device has no compiler, so it cannot run a rule of your own")
         module = self.compiled(text)
-        return Device(self.xp, module, self.threads, self.current, self.upload, self.compiled)
+        return Device(self.xp, module, self.threads, self.current, self.upload, self.compiled, self.processors)
 
     def launch(
-        self, name: str, blocks: int | tuple[int, int], *args: Any, shared: int = 0, threads: int | None = None
+        self,
+        name: str,
+        blocks: int | tuple[int, int],
+        *args: Any,
+        shared: int = 0,
+        threads: int | None = None,
+        together: bool = False,
     ) -> None:
         """Launch a kernel with ``shared`` bytes of shared memory a thread; nothing happens where there is no block.
 
-        Arguments are device arrays, NumPy scalars, structures from :func:`structure`, and None for a null pointer.
+        Blocks ``together``, of which there are no more than ``processors``, may wait for each other. Arguments are
+        device arrays, NumPy scalars, structures from :func:`structure`, and None for a null pointer.
         """
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
         threads = threads or self.threads
         if min(grid) > 0:
             kernel = self._kernels.get(name) or self._kernels.setdefault(name, self.module.get_function(name))
             given = tuple(np.uint64(0) if a is None else a for a in args)
-            kernel(grid, (threads,), given, shared_mem=shared * threads)
+            how = {"shared_mem": shared * threads}
+            if together:
+                kernel, how = kernel.kernel, how | {"enable_cooperative_groups": True}
+            kernel(grid, (threads,), given, **how)
 
     def for_each(self, name: str, n: int, *args: Any) -> None:
         """Launch a kernel with at least ``n`` threads."""
@@ -136,12 +151,16 @@ def cuda_device(index: int) -> Device:
         raise RuntimeError(f"backend cuda:{index} expects a device below {count}, the number of CUDA devices here")
     here = cupy.cuda.Device(index)
 
+    architecture = f"sm_{here.compute_capability}"
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+
     def compiled(text: str) -> Any:
-        return cupy.RawModule(code=text, options=OPTIONS)
+        return cupy.RawModule(path=str(nvrtc.compiled(text, architecture, folder)))
 
     with here:
-        module, upload = compiled(source()), uploader(cupy)
-        return Device(cupy, module, current=lambda: cupy.cuda.Device(index), upload=upload, compiled=compiled)
+        module, upload, processors = compiled(source()), uploader(cupy), here.attributes["MultiProcessorCount"]
+        current = partial(cupy.cuda.Device, index)
+        return Device(cupy, module, MOST_THREADS, current, upload, compiled, processors)
 
 
 def uploader(cupy: Any) -> Callable[[np.ndarray], Any]:

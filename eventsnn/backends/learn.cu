@@ -94,10 +94,6 @@ __device__ Contest of_block(const Contest &all, const Sizes &z, i64 block) {
     return c;
 }
 
-__device__ float unordered(unsigned value) {
-    return __int_as_float((int)(value & 0x80000000u ? value & 0x7fffffffu : ~value));
-}
-
 // Notes who of a thread's neurons fired; `rank` is of the presentation's spikes, null where all fire together.
 __device__ void report(const Contest &c, const Cells &cells, const int *rank, int base, int p, int map) {
     u64 first = NOBODY;
@@ -111,14 +107,15 @@ __device__ void report(const Contest &c, const Cells &cells, const int *rank, in
     if (c.pointwise && first != NOBODY) atomicMin(c.best + p, first);
 }
 
-// Adds what arrives at every open position in round r of presentation i, and notes who fires.
+// Adds what arrives at every open position in round r of presentation i, and notes who fires: the share of one thread
+// of so many.
 template <bool LEAKY, bool AT_END>
-__device__ void run_round(const Sizes &z, const Spikes &in, const Leak &leak, i64 last_time, const Layer &layer,
-                          const Contest &c, i64 i, int r) {
+__device__ void add_round(const Sizes &z, const Spikes &in, const Leak &leak, i64 last_time, const Layer &layer,
+                          const Contest &c, i64 i, int r, i64 thread, i64 threads) {
     const i64 positions = z.oh * z.ow, begin = in.offsets[i];
     const int quads = z.padded / WIDTH, base = AT_END ? 0 : in.rank[begin + (i64)r * c.round];
     const i64 quiet = layer.quiet ? layer.quiet[0] : 0;
-    for (i64 item = threadIdx.x; item < positions * quads; item += blockDim.x) {
+    for (i64 item = thread; item < positions * quads; item += threads) {
         const int p = item / quads, map = item % quads * WIDTH;
         if (c.closed[p]) continue;
         const i64 place = i * positions + p, start = layer.starts[place];
@@ -187,26 +184,92 @@ __device__ int choose(const Sizes &z, const Spikes &in, i64 last_time, const Con
     return found;
 }
 
+// Blocks that go through each round together: the first one says which, and does all else alone. One block has no team.
+struct Team {
+    u64 *arrived;  // blocks at barriers, since the launch
+    i64 *job;      // presentation, -1 at the end; round
+};
+
+#ifndef HOST
+__device__ u64 peek(const u64 *at) { return *(const volatile u64 *)at; }
+
+__device__ void idle() {}
+#endif
+
+// Waits for all threads of all blocks.
+__device__ void sync_blocks(const Team &team) {
+    __syncthreads();
+    if (gridDim.x == 1) return;
+    if (threadIdx.x == 0) {
+        __threadfence();
+        const u64 all = (atomicAdd(team.arrived, (u64)1) / gridDim.x + 1) * gridDim.x;
+        while (peek(team.arrived) < all) idle();
+        __threadfence();
+    }
+    __syncthreads();
+}
+
+// What all presentations of a launch have in common.
+struct Lesson {
+    Sizes z;
+    Spikes in;
+    Leak leak;
+    Layer layer;
+    i64 last_time;
+};
+
+__device__ void run_round(const Lesson &l, const Contest &c, i64 i, int r, i64 thread, i64 threads) {
+    if (c.at_end && c.leaky) add_round<true, true>(l.z, l.in, l.leak, l.last_time, l.layer, c, i, r, thread, threads);
+    else if (c.at_end) add_round<false, true>(l.z, l.in, l.leak, l.last_time, l.layer, c, i, r, thread, threads);
+    else if (c.leaky) add_round<true, false>(l.z, l.in, l.leak, l.last_time, l.layer, c, i, r, thread, threads);
+    else add_round<false, false>(l.z, l.in, l.leak, l.last_time, l.layer, c, i, r, thread, threads);
+}
+
+// Lets the team do its share of the rounds, until the first block says that there are no more.
+__device__ void help(const Lesson &l, const Contest &c, const Team &team) {
+    for (;;) {
+        sync_blocks(team);
+        const i64 i = team.job[0];
+        if (i < 0) return;
+        run_round(l, c, i, team.job[1], thread_id(), (i64)gridDim.x * blockDim.x);
+        sync_blocks(team);
+    }
+}
+
+__device__ void dismiss(const Team &team) {
+    if (gridDim.x == 1) return;
+    if (threadIdx.x == 0) team.job[0] = -1;
+    sync_blocks(team);
+}
+
+// Runs a round with the team, where there is one, and waits for all.
+__device__ void run_together(const Lesson &l, const Contest &c, i64 i, int r, const Team *team) {
+    const bool alone = !team || gridDim.x == 1;
+    if (!alone) {
+        if (threadIdx.x == 0) team->job[0] = i, team->job[1] = r;
+        sync_blocks(*team);
+    }
+    run_round(l, c, i, r, threadIdx.x, alone ? blockDim.x : (i64)gridDim.x * blockDim.x);
+    if (alone) __syncthreads();
+    else sync_blocks(*team);
+}
+
 // Runs presentation i until its winners are known.
-__device__ void present(const Sizes &z, const Spikes &in, const Leak &leak, i64 last_time, const Layer &layer,
-                        const Contest &c, i64 i) {
-    const int positions = z.oh * z.ow;
-    const i64 begin = in.offsets[i], n = in.offsets[i + 1] - begin;
+__device__ void present(const Lesson &l, const Contest &c, i64 i, const Team *team) {
+    const int positions = l.z.oh * l.z.ow;
+    const i64 begin = l.in.offsets[i], n = l.in.offsets[i + 1] - begin;
     for (int p = threadIdx.x; p < positions; p += blockDim.x) c.best[p] = NOBODY, c.closed[p] = 0;
-    for (int f = threadIdx.x; f < z.maps; f += blockDim.x) c.won[f] = 0;
+    for (int f = threadIdx.x; f < l.z.maps; f += blockDim.x) c.won[f] = 0;
     if (threadIdx.x == 0) c.size[0] = 0;
     __syncthreads();
     int found = 0;
     for (int r = 0; r < c.rounds && found < c.k; r++) {
         const i64 first = (i64)r * c.round, next = min(first + c.round, n);
         if (first >= n) break;
-        if (!c.at_end && r > 0 && in.rank[begin + next - 1] == in.rank[begin + first - 1]) continue;  // all in the round before
-        if (c.at_end && c.leaky) run_round<true, true>(z, in, leak, last_time, layer, c, i, r);
-        else if (c.at_end) run_round<false, true>(z, in, leak, last_time, layer, c, i, r);
-        else if (c.leaky) run_round<true, false>(z, in, leak, last_time, layer, c, i, r);
-        else run_round<false, false>(z, in, leak, last_time, layer, c, i, r);
-        __syncthreads();
-        found = choose(z, in, last_time, c, i, c.at_end ? 0 : in.rank[begin + first], found);
+        const int *rank = l.in.rank + begin;
+        if (!c.at_end && r > 0 && rank[next - 1] == rank[first - 1]) continue;  // all of it came with the round before
+        run_together(l, c, i, r, team);
+        found = choose(l.z, l.in, l.last_time, c, i, c.at_end ? 0 : rank[first], found);
         for (int p = threadIdx.x; c.pointwise && p < positions; p += blockDim.x)
             if (c.best[p] != NOBODY) c.closed[p] = 1;  // one map fired here, so no other will
         if (threadIdx.x == 0) c.size[0] = 0;
@@ -384,27 +447,32 @@ __device__ bool learn_from(const Sizes &z, const Spikes &in, const Layer &layer,
     return true;
 }
 
-// One block: presentations one after another, each with the weights that the one before left. Shared: a Candidate a thread.
-extern "C" __global__ void __launch_bounds__(1024) learn_online(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer,
-                                                                Contest c, Rule rule, i64 n) {
-    Bounds bounds = {infinity(), -infinity()};
-    for (i64 i = 0; i < n; i++) {
-        present(z, in, leak, last_time, layer, c, i);
-        if (!learn_from(z, in, layer, c, rule, i, 0, z.maps, rule.decides, &bounds)) return;
+// Presentations one after another, each with the weights that the one before left; blocks are there at the same time.
+// Shared: a Candidate a thread.
+extern "C" __global__ void __launch_bounds__(1024) learn_online(Lesson l, Contest c, Rule rule, Team team, i64 n) {
+    if (blockIdx.x > 0) {
+        help(l, c, team);
+        return;
     }
+    Bounds bounds = {infinity(), -infinity()};
+    bool right = true;
+    for (i64 i = 0; right && i < n; i++) {
+        present(l, c, i, &team);
+        right = learn_from(l.z, l.in, l.layer, c, rule, i, 0, l.z.maps, rule.decides, &bounds);
+    }
+    dismiss(team);
 }
 
 // Block b finds the winners of presentation first + b. Shared: a Candidate a thread.
-extern "C" __global__ void __launch_bounds__(1024) find_winners(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer,
-                                                                Contest c, i64 first) {
-    present(z, in, leak, last_time, layer, of_block(c, z, blockIdx.x), first + blockIdx.x);
+extern "C" __global__ void __launch_bounds__(1024) find_winners(Lesson l, Contest c, i64 first) {
+    present(l, of_block(c, l.z, blockIdx.x), first + blockIdx.x, nullptr);
 }
 
 // Block f lets the winners of the presentations from `first` to `last` change map f, in order: maps do not depend on each other.
-extern "C" __global__ void apply_winners(Sizes z, Spikes in, Layer layer, Contest c, Rule rule, i64 first, i64 last) {
+extern "C" __global__ void apply_winners(Lesson l, Contest c, Rule rule, i64 first, i64 last) {
     Bounds bounds = {infinity(), -infinity()};
     const int f = blockIdx.x;
-    unsigned *decides = rule.decides + (i64)f * z.channels * z.kh * z.kw;
+    unsigned *decides = rule.decides + (i64)f * l.z.channels * l.z.kh * l.z.kw;
     for (i64 i = first; i < last; i++)
-        if (!learn_from(z, in, layer, c, rule, i, f, f + 1, decides, &bounds)) return;
+        if (!learn_from(l.z, l.in, l.layer, c, rule, i, f, f + 1, decides, &bounds)) return;
 }
