@@ -7,6 +7,7 @@ calls it. ``benchmarks/NOTES.md`` says what this and the rest is worth.
 
 from __future__ import annotations
 
+import functools
 import gc
 import warnings
 from collections.abc import Callable
@@ -77,6 +78,8 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
         if library is None and self._library is not None:
             self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
             self.state.library.enable_object_caching()
+        # Numba looks for new definitions whenever one is not found by its name; once for each function will do.
+        self.state.targetctx.refresh = functools.cache(self.state.targetctx.refresh)
 
     def compile_extra(self, func: Any) -> Any:
         """Compile without the garbage collector, which would go through all that Numba makes again and again."""
