@@ -142,7 +142,7 @@ class Devices:
             return
         with self._threads() as pools:
             self._replicate(pools)
-            for batch in batches(data, batch_size * len(self._working)):
+            for batch in batches(data, batch_size, len(self._working)):
                 yield from self._share(batch, pools, lambda one, part: work(net.on(Devices._alone(one)), part))
 
     def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:

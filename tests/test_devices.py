@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventsnn.backends.cpu import CpuBackend
+from eventsnn.batches import batches
 from eventsnn.checkpoint import Checkpoint
 from eventsnn.devices import reached
 from eventsnn.evaluation import decide, evaluate
@@ -151,6 +152,16 @@ def test_each_device_has_one_thread():
     seen = [device.threads_seen - {threading.get_ident()} for device in devices]  # weights are packed by the caller
     assert [len(threads) for threads in seen] == [1, 1, 1]
     assert len(set.union(*seen)) == 3
+
+
+def test_a_batch_is_of_so_many_samples_for_each_device():
+    sizes = [list(network(devices).each(lambda net, batch: len(batch), random_events(20), 5)) for devices in
+             (["cpu"], ["cpu"] * 3)]  # fmt: skip
+    assert sizes[0] == [5, 5, 5, 5]
+    assert sum(sizes[1]) == 20
+    assert len(sizes[1]) == 6  # of 15 samples each device has a part, then of 5
+    wide = list(batches(random_events(20), 5, parts=3))
+    assert [len(batch) for batch in wide] == [15, 5]
 
 
 TRAININGS = {

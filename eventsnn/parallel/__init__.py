@@ -6,7 +6,7 @@ the same version of eventsnn. With ``dask-cuda`` there is one worker for each GP
 as many threads of a CPU as Dask gives it, each with a shard of its own.
 
 A task is a range of samples, and depends on nothing but its arguments, so Dask runs it again when its worker is lost.
-Needs ``pip install 'eventsnn[dask]'``.
+Where there is no worker yet, it waits for one. Needs ``pip install 'eventsnn[dask]'``.
 """
 
 from __future__ import annotations
