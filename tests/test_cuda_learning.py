@@ -151,22 +151,25 @@ def test_a_device_without_a_compiler_says_so():
 
 
 @pytest.mark.parametrize("name", LESSONS)
-@pytest.mark.parametrize(("threads", "order"), [(1, "descending"), (64, "scattered")])
-def test_lessons_are_equal_for_every_launch_shape(name, threads, order):
-    assert hostcuda.examples.learns_alike(LESSONS[name], hostcuda.backend(threads, order))
+@pytest.mark.parametrize(
+    ("threads", "order", "processors"), [(1, "descending", 5), (7, "scattered", 3), (64, "scattered", 1)]
+)
+def test_lessons_are_equal_for_every_launch_shape(name, threads, order, processors):
+    assert hostcuda.examples.learns_alike(LESSONS[name], hostcuda.backend(threads, order, processors=processors))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "name"),
     [
         ("        if (phase < 2) __syncthreads();\n", "", "online"),  # between noting spikes and changing weights
+        ("blockDim.x);\n        sync_blocks(team);\n", "blockDim.x);\n        __syncthreads();\n", "online"),
         ("from <= quiet", "from < quiet", "waiting"),
         ("rank[least - 1] + 1", "rank[least - 1]", "waiting"),
     ],
-    ids=["barrier", "quiet", "rounds"],
+    ids=["barrier", "barrier of blocks", "quiet", "rounds"],
 )
 def test_what_is_planted_is_caught(old, new, name):
     source = device.source()
     assert source.count(old) == 1
-    host = hostcuda.backend(5, source=source.replace(old, new))
+    host = hostcuda.backend(5, source=source.replace(old, new), processors=3)
     assert not hostcuda.examples.learns_alike(LESSONS[name], host)
