@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eventsnn.events import Events, concatenate
     from eventsnn.feature_files import FeatureSet, read_features, write_features
     from eventsnn.history import Epoch, History
-    from eventsnn.io import DatasetError, EventDataset, EventWriter
+    from eventsnn.io import DatasetError, EventDataset, EventFileError, EventWriter, Recording, open  # noqa: A004
     from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
     from eventsnn.network import Network
     from eventsnn.plasticity import (
@@ -40,7 +40,7 @@ _NAMES = {
     "events": "Events concatenate",
     "feature_files": "FeatureSet read_features write_features",
     "history": "Epoch History",
-    "io": "DatasetError EventDataset EventWriter",
+    "io": "DatasetError EventDataset EventFileError EventWriter Recording open",
     "layers": "Conv Dense FeatureInhibition Normal PointwiseInhibition Pool inf",
     "network": "Network",
     "plasticity": "RSTDP STDP WTA Adaptive Annealing Competition Custom Doubling Suppression ThresholdAdaptation "
@@ -68,6 +68,7 @@ __all__ = [
     "Epoch",
     "Evaluation",
     "EventDataset",
+    "EventFileError",
     "EventWriter",
     "Events",
     "Feature",
@@ -80,6 +81,7 @@ __all__ = [
     "Normal",
     "PointwiseInhibition",
     "Pool",
+    "Recording",
     "Suppression",
     "ThresholdAdaptation",
     "concatenate",
@@ -91,6 +93,7 @@ __all__ = [
     "inf",
     "io",
     "models",
+    "open",
     "plot",
     "read_features",
     "split_evenly",

@@ -83,10 +83,12 @@ def with_epochs(model: Model, text: str) -> Model:
 
 
 def check_backend(name: str) -> None:
-    """Refuse a backend that there is not."""
+    """Refuse a backend that there is not, or whose device or software is missing."""
     from eventsnn.backends import get
 
     try:
         get(name or None)
     except ValueError as error:
         raise UsageError(f"--backend: {describe(error)}") from None
+    except RuntimeError as error:  # no device, or nothing to use it with
+        raise UsageError(f"--backend: {error}") from None

@@ -45,7 +45,7 @@ Data = Annotated[
     str,
     typer.Option(metavar="DIR_OR_FILE", help=f"A file that 'eventsnn encode' made, or images: {_IMAGES}."),
 ]
-File = Annotated[Path, typer.Argument(metavar="FILE", help="An event file (HDF5).")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="A recording of an event camera, or an event file (HDF5).")]
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")]
 
@@ -140,10 +140,10 @@ def encode(
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn info train.h5")
 def info(context: typer.Context, file: File, as_json: Json = False, debug: Debug = False) -> None:
-    """Say what an event file holds, without reading its events."""
+    """Say what a recording or event file holds, without reading its events."""
     with one_line_errors("eventsnn info", debug or context.obj):
         from eventsnn.io import info as summarize
-        from eventsnn.sources import summary_lines
+        from eventsnn.summaries import summary_lines
 
         found = summarize(file)
         for line in summary_lines(found):
@@ -153,13 +153,15 @@ def info(context: typer.Context, file: File, as_json: Json = False, debug: Debug
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn check train.h5")
 def check(context: typer.Context, file: File, debug: Debug = False) -> None:
-    """Read an event file to the end and verify every checksum and every event."""
-    with one_line_errors("eventsnn check", debug or context.obj):
-        from eventsnn.io import check as verify
+    """Read a recording or event file to the end and verify all that can be.
 
-        found = verify(file)
-        times = f"times {found['earliest']} to {found['latest']} {found['unit']}" if found["events"] else "no times"
-        print(f"{file}: sound; {found['samples']:,} samples, {found['events']:,} events, {times}")
+    Of an event file that is every checksum and every event. A recording of
+    which anything was lost is an error too, which says what.
+    """
+    with one_line_errors("eventsnn check", debug or context.obj):
+        from eventsnn.summaries import check_line
+
+        print(check_line(file))
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
@@ -175,7 +177,7 @@ def train(
         int | None, typer.Option(min=0, metavar="N", help="Of the initial weights. Default: the .toml file's, else 0.")
     ] = None,
     backend: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu or reference. Default: $EVENTSNN_BACKEND, else cpu.")
+        str, typer.Option(metavar="NAME", help="cpu, reference, or a GPU. Default: $EVENTSNN_BACKEND, else cpu.")
     ] = "",
     validation: Annotated[
         float | None,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from eventsnn.backends import Decision
-from eventsnn.batches import BATCH, Data, batches, uploaded
+from eventsnn.batches import BATCH, Data
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense
-from eventsnn.network import Network, check_classes
+from eventsnn.network import Network, Stage
 from eventsnn.readout import FittedReadout, spike_features
 from eventsnn.train import Progress
+from eventsnn.wiring import check_classes
 
 
 @dataclass(frozen=True)
@@ -126,8 +128,7 @@ def decide(net: Network, data: Data, classes: Any = None, *, batch_size: int = B
     if table is None:
         raise ValueError("decide expects classes, one per map of the last layer; the network has none")
     net.check_input(data.shape)
-    found = [net.decide(batch, 0, len(net.layers)) for batch in uploaded(data, net.backend, batch_size)]
-    return np.concatenate([_classes_of(decision, table) for decision in found])
+    return np.concatenate(list(net.each(partial(_decided, table), data, batch_size)))
 
 
 def evaluate(
@@ -174,57 +175,72 @@ def evaluate(
         raise ValueError(f"stop expects 0 to {len(net.layers)}, got {last}")
     net.check_input(data.shape)
     table = _class_table(net, classes, last) if readout is None else None
-    tally = _Tally(net, last)
-    decisions: list[np.ndarray] = []
-    for batch in batches(data, batch_size):
-        if table is None:
-            stages = [batch, *net.run_recorded(batch, 0, last)]
-            tally.add(stages[:last], np.diff(stages[-1].offsets))
-            if readout is not None:
-                decisions.append(readout.predict(spike_features(stages[-1], readout.kind)))
-        else:
-            stages = [batch, *net.run_recorded(batch, 0, last - 1)]
-            found = net.decide(stages[-1], max(last - 1, 0), last)
-            tally.add(stages[:last], found.spikes)
-            decisions.append(_classes_of(found, table))
+    parts: list[_Part] = []
+    for part in net.each(partial(_looked_at, last, table, readout), data, batch_size):
+        parts.append(part)
         if progress is not None:
-            progress(tally.samples, len(data), "evaluate")
-    return _result(tally, data.labels, np.concatenate(decisions) if decisions else None)
+            progress(sum(one.samples for one in parts), len(data), "evaluate")
+    return _result(net, last, parts, data.labels)
 
 
-class _Tally:
-    """Sums over the batches: spikes and synaptic operations of the input and each layer, silent samples."""
+class _Part(NamedTuple):
+    """Of one batch: samples, silent ones, spikes and synaptic operations of the input and each layer, decisions."""
 
-    def __init__(self, net: Network, stop: int) -> None:
-        self._net, self._stop = net, stop
-        self.samples = self.silent = 0
-        self._spikes, self._operations = np.zeros(stop + 1, np.int64), np.zeros(stop + 1, np.int64)
-
-    def add(self, inputs: Sequence[Events], spikes: np.ndarray) -> None:
-        """Add a batch: the spikes that came into each layer, and how many each sample made of the last one."""
-        self.samples += len(spikes)
-        self.silent += int((spikes == 0).sum())
-        self._spikes += [*(stage.n_events for stage in inputs), spikes.sum()]
-        for i, (layer, stage) in enumerate(zip(self._net.layers, inputs, strict=False), 1):
-            if isinstance(layer, Conv | Dense):
-                self._operations[i] += layer.synaptic_operations(stage).sum()
-
-    def activities(self) -> list[Activity]:
-        names = ["input", *(str(layer) for layer in self._net.layers)]
-        found = []
-        for i, shape in enumerate(self._net.shapes[: self._stop + 1]):
-            neurons, n = int(np.prod(shape)), max(self.samples, 1)
-            spikes = float(self._spikes[i] / n)
-            found.append(Activity(names[i], neurons, spikes, spikes / neurons, float(self._operations[i] / n)))
-        return found
+    samples: int
+    silent: int
+    spikes: np.ndarray
+    operations: np.ndarray
+    decisions: np.ndarray | None
 
 
-def _result(tally: _Tally, labels: np.ndarray | None, decisions: np.ndarray | None) -> Evaluation:
+def _decided(table: np.ndarray, net: Network, batch: Events) -> np.ndarray:
+    return _classes_of(net.decide(batch, 0, len(net.layers)), table)
+
+
+def _looked_at(
+    last: int, table: np.ndarray | None, readout: FittedReadout | None, net: Network, batch: Events
+) -> _Part:
+    """Run a batch through ``layers[:last]``; the first winner decides if there is a table, or a readout."""
+    stages = net.run_counted(batch, 0, last if table is None else last - 1)
+    output = stages[-1].events
+    assert output is not None  # only what lies between a layer and its pool is not kept
+    if table is not None:
+        found = net.decide(output, max(last - 1, 0), last)
+        return _part(net, [*stages[:last], Stage(found.spikes, None)], _classes_of(found, table))
+    return _part(net, stages, None if readout is None else readout.predict(spike_features(output, readout.kind)))
+
+
+def _part(net: Network, stages: Sequence[Stage], decisions: np.ndarray | None) -> _Part:
+    """Sum up a batch: the input, and what each layer made of it."""
+    operations = [
+        layer.synaptic_operations(stage.events).sum()
+        if isinstance(layer, Conv | Dense) and stage.events is not None
+        else 0
+        for layer, stage in zip(net.layers, stages[:-1], strict=False)
+    ]
+    counts, last = np.array([stage.counts.sum() for stage in stages], np.int64), stages[-1].counts
+    return _Part(len(last), int((last == 0).sum()), counts, np.array([0, *operations], np.int64), decisions)
+
+
+def _activities(net: Network, parts: Sequence[_Part], stop: int) -> list[Activity]:
+    names, samples = ["input", *(str(layer) for layer in net.layers)], max(sum(part.samples for part in parts), 1)
+    spikes, operations = (np.sum([getattr(part, name) for part in parts], axis=0) for name in ("spikes", "operations"))
+    found = []
+    for name, shape, count, work in zip(names, net.shapes[: stop + 1], spikes, operations, strict=False):
+        neurons, mean = int(np.prod(shape)), float(count / samples)
+        found.append(Activity(name, neurons, mean, mean / neurons, float(work / samples)))
+    return found
+
+
+def _result(net: Network, stop: int, parts: Sequence[_Part], labels: np.ndarray | None) -> Evaluation:
     accuracy, confusion = None, None
+    made = [part.decisions for part in parts if part.decisions is not None]
+    decisions = np.concatenate(made) if made else None
     if labels is not None and decisions is not None and len(labels):
         accuracy, confusion = float(np.mean(decisions == labels)), _confusion(labels, decisions)
-    first, *rest = tally.activities()
-    return Evaluation(tally.samples, tally.silent, accuracy, confusion, decisions, first, tuple(rest))
+    first, *rest = _activities(net, parts, stop)
+    samples, silent = sum(part.samples for part in parts), sum(part.silent for part in parts)
+    return Evaluation(samples, silent, accuracy, confusion, decisions, first, tuple(rest))
 
 
 def _confusion(labels: np.ndarray, decisions: np.ndarray) -> np.ndarray:

@@ -1,14 +1,121 @@
-"""How kernels are compiled."""
+"""How kernels are compiled: as little as their code needs, since a first command waits for it.
 
+Numba turns each function into machine code of its own, by way of two rounds of optimization, even where only other
+kernels call it. Here an inner function stays as LLVM writes it down, and is optimized once, in the entry point that
+calls it. ``benchmarks/NOTES.md`` says what this and the rest is worth.
+"""
+
+from __future__ import annotations
+
+import gc
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from numba import njit
+from numba.core import compiler, typed_passes, untyped_passes
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_machinery import PassManager
+
+
+class _Flags(compiler.Flags):
+    """Options that do not change, equal to nothing else: Numba compares them for each operator of each function."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def copy(self) -> _Flags:
+        return self
+
+
+_known: dict[compiler.Flags, _Flags] = {}
+
+
+class _InnerLibrary(JITCodeLibrary):
+    """Code for other libraries to link, without machine code."""
+
+    def _optimize_functions(self, module: Any) -> None:
+        module.data_layout = self._codegen._data_layout
+        for function in module.functions:
+            if not function.is_declaration:
+                passes, builder = self._codegen._function_pass_manager()
+                passes.run(function, builder)
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return that there is no such function in machine code."""
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """Where Numba makes the function's environment known: nowhere, since there is no machine code."""
+        return _NoEnvironment
+
+
+class _NoEnvironment:
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
+        pass
+
+
+class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
+    """Numba's compiler without the passes that nothing in a kernel needs."""
+
+    _library: Any = None
+
+    def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
+        super().__init__(typing, target, library, args, result, _known.setdefault(flags, _Flags(flags)), *rest)
+        if library is None and self._library is not None:
+            self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
+            self.state.library.enable_object_caching()
+
+    def compile_extra(self, func: Any) -> Any:
+        """Compile without the garbage collector, which would go through all that Numba makes again and again."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(func)
+        finally:
+            if collects:
+                gc.enable()
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Return the one pipeline."""
+        passes = PassManager("kernel")
+        for step in (
+            untyped_passes.TranslateByteCode,
+            untyped_passes.FixupArgs,
+            untyped_passes.IRProcessing,
+            untyped_passes.InlineClosureLikes,
+            untyped_passes.GenericRewrites,
+            untyped_passes.ReconstructSSA,
+            typed_passes.NopythonTypeInference,
+            typed_passes.PreLowerStripPhis,
+            typed_passes.IRLegalization,
+            typed_passes.NativeLowering,
+            typed_passes.NoPythonBackend,
+        ):
+            passes.add_pass(step, step.__name__)
+        passes.finalize()
+        return [passes]
+
+
+class _InnerCompiler(_Compiler):
+    _library = _InnerLibrary
 
 
 def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it."""
+    options["pipeline_class"] = _Compiler
     try:
         return njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)(function)
     except RuntimeError as error:  # Numba's word for no such place
@@ -31,7 +138,13 @@ def lean_kernel(function: Callable[..., Any]) -> Any:
     return kernel(function, _nrt=False)
 
 
+_INNER: dict[str, Any] = {
+    "nogil": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+    "pipeline_class": _InnerCompiler,
+}
 #: what entry points call: without wrappers for Python, which would take most of the time to compile
-making_arrays = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+making_arrays = njit(**_INNER)
 #: the same for functions that make no array
-inner = njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = njit(_nrt=False, **_INNER)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eventsnn import checks
-from eventsnn.backends import Reward, Update
+from eventsnn.backends import Lesson, Reward, Update
 from eventsnn.checkpoint import State, same_kind
 from eventsnn.history import Epoch
 from eventsnn.network import Network
@@ -246,7 +246,7 @@ class Learner:
         """Yield presentations during which nothing changes but weights and thresholds."""
         rest, mini_batch = None, self._recipe.mini_batch
         for part in blocks:
-            block = part if rest is None else join(rest, part, self._net.backend)
+            block = part if rest is None else join(rest, part, self._net)
             left, rest = block.order, None
             while len(left):
                 n = self._chunk()
@@ -285,10 +285,8 @@ class Learner:
         if recipe.adaptation is not None:
             neurons = replace(neurons, threshold=neurons.threshold.copy())
         positions = self._positions(len(block.order)) if recipe.patches else None
-        winners = net.backend.learn(
-            block.events, block.order, net.packed(layer), neurons, update, reward, positions=positions,
-            batch=recipe.mini_batch,
-        )  # fmt: skip
+        lesson = Lesson(neurons, update, reward, positions, recipe.mini_batch)
+        winners = net.learn(layer, block.events, block.order, lesson)
         if recipe.adaptation is not None:
             net.set_thresholds(layer, neurons.threshold)
         self.presented += len(winners)

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, overload
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
 from eventsnn import store
-from eventsnn.backends import Backend, Decision, Neurons, get
-from eventsnn.batches import BATCH, Collector, Data, fetch, put, uploaded
+from eventsnn.backends import Backend, Decision, Lesson, Neurons, Pooled
+from eventsnn.batches import BATCH, Collector, Data, fetch, put
+from eventsnn.devices import Devices, Place, place_of
 from eventsnn.events import Events, Shape, check_shape
-from eventsnn.layers import Conv, Dense, Layer, layer_from_dict, layer_to_dict
+from eventsnn.layers import Conv, Dense, Layer, Pool, layer_from_dict, layer_to_dict
+from eventsnn.wiring import PerLayer, check_classes, finite, initial_weights, neurons_of, shapes_of
+
+R = TypeVar("R")
 
 _KIND = ("eventsnn-network", 1)
 
 
-class PerLayer(Mapping[int, np.ndarray]):
-    """One read-only array for each layer that has weights, by the index of the layer; made when asked for."""
+class Stage(NamedTuple):
+    """What a layer makes of a batch: how many spikes in each sample, and these, where they are kept."""
 
-    def __init__(self, indices: Sequence[int], make: Callable[[int], np.ndarray]) -> None:
-        self._indices, self._make = tuple(indices), make
-
-    def __getitem__(self, layer: int) -> np.ndarray:
-        """Return the array of a layer."""
-        if layer not in self._indices:
-            raise KeyError(f"layer {layer} has no weights; layers with weights are {list(self._indices)}")
-        array = self._make(layer)
-        array.flags.writeable = False  # a change would be lost
-        return array
-
-    def __iter__(self) -> Iterator[int]:
-        """Iterate over the indices of the layers."""
-        return iter(self._indices)
-
-    def __len__(self) -> int:
-        """Return the number of layers with weights."""
-        return len(self._indices)
+    counts: np.ndarray
+    events: Events | None
 
 
 class Network:
@@ -55,9 +45,16 @@ class Network:
         do not change those before.
     backend : Backend or str, optional
         Where to compute; default as :func:`eventsnn.backends.get`. Results do not depend on it.
+    devices : sequence of Backend or str, optional
+        Several devices instead, a thread for each: GPUs by their names, or ``"cpu:0"``, ``"cpu:1"``, ... for threads of
+        the host. They share whatever goes through the network, and each mini-batch that a layer learns; results are
+        the same to the bit. One that fails is left out from then on, with a ``RuntimeWarning``; its samples go to the
+        others. If all fail, that is a ``RuntimeError`` that names all. Online learning takes the first device alone.
 
     Attributes
     ----------
+    backend : Backend
+        Of the first device that works.
     layers : tuple of Layer
     shapes : tuple of tuple of int
         Grid before the first layer, after the first, and so on.
@@ -72,20 +69,35 @@ class Network:
     Raises
     ------
     ValueError
-        If a layer does not fit the grid that comes to it.
+        If a layer does not fit the grid that comes to it, or there is no such backend or device.
     """
 
     def __init__(
-        self, layers: Iterable[Layer], shape: Shape, seed: int = 0, backend: Backend | str | None = None
+        self,
+        layers: Iterable[Layer],
+        shape: Shape,
+        seed: int = 0,
+        backend: Backend | str | None = None,
+        devices: Sequence[Backend | str] | None = None,
     ) -> None:
         self.layers: tuple[Layer, ...] = tuple(layers)
-        self.shapes = _shapes(self.layers, check_shape(shape))
+        self.shapes = shapes_of(self.layers, check_shape(shape))
         self.seed = int(seed)
-        self.backend = backend if isinstance(backend, Backend) else get(backend)
+        self._place: Place = place_of(backend, devices)
         self.classes: np.ndarray | None = None
-        self._neurons = _neurons(self.layers, self.shapes)
+        self._neurons = neurons_of(self.layers, self.shapes)
         self.trainable = tuple(self._neurons)
-        self._packed = {i: self.backend.pack(w) for i, w in _initial_weights(self).items()}
+        for i, weights in initial_weights(self.layers, self.shapes, self.seed).items():
+            self._place.set_weights(i, weights)
+
+    @property
+    def backend(self) -> Backend:
+        """Where everything is computed that several devices do not share."""
+        return self._place.first.backend
+
+    @property
+    def _packed(self) -> dict[int, Any]:
+        return self._place.first.packed
 
     @property
     def shape(self) -> Shape:
@@ -134,7 +146,7 @@ class Network:
             raise ValueError(f"{self.describe(layer)} expects {expected[1]} input channels, got {array.shape[1]}")
         if array.shape != expected:
             raise ValueError(f"{self.describe(layer)} expects weights of shape {expected}, got {array.shape}")
-        self._packed[layer] = self.backend.pack(np.ascontiguousarray(_finite(self.describe(layer), array)))
+        self._place.set_weights(layer, np.ascontiguousarray(finite(self.describe(layer), array)))
 
     def set_thresholds(self, layer: int, thresholds: Any) -> None:
         """Replace the thresholds of a layer.
@@ -233,15 +245,57 @@ class Network:
         first, last = self._range(start, stop)
         self.check_input(events.shape, first)
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
-        for batch in uploaded(events, self.backend, batch_size):
-            if record:
-                outputs = self.run_recorded(batch, first, last)
-            else:
-                outputs = [fetch(self._through(batch, first, last), self.backend)]
+        for outputs in self.each(partial(_outputs, first, last, record), events, batch_size):
             for collector, output in zip(collectors, outputs, strict=True):
                 collector.add(output)
         results = [collector.result() for collector in collectors]
         return results if record else results[0]
+
+    def on(self, place: Place) -> Network:
+        """Return this network with its computing done elsewhere; layers, thresholds and classes are shared."""
+        moved = copy.copy(self)
+        moved._place = place
+        return moved
+
+    def each(self, work: Callable[[Network, Events], R], data: Data, batch_size: int = BATCH) -> Iterator[R]:
+        """Yield ``work(net, batch)`` for all samples in order, shared out if there are several devices.
+
+        Parameters
+        ----------
+        work : callable
+            Of a network, this one or one like it on another device, and of one batch, all of it at once. What it
+            returns lies in the memory of the host. It is called in several threads at once.
+        data : Events or EventDataset
+            In batches of any size.
+        batch_size : int
+            Samples at a time and device, at most.
+        """
+        return self._place.each(self, work, data, batch_size)
+
+    def hold(self, events: Events) -> Events:
+        """Return input of a layer that will learn, in the host's memory, where :meth:`learn` wants it."""
+        return self._place.hold(events)
+
+    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+        """Present samples to a layer as :meth:`Backend.learn` does, wherever the network computes.
+
+        Parameters
+        ----------
+        layer : int
+            Index of a layer that has weights.
+        events : Events
+            Its input, from :meth:`hold`.
+        order : ndarray of int64, shape (n,)
+            The samples to present.
+        lesson : Lesson
+            Its thresholds change in place, where they do at all.
+
+        Returns
+        -------
+        ndarray of int64, shape (n, k, 4)
+            The winners of each presentation.
+        """
+        return self._place.learn(layer, events, order, lesson)
 
     def run_recorded(self, batch: Events, start: int, stop: int) -> list[Events]:
         """Return the spikes of each of ``layers[start:stop]`` over one batch, all of it at once."""
@@ -250,6 +304,31 @@ class Network:
             spikes = self._run_layer(layer, spikes)
             outputs.append(fetch(spikes, self.backend))
         return outputs
+
+    def run_counted(self, batch: Events, start: int, stop: int) -> list[Stage]:
+        """Return one batch and what each of ``layers[start:stop]`` makes of it, all of it at once.
+
+        The spikes of a layer that go straight into a pool are counted, and not kept.
+        """
+        whole = fetch(batch, self.backend)
+        stages = [Stage(np.diff(whole.offsets), whole)]
+        spikes, layer = put(batch, self.backend), start
+        while layer < stop:
+            if self._pools(layer, stop):
+                spikes, counts = self._run_pooled(layer, spikes, counted=True)
+                assert counts is not None
+                stages.append(Stage(counts, None))
+                layer += 1
+            else:
+                spikes = self._run_layer(layer, spikes)
+            events = fetch(spikes, self.backend)
+            stages.append(Stage(np.diff(events.offsets), events))
+            layer += 1
+        return stages
+
+    def run_through(self, batch: Events, start: int, stop: int) -> Events:
+        """Return the spikes of the last of ``layers[start:stop]`` over one batch, all of it at once."""
+        return fetch(self._through(batch, start, stop), self.backend)
 
     def decide(self, batch: Events, start: int, stop: int) -> Decision:
         """Return who wins first in the last of ``layers[start:stop]``, over one batch, all of it at once.
@@ -277,19 +356,26 @@ class Network:
         store.write(path, _KIND, meta, arrays)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], backend: Backend | str | None = None) -> Network:
-        """Read a network that :meth:`save` wrote.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        backend: Backend | str | None = None,
+        devices: Sequence[Backend | str] | None = None,
+    ) -> Network:
+        """Read a network that :meth:`save` wrote, to compute where ``backend`` or ``devices`` say.
 
         Raises
         ------
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is not a network, newer than this program, corrupt or inconsistent.
+            If the file is not a network, newer than this program, corrupt or inconsistent; or there is no such backend
+            or device.
         """
+        place = place_of(backend, devices)
         meta, arrays = store.read(path, _KIND)
         try:
-            return _restore(meta, arrays, backend)
+            return _restore(meta, arrays, place)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: inconsistent network: {error}") from error
 
@@ -306,10 +392,24 @@ class Network:
 
     def _through(self, batch: Events, start: int, stop: int) -> Events:
         """Return the spikes of the last of ``layers[start:stop]``, in the memory of the backend."""
-        spikes = put(batch, self.backend)
-        for layer in range(start, stop):
-            spikes = self._run_layer(layer, spikes)
+        spikes, layer = put(batch, self.backend), start
+        while layer < stop:
+            if self._pools(layer, stop):
+                spikes, layer = self._run_pooled(layer, spikes).events, layer + 2
+            else:
+                spikes, layer = self._run_layer(layer, spikes), layer + 1
         return spikes
+
+    def _pools(self, layer: int, stop: int) -> bool:
+        """Return whether spikes of a layer go straight into the pool after it."""
+        return layer in self._neurons and layer + 1 < stop and isinstance(self.layers[layer + 1], Pool)
+
+    def _run_pooled(self, layer: int, spikes: Events, counted: bool = False) -> Pooled:
+        """Run a layer and the pool after it."""
+        pool = self.layers[layer + 1]
+        assert isinstance(pool, Pool)
+        geometry = pool.geometry(self.shapes[layer + 1])
+        return self.backend.conv_pool(spikes, self._packed[layer], self._neurons[layer], geometry, counted)
 
     def _run_layer(self, i: int, spikes: Events) -> Events:
         layer = self.layers[i]
@@ -318,62 +418,25 @@ class Network:
         return layer.run(spikes, self.backend)
 
 
-def _shapes(layers: Sequence[Layer], shape: Shape) -> tuple[Shape, ...]:
-    shapes = [shape]
-    for i, layer in enumerate(layers):
-        try:
-            shapes.append(check_shape(layer.output_shape(shapes[-1])))
-        except ValueError as error:
-            raise ValueError(f"layer {i} ({layer}) does not fit its input {shapes[-1]}: {error}") from None
-    return tuple(shapes)
+def _outputs(first: int, last: int, record: bool, net: Network, batch: Events) -> list[Events]:
+    """Return the spikes of the last of ``layers[first:last]``, or of each of them."""
+    return net.run_recorded(batch, first, last) if record else [net.run_through(batch, first, last)]
 
 
-def _neurons(layers: Sequence[Layer], shapes: Sequence[Shape]) -> dict[int, Neurons]:
-    pairs = enumerate(zip(layers, shapes, strict=False))
-    return {i: layer.neurons(shape) for i, (layer, shape) in pairs if isinstance(layer, Conv | Dense)}
-
-
-def _initial_weights(net: Network) -> dict[int, np.ndarray]:
-    weights = {}
-    for ordinal, i in enumerate(net.trainable):
-        layer = net.layers[i]
-        rng = np.random.default_rng(np.random.SeedSequence(net.seed, spawn_key=(ordinal,)))
-        if isinstance(layer, Conv | Dense):
-            weights[i] = layer.init.draw(rng, net.weights_shape(i))
-    return weights
-
-
-def _finite(who: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{who} expects weights that are numbers, got {array.dtype}")
-    weights = array.astype(np.float32)
-    if not np.isfinite(weights).all():
-        raise ValueError(f"{who} expects finite weights, got {weights[~np.isfinite(weights)][0]}")
-    return weights
-
-
-def _restore(meta: Mapping[str, Any], arrays: dict[str, np.ndarray], backend: Backend | str | None) -> Network:
+def _restore(meta: Mapping[str, Any], arrays: dict[str, np.ndarray], place: Devices) -> Network:
     layers = [layer_from_dict(fields) for fields in meta["layers"]]
-    shapes = _shapes(layers, check_shape(meta["shape"]))
-    neurons = _neurons(layers, shapes)
+    shapes = shapes_of(layers, check_shape(meta["shape"]))
+    neurons = neurons_of(layers, shapes)
     wanted = {f"{kind}/{i}" for i in neurons for kind in ("weights", "thresholds")}
     if set(arrays) - {"classes"} != wanted:
         raise ValueError(f"expected the arrays {sorted(wanted)}, found {sorted(arrays)}")
     for i, n in neurons.items():  # before anything of the size that the file claims is drawn
         if arrays[f"weights/{i}"].shape != (len(n.threshold), shapes[i][0], *n.geometry.kernel):
             raise ValueError(f"weights of layer {i} ({layers[i]}) have shape {arrays[f'weights/{i}'].shape}")
-    net = Network(layers, shapes[0], meta["seed"], backend)
+    net = Network(layers, shapes[0], meta["seed"], place.first.backend).on(place)
     for i in neurons:
         net.set_weights(i, arrays[f"weights/{i}"])
         net.set_thresholds(i, arrays[f"thresholds/{i}"])
     if "classes" in arrays:
         net.classes = check_classes(arrays["classes"], net.shapes[-1][0])
     return net
-
-
-def check_classes(classes: Any, maps: int) -> np.ndarray:
-    """Return the class of each map as int64 of shape (maps,), or say what is wrong with it."""
-    array = np.asarray(classes)
-    if array.shape != (maps,) or array.dtype.kind not in "iu" or (array < 0).any():
-        raise ValueError(f"classes expects {maps} class numbers of 0 or more, one per map, got {classes!r}")
-    return array.astype(np.int64)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eventsnn.ahead import read_ahead
-from eventsnn.backends import Backend
 from eventsnn.batches import Collector, Data, batches, bounded, fetch, put
 from eventsnn.events import Events, concatenate, replace_fields
 from eventsnn.network import Network
@@ -34,10 +33,10 @@ class Block(NamedTuple):
     order: np.ndarray
 
 
-def join(first: Block, second: Block, backend: Backend) -> Block:
+def join(first: Block, second: Block, net: Network) -> Block:
     """Return the presentations of a block and then those of another as one block."""
-    whole = concatenate([fetch(block.events, backend)[block.order] for block in (first, second)])
-    return Block(put(whole, backend), whole.labels, np.arange(len(whole)))
+    whole = concatenate([fetch(block.events, net.backend)[block.order] for block in (first, second)])
+    return Block(net.hold(whole), whole.labels, np.arange(len(whole)))
 
 
 class Source:
@@ -70,11 +69,11 @@ class Source:
 
         What is then needed out of order, or more than ``once`` and is not in a file yet, goes to a temporary file.
         """
-        backend, data = self._net.backend, self._data
+        data = self._data
         if self._as_is and isinstance(data, Events):
-            return put(data, backend)
+            return self._net.hold(data)
         if self._as_is and not isinstance(data, Events) and data.n_events * _BYTES_PER_SPIKE <= self._memory:
-            return put(data.load(), backend)
+            return self._net.hold(data.load())
         if self._as_is and in_order:
             return None
         collector, parts = Collector(len(data), potential=False), self._parts(report)
@@ -84,7 +83,7 @@ class Source:
                 if not (once and in_order):
                     self._keep(chain(batches(collector.result(), self._batch_size), parts))
                 return None
-        return put(collector.result(), backend)
+        return self._net.hold(collector.result())
 
     def stream(self, order: np.ndarray) -> Iterator[Block]:
         """Yield the samples of ``order`` block by block: the last of the data, or any if there is a temporary file."""
@@ -98,26 +97,27 @@ class Source:
             skip = max(skip - len(whole), 0)
             if len(whole) and not len(batch):
                 continue
-            yield Block(self._prepare(batch), batch.labels, np.arange(len(batch)))
+            yield Block(self._net.hold(self._prepare(batch)), batch.labels, np.arange(len(batch)))
 
     def _stored(self, file: EventDataset, order: np.ndarray) -> Iterator[Block]:
         share = self._memory // _SHARE * len(file) // max(file.n_events * _BYTES_PER_SPIKE, 1)
         size = max(bounded(file, self._batch_size), share)  # out of order, more at a time are read faster
         pieces = (order[start : start + size] for start in range(0, len(order), size))
         for batch in read_ahead(file[piece] for piece in pieces):
-            yield Block(put(batch, self._net.backend), batch.labels, np.arange(len(batch)))
+            yield Block(self._net.hold(batch), batch.labels, np.arange(len(batch)))
 
     def _parts(self, report: Progress) -> Iterator[Events]:
         """Yield what the frozen layers give, in the memory of the host."""
         done, phase = 0, "copying" if self._as_is else "frozen layers"
         for batch in batches(self._data, self._batch_size):
-            yield fetch(self._prepare(batch), self._net.backend)
+            yield self._prepare(batch)
             done += len(batch)
             report(done, len(self._data), phase)
 
     def _prepare(self, batch: Events) -> Events:
-        spikes = put(self._net.run(batch, stop=self._layer, batch_size=max(len(batch), 1)), self._net.backend)
-        return self._net.backend.pointwise(spikes) if self._inhibit else spikes
+        net = self._net
+        spikes = net.run(batch, stop=self._layer, batch_size=max(len(batch), 1))
+        return fetch(net.backend.pointwise(put(spikes, net.backend)), net.backend) if self._inhibit else spikes
 
     def _keep(self, parts: Iterator[Events]) -> None:
         """Write a temporary file, and open it.

@@ -6,12 +6,13 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from eventsnn import store
-from eventsnn.batches import BATCH, Data, batches
+from eventsnn.batches import BATCH, Data
 from eventsnn.events import Events, Shape
 from eventsnn.network import Network
 
@@ -113,15 +114,20 @@ def features(
     net.check_input(data.shape)
     size = math.prod(feature.grid(net.shapes[last]))
     parts: tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]] = ([], [], [])
-    for batch in batches(data, batch_size):
-        matrix = spike_features(net.run(batch, stop=last, batch_size=batch_size), feature)
-        for part, array in zip(parts, (matrix.data, matrix.indices, np.diff(matrix.indptr)), strict=True):
+    for rows in net.each(partial(_rows, feature, last), data, batch_size):
+        for part, array in zip(parts, rows, strict=True):
             part.append(array)
     indices, counts = (np.concatenate(part) for part in parts[1:])
     parts[1].clear()  # before the largest array is made
     values = np.concatenate(parts[0], dtype=np.float64)
     bounds = np.append(0, np.cumsum(counts, dtype=np.int64)).astype(_index_type(len(values)))
     return csr_array((values, indices, bounds), shape=(len(counts), size))
+
+
+def _rows(feature: Feature, stop: int, net: Network, batch: Events) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return values, their columns and how many each sample has, of one batch."""
+    matrix = spike_features(net.run_through(batch, 0, stop), feature)
+    return matrix.data, matrix.indices, np.diff(matrix.indptr)
 
 
 def spike_features(spikes: Events, kind: Kind | Feature = "fired") -> csr_array:

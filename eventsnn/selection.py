@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from eventsnn.batches import Data, batches
+from eventsnn.batches import Data
 from eventsnn.checkpoint import State, same_kind
 from eventsnn.events import Events
 from eventsnn.history import Epoch
@@ -74,7 +75,7 @@ class Validation:
         net, stop = self._net, len(self._net.layers)
         assert net.classes is not None
         with net.backend.here():
-            first = np.concatenate([net.decide(b, self._layer, stop).winners[:, 0] for b in batches(spikes)])
+            first = np.concatenate(list(net.each(partial(_first, self._layer, stop), spikes)))
         return int(np.sum((first >= 0) & (net.classes[first] == labels)))
 
 
@@ -160,6 +161,11 @@ class Selection:
         if self._best is not None:
             self._net.set_weights(self._layer, self._best[0])
             self._net.set_thresholds(self._layer, self._best[1])
+
+
+def _first(start: int, stop: int, net: Network, batch: Events) -> np.ndarray:
+    """Return the map that wins first in each sample, -1 where none does."""
+    return net.decide(batch, start, stop).winners[:, 0]
 
 
 def best_of(epochs: Iterable[Epoch]) -> int | None:

@@ -233,37 +233,6 @@ def encoder_name(recorded: Any) -> str | None:
     return next((name for name, (known, _) in encoders().items() if known == encoder), None)
 
 
-def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """Return what :func:`eventsnn.io.info` found as a table for people."""
-    labels, origin = summary["labels"], summary["provenance"]
-    grid = "{} channels of {} x {} (height x width)".format(*summary["shape"])
-    rows = {
-        "samples": f"{summary['samples']:,}",
-        "events": f"{summary['events']:,}, {summary['events'] / max(summary['samples'], 1):,.1f} a sample",
-        "shape": grid,
-        "time unit": {"bin": "bin", "us": "microsecond"}[summary["unit"]],
-        "duration": f"{summary['duration']:,}",
-        "density": f"{summary['density']:.4f} spikes per neuron and sample",
-        "labels": "none"
-        if labels is None
-        else f"{len(labels['classes'])} classes of {_range(labels['counts'])} samples",
-        "file": f"{summary['bytes']:,} bytes, format version {summary['format_version']}",
-    }
-    if summary["groups"] is not None:
-        rows["groups"] = f"{summary['groups']:,}"
-    rows |= {name.replace("_", " "): text for name, text in origin.items() if name not in ("encoder", "extra")}
-    if "encoder" in origin:
-        rows["encoder"] = encoder_name(origin["encoder"]) or json.dumps(origin["encoder"])
-    if "extra" in origin:
-        rows["extra"] = json.dumps(origin["extra"])
-    return [summary["path"], *(f"  {name:<15}{text}" for name, text in rows.items())]
-
-
-def _range(counts: list[int]) -> str:
-    low, high = min(counts, default=0), max(counts, default=0)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
 def _check_encoder(dataset: EventDataset, encoder: ImageEncoder) -> None:
     recorded = dataset.provenance.get("encoder")
     wanted = encoder_name(encoder.to_dict()) or "another one"

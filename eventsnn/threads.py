@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TypeVar
+
+import numpy as np
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -36,3 +39,24 @@ def spread(work: Callable[[T], R], tasks: Sequence[T], threads: int) -> Iterator
 
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, tasks)
+
+
+def balanced(offsets: np.ndarray, parts: int, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+    """Cut samples ``start:stop`` into at most ``parts`` ranges, in order, that hold about equally many events each.
+
+    Parameters
+    ----------
+    offsets : ndarray of int64, shape (n_samples + 1,)
+        Where each sample starts.
+    parts : int
+        At least 1.
+
+    Returns
+    -------
+    list of (int, int)
+        First sample of each range, and the one after its last; one empty range where there is no sample.
+    """
+    last = len(offsets) - 1 if stop is None else stop
+    targets = np.linspace(offsets[start], offsets[last], parts + 1)[1:-1]
+    inner = np.searchsorted(offsets[start : last + 1], targets).clip(0, last - start) + start
+    return list(pairwise([start, *sorted(set(inner.tolist()) - {start, last}), last]))

@@ -15,7 +15,7 @@ from eventsnn.checkpoint import Checkpoint, Keeper, State, identify
 from eventsnn.events import Events
 from eventsnn.history import Epoch, History
 from eventsnn.learner import Learner, Recipe
-from eventsnn.network import Network, check_classes
+from eventsnn.network import Network
 from eventsnn.plasticity import (
     WTA,
     Annealing,
@@ -29,6 +29,7 @@ from eventsnn.plasticity import (
 from eventsnn.plausible import refuse_unless
 from eventsnn.presentation import Passes, Progress, Source
 from eventsnn.selection import Score, Selection, Validation, best_of
+from eventsnn.wiring import check_classes
 
 OnEpoch = Callable[[Epoch], object]
 

@@ -95,6 +95,36 @@ def test_pool_equals_oracle(backend, data):
         assert np.array_equal(found.to_latency()[0], expected)
 
 
+@given(strategies.layers(), st.data())
+def test_a_layer_and_its_pool_in_one_pass_equal_one_after_the_other(layer, data):
+    spikes = run_conv(REFERENCE, layer)
+    geometry, counted = data.draw(strategies.geometries(spikes.shape)), data.draw(st.booleans())
+    for backend in (REFERENCE, *CPUS):
+        found = backend.conv_pool(layer.events, backend.pack(layer.weights), layer.neurons, geometry, counted)
+        same(found.events, REFERENCE.pool(spikes, geometry))
+        if counted:
+            assert found.spikes.tolist() == np.diff(spikes.offsets).tolist()
+
+
+@given(strategies.layers(leaky=False).filter(lambda layer: layer.weights.min() >= 0 and not layer.neurons.at_end))
+def test_positive_weights_take_one_pass(layer):
+    backend, geometry = CPUS[0], Geometry((1, 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CpuBackend, "_conv", None)
+        backend.conv_pool(layer.events, backend.pack(layer.weights), layer.neurons, geometry)
+
+
+@pytest.mark.parametrize("channels", [1, 300])
+def test_one_pass_is_left_where_time_and_row_do_not_fit_into_an_entry(channels):
+    n = 1 << 15  # distinct times: 15 bits; 300 channels of kernels of 16 x 16 take 17
+    events = Events.from_columns(np.arange(n), *np.zeros((3, n), int), shape=(channels, 16, 16), unit="us")
+    layer = strategies.Layer(
+        events, np.ones((1, channels, 16, 16), np.float32), Neurons(Geometry((16, 16)), np.full(1, n - 0.5, np.float32))
+    )
+    found = CPUS[0].conv_pool(events, CPUS[0].pack(layer.weights), layer.neurons, Geometry((1, 1)))
+    assert found.events.time.tolist() == [n - 1]
+
+
 @given(strategies.outputs())
 def test_pointwise_equals_oracle(backend, events):
     first = events.first_spikes()

@@ -326,6 +326,24 @@ def test_info(encoded, succeed):
     assert re.search(r"encoder +digits\n", people)
 
 
+def test_info_and_check_of_a_recording(tmp_path, succeed, call):
+    path = tmp_path / "cut.raw"
+    words = [8 << 28 | 1, 1 << 28 | 5 << 22 | 3 << 11 | 4, 0xA << 28]
+    path.write_bytes(b"% evt 2.0\n% geometry 640x480\n" + b"".join(w.to_bytes(4, "little") for w in words))
+    people, _ = succeed("info", path)
+    for text in ("format         Prophesee EVT2", "sensor         640 x 480", "evt:           2.0", "not known before"):
+        assert f"  {text}" in people
+    out, _ = succeed("info", path, "--json")
+    assert json.loads(out.splitlines()[-1]) == info(path)
+    out, _ = succeed("check", path)
+    assert out == f"{path}: sound Prophesee EVT2; 1 events; skipped 1 triggers; times 69 to 69 us\n"
+    path.write_bytes(path.read_bytes() + bytes(3))
+    code, out, err = call("check", path)
+    assert (code, out) == (1, "")
+    lost = "lost 3 bytes after the last whole word; skipped 1 triggers"
+    assert err == f"eventsnn check: {path}: 1 events; {lost}\n"
+
+
 def test_info_does_not_let_a_file_command_the_terminal(encoded, tmp_path, succeed):
     with EventDataset(encoded) as dataset:
         write(tmp_path / "a.h5", dataset.load(), source="mine\x1b[2J\x9b31m\r\nevents 0\u2028\u202eé")
@@ -336,7 +354,7 @@ def test_info_does_not_let_a_file_command_the_terminal(encoded, tmp_path, succee
 def test_an_error_does_not_command_the_terminal(tmp_path, call):
     (tmp_path / "a\x1b[2J.h5").write_text("no HDF5")
     _, _, err = call("check", tmp_path / "a\x1b[2J.h5")
-    assert r"a\x1b[2J.h5: expected an HDF5 file" in err
+    assert r"a\x1b[2J.h5: is of no known format" in err
 
 
 def test_check(encoded, call):
@@ -544,7 +562,7 @@ def spoiled_by(name):
         "encode nothing": (["encode", "absent", "-o", "new.h5"], "absent: expected a folder"),
         "encode into no folder": (["encode", "images", "-o", "a/new.h5"], "expects a name in an existing folder"),
         "info of nothing": (["info", "absent.h5"], "no such file"),
-        "check of text": (["check", "text"], "expected an HDF5 file"),
+        "check of text": (["check", "text"], "is of no known format; it starts with b'not HDF5'"),
         "demo elsewhere": (["demo", "--out", "images"], "only what 'eventsnn demo' made is replaced"),
     }[name]
 

@@ -4,8 +4,10 @@ import sys
 
 import pytest
 
+from eventsnn.arguments import check_backend
 from eventsnn.backends import cuda_rules, device, get
 from eventsnn.backends.nvrtc import OPTIONS, compiled
+from eventsnn.console import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +39,13 @@ def test_what_is_wrong_does_not_compile(nvrtc):
 
 
 def test_multiplication_and_addition_stay_apart(nvrtc):
-    apart, source = {}, device.source([name for name in device.SOURCES if name != "images.cu"])  # which asks for fma
-    for options in (OPTIONS, [o for o in OPTIONS if "fmad" not in o]):
-        program = nvrtc.createProgram(source, "kernels.cu", (), ())
+    def fused(names, options):
+        program = nvrtc.createProgram(device.source(names), "kernels.cu", (), ())
         nvrtc.compileProgram(program, (*options, "--gpu-architecture=compute_90"))
-        apart[options is OPTIONS] = b"fma.rn.f32" not in nvrtc.getPTX(program)
-    assert apart == {True: True, False: False}
+        return b"fma.rn.f32" in nvrtc.getPTX(program)
+
+    assert not fused([name for name in device.SOURCES if name != "images.cu"], OPTIONS)  # images.cu asks for it
+    assert fused(["kernels.cu"], [option for option in OPTIONS if "fmad" not in option])
 
 
 def test_tiny_floats_are_not_made_zero(nvrtc):
@@ -70,6 +73,17 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch):
     device.cuda_device.cache_clear()
     with pytest.raises(RuntimeError, match=r"needs CuPy, .*pip install 'eventsnn\[cuda13\]'"):
         get("cuda:5")
+
+
+def test_the_command_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    device.cuda_device.cache_clear()
+    with pytest.raises(UsageError, match=r"--backend: the cuda backend needs CuPy, .*pip install"):
+        check_backend("cuda:5")
+
+
+def test_cupys_lack_of_memory_is_the_one_that_is_handled():
+    assert issubclass(pytest.importorskip("cupy").cuda.memory.OutOfMemoryError, MemoryError)
 
 
 def test_without_a_device_the_error_says_so():

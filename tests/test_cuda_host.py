@@ -97,6 +97,19 @@ def test_decide_equals_reference(layer, host):
         assert one.dtype == np.int64
 
 
+@FEW
+@given(st.data(), strategies.layers(), hosts)
+def test_conv_and_pool_in_one_equal_reference(data, layer, host):
+    spikes = expected_conv(layer)
+    geometry = data.draw(strategies.geometries(spikes.shape))
+    events, packed = put(layer.events, host), host.pack(layer.weights)
+    expected = REFERENCE.pool(spikes, geometry)
+    for counted in (False, True):
+        found = host.conv_pool(events, packed, layer.neurons, geometry, counted)
+        same(fetch(found.events, host), expected)
+        assert not counted or np.array_equal(found.spikes, np.diff(spikes.offsets))
+
+
 def test_networks_run_on_the_device():
     hidden = [Conv(5, 3, padding=1, threshold=1.5), FeatureInhibition([1, 4]), PointwiseInhibition(), Pool(2)]
     layers = [*hidden, Dense(3, threshold=inf)]

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import gpu  # noqa: E402
-from benchmarks.peers.tasks import Stack, Task  # noqa: E402
-from eventsnn import Conv, Network, Pool, decide, inf  # noqa: E402
+from benchmarks.peers.tasks import Lesson, Stack, Task  # noqa: E402
+from eventsnn import STDP, WTA, Conv, Network, Pool, decide, inf  # noqa: E402
 from eventsnn.backends import get  # noqa: E402
 
 pytestmark = pytest.mark.skipif(hostcuda.COMPILER is None, reason="no C++ compiler here; CXX may name one")
@@ -32,6 +32,15 @@ def test_inference_decides_as_the_reference(task):
     found = gpu.inference(task, hostcuda.backend())()
     assert np.array_equal(found, decide(net, EVENTS, np.arange(3)))
     assert len(set(found)) > 1
+
+
+def test_learning_finds_the_winners_of_the_reference():
+    layer = Conv(5, 3, padding=1, threshold=1.5)
+    weights = Network([layer], EVENTS.shape, seed=3, backend="reference").weights[0].copy()
+    task = Task("learning", events=EVENTS, lesson=Lesson(layer, weights, STDP(0.1, -0.1), WTA(2, radius=1)))
+    found, expected = (gpu.learning(task, backend)() for backend in (hostcuda.backend(), get("reference")))
+    assert np.array_equal(found, expected)
+    assert (expected >= 0).any()
 
 
 def test_bytes_that_a_layer_loads():

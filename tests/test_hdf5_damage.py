@@ -8,7 +8,7 @@ import pytest
 from test_hdf5 import random_events
 
 from eventsnn.events import Events
-from eventsnn.io import DatasetError, EventDataset, check, info, write
+from eventsnn.io import DatasetError, EventDataset, EventFileError, check, info, write
 
 PLAIN = {"chunks": (16384,), "maxshape": (None,), "fletcher32": True}
 
@@ -451,5 +451,5 @@ def test_a_truncated_file_is_an_error(intact, tmp_path):
     broken = tmp_path / "broken.h5"
     for length in {*np.linspace(0, len(raw) - 1, 40).astype(int).tolist(), 7, 8, 9, 47, 48, len(raw) - 1}:
         broken.write_bytes(raw[:length])
-        with pytest.raises(DatasetError, match=r"broken\.h5"):
+        with pytest.raises(EventFileError, match=r"broken\.h5"):
             check(broken)

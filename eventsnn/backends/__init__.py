@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eventsnn.backends import on_host
+from eventsnn.backends.competition import Found
 from eventsnn.backends.neurons import Geometry, LeakTable, Neurons, weights_shape
 from eventsnn.backends.updates import Reward, ThresholdAdaptation, Update
 from eventsnn.events import Events
@@ -23,10 +25,12 @@ from eventsnn.events import Events
 __all__ = [
     "Backend",
     "Decision",
+    "Found",
     "Geometry",
     "LeakTable",
     "Lesson",
     "Neurons",
+    "Pooled",
     "Reward",
     "ThresholdAdaptation",
     "Update",
@@ -61,6 +65,21 @@ class Decision(NamedTuple):
     spikes: np.ndarray
 
 
+class Pooled(NamedTuple):
+    """What comes out of a layer and the pool after it.
+
+    Attributes
+    ----------
+    events : Events
+        The pooled spikes.
+    spikes : ndarray of int64, shape (n_samples,), or None
+        How many neurons of the layer fire in each sample, if that was asked for.
+    """
+
+    events: Events
+    spikes: np.ndarray | None
+
+
 class Backend(ABC):
     """An array module and the kernels that layers, networks and training are written with.
 
@@ -72,6 +91,8 @@ class Backend(ABC):
     name: str
     xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
     images: Any = None  #: stages of image encoders in the backend's memory, see ``cuda_images.py``; None: it has none
+    #: what is raised when the device fails, and not the caller: others may go on, see :class:`eventsnn.Network`
+    failures: tuple[type[Exception], ...] = (RuntimeError, MemoryError)
 
     def pack(self, weights: np.ndarray) -> Any:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.
@@ -141,6 +162,32 @@ class Backend(ABC):
     @abstractmethod
     def _conv(self, events: Events, packed: Any, neurons: Neurons) -> Events: ...
 
+    def conv_pool(
+        self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry, counted: bool = False
+    ) -> Pooled:
+        """Return :meth:`pool` of :meth:`conv`, to the bit; a backend may find it in a shorter way.
+
+        Parameters
+        ----------
+        events, packed, neurons
+            As :meth:`conv` has them.
+        geometry : Geometry
+            Of the pool.
+        counted : bool
+            Whether to say how many neurons fire before they are pooled; a backend may need longer for it.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`conv`.
+        """
+        self._check_conv(events, packed, neurons)
+        return self._conv_pool(events, packed, neurons, geometry, counted)
+
+    def _conv_pool(self, events: Events, packed: Any, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        spikes = self._conv(events, packed, neurons)
+        return Pooled(self.pool(spikes, geometry), self._sample_counts(spikes) if counted else None)
+
     def decide(self, events: Events, packed: Any, neurons: Neurons) -> Decision:
         """Return the first winner of every sample of what :meth:`conv` gives, and its number of spikes.
 
@@ -159,7 +206,10 @@ class Backend(ABC):
 
     def first_winners(self, events: Events) -> Decision:
         """Return the first of the :meth:`winners` of every sample of a layer's output, and its number of spikes."""
-        return Decision(self.winners(events, 1, 0)[:, 0], np.diff(self.fetch(events.offsets)))
+        return Decision(self.winners(events, 1, 0)[:, 0], self._sample_counts(events))
+
+    def _sample_counts(self, events: Events) -> np.ndarray:
+        return np.diff(self.fetch(events.offsets))
 
     def select(self, events: Events, active: np.ndarray) -> Events:
         """Keep the spikes of the maps whose entry of the boolean ``active`` (maps,) is true."""
@@ -271,6 +321,67 @@ class Backend(ABC):
 
     @abstractmethod
     def _learn(self, events: Events, order: np.ndarray, packed: Any, lesson: Lesson) -> np.ndarray: ...
+
+    def find(self, events: Events, packed: Any, lesson: Lesson) -> Found:
+        """Return who wins in each sample, as :meth:`learn` finds it before it changes anything.
+
+        Parameters
+        ----------
+        events : Events
+            Input samples, grid (C, H, W), each presented once; ``lesson.positions`` has one entry for each, if any.
+        packed : object
+            Weights from :meth:`pack`, which stay as they are.
+        lesson : Lesson
+            As of :meth:`learn`; ``batch`` is not used.
+
+        Returns
+        -------
+        Found
+            Winners (n_samples, k, 4) and their potentials (n_samples, k), in the memory of the host.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`learn`.
+        """
+        self._check_presented(events, packed, lesson)
+        return self._find(events, packed, lesson)
+
+    def _find(self, events: Events, packed: Any, lesson: Lesson) -> Found:
+        return on_host.find(self, self if self.xp is np else get("cpu"), events, packed, lesson)
+
+    def change(self, events: Events, found: Found, packed: Any, lesson: Lesson) -> Any:
+        """Change weights, and ``lesson.neurons.threshold`` in place, as the winners of each sample say, in order.
+
+        ``find`` and then ``change`` of the same samples is :meth:`learn` with all of them in one mini-batch. Of the
+        events only those in the receptive fields of winners matter.
+
+        Parameters
+        ----------
+        events, packed, lesson
+            As of :meth:`find`.
+        found : Found
+            From :meth:`find`, of any backend.
+
+        Returns
+        -------
+        object
+            The packed weights after it: ``packed`` itself, changed in place, or others in its stead.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`learn`.
+        """
+        self._check_presented(events, packed, lesson)
+        return self._change(events, found, packed, lesson)
+
+    def _change(self, events: Events, found: Found, packed: Any, lesson: Lesson) -> Any:
+        return on_host.change(self, events, found, packed, lesson)
+
+    def _check_presented(self, events: Events, packed: Any, lesson: Lesson) -> None:
+        self._check_conv(events, packed, lesson.neurons)
+        _check_learn(events, np.arange(len(events)), lesson)
 
     @abstractmethod
     def _packed_shape(self, packed: Any) -> tuple[int, int, int, int]: ...

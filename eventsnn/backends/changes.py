@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from eventsnn.backends.neurons import Geometry, LeakTable
 from eventsnn.backends.updates import RuleFunction, ScaleTable, Update, asks_for, with_all_arguments
 from eventsnn.events import Events
 from eventsnn.functions import copied
+
+if TYPE_CHECKING:
+    from eventsnn.backends import Lesson
 
 NEVER = np.iinfo(np.int64).max
 
@@ -74,6 +78,23 @@ def apply_winners(
         else:
             weights[f] = _by_user(weights[f], times, t, update.function, float(value), reward)
     np.clip(weights, np.float32(update.lower), np.float32(update.upper), out=weights)
+
+
+def apply_lesson(
+    sample: Events, winners: np.ndarray, potential: np.ndarray, weights: np.ndarray, lesson: Lesson
+) -> None:
+    """Change weights and thresholds after one presentation, in place, as its winners (k, 4) say."""
+    n = int((winners[:, 0] >= 0).sum())
+    if n == 0:
+        return
+    update, reward, threshold = lesson.update, 0, lesson.neurons.threshold
+    if lesson.reward is not None and sample.labels is not None:
+        correct = lesson.reward.classes[winners[0, 0]] == sample.labels[0]
+        update, reward = (update, 1) if correct else (lesson.reward.punish, -1)
+    rows = [(int(f), int(y), int(x), int(t)) for f, y, x, t in winners[:n]]
+    apply_winners(weights, sample, rows, update, lesson.neurons.geometry, potential[:n], reward)
+    if lesson.update.thresholds is not None:
+        threshold[:] = lesson.update.thresholds(threshold, winners, sample.duration, lesson.update.active)
 
 
 def deciding_times(sample: Events, geometry: Geometry, oy: int, ox: int, t: int) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eventsnn.backends.cuda import CudaBackend, sizes_of
+from eventsnn.backends.cuda_structures import NEVER, sizes_of
 from eventsnn.backends.device import record, structure
 from eventsnn.backends.neurons import Geometry
 from eventsnn.events import Events
+
+if TYPE_CHECKING:
+    from eventsnn.backends.cuda import CudaBackend
 
 _PLANE = record("maps height width from_maps from_height from_width")
 _KEY_BITS = 32
@@ -103,7 +106,7 @@ class CudaImages:
     def _silent(self, values: Any) -> Any:
         sizes = self._sizes(values)
         n = len(values) * values.shape[2] * values.shape[3]
-        return self.xp.full((n, int(sizes["padded"][0])), 0xFFFFFFFF, np.uint32)
+        return self.xp.full((n, int(sizes["padded"][0])), NEVER, np.uint32)
 
     def _scattered(self, name: str, values: Any, *args: Any) -> Any:
         """Return dense scratch into which a kernel wrote of every intensity above 0."""

@@ -13,28 +13,29 @@ import numpy as np
 from eventsnn.backends import Geometry, LeakTable, Lesson
 from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.competition import Found, compete, nobody
-from eventsnn.backends.cuda import (
-    _CANDIDATE,
-    _COLUMNS,
-    _LAYER,
-    _LEAK,
-    _NEVER,
-    _SIZES,
-    _SPIKES,
-    WIDTH,
-    _limit,
-    _positions,
-    _tables,
-    _too_large,
-    sizes_of,
-)
 from eventsnn.backends.cuda_rules import with_rule
+from eventsnn.backends.cuda_structures import (
+    CANDIDATE,
+    COLUMNS,
+    LAYER,
+    LEAK,
+    NEVER,
+    SIZES,
+    SPIKES,
+    WIDTH,
+    limits_of,
+    positions_of,
+    sizes_of,
+    tables_of,
+    too_large,
+)
 from eventsnn.backends.device import Device, record, structure
 from eventsnn.backends.updates import DEPENDENCES, ScaleTable, Update, asks_for, with_all_arguments
 from eventsnn.events import Events, replace_fields
 
 if TYPE_CHECKING:
-    from eventsnn.backends.cuda import Batch, CudaBackend, Packed
+    from eventsnn.backends.cuda import CudaBackend
+    from eventsnn.backends.cuda_structures import Batch, Packed
 
 ROUND = 128  #: spikes of a presentation after which it is seen whether its winners are known
 _MOST_ROUNDS = 64  # more make more barriers and take more memory
@@ -45,7 +46,7 @@ _NOBODY = ~np.uint64(0)
 _CONTEST = record(
     "k radius pointwise rounds round leaky at_end", "cuts best crowd potential size closed won winners at_spike"
 )
-_PARTS = [("z", _SIZES), ("in", _SPIKES), ("leak", _LEAK), ("layer", _LAYER), ("last_time", "i8")]
+_PARTS = [("z", SIZES), ("in", SPIKES), ("leak", LEAK), ("layer", LAYER), ("last_time", "i8")]
 _LESSON = np.dtype(_PARTS, align=True)
 _TEAM = record(pointers="arrived job")
 _BOUNDS = "lower lower_punishing upper upper_punishing rate target share floor duration"
@@ -99,7 +100,7 @@ class Learning:
         self._found = nobody(len(order), update.k)
         self._winners, self._at_spike = (xp.asarray(column) for column in self._found)
         maps, rows = len(neurons.threshold), packed.rows.shape[0]
-        self._decides = xp.full((min(update.k, maps) if self._online else maps, rows), _NEVER, np.uint32)
+        self._decides = xp.full((min(update.k, maps) if self._online else maps, rows), NEVER, np.uint32)
         self._failed, self._asked = xp.full(maps, _NOBODY, np.uint64), xp.zeros((maps, 6), np.float64)
 
     def _quiet_spikes(self, limit: np.ndarray, upper: np.float32) -> Any:
@@ -150,7 +151,7 @@ class Learning:
         except MemoryError as error:
             if n == 1:
                 sample = int(self._order[start])
-                raise MemoryError(_too_large(self._events[sample : sample + 1], self._whole)) from error
+                raise MemoryError(too_large(self._events[sample : sample + 1], self._whole)) from error
         # Here the error is gone, and with it the arrays of what failed.
         middle = start + (max(n // 2 // batch, 1) * batch if find and change and n > batch else n // 2)
         whole = find and change and n <= batch
@@ -170,7 +171,7 @@ class Learning:
                 last = min(first + step, n)
                 if find:
                     args, threads = (*told, np.int64(first)), self._most_threads
-                    device.launch("find_winners", last - first, *args, shared=_CANDIDATE, threads=threads)
+                    device.launch("find_winners", last - first, *args, shared=CANDIDATE, threads=threads)
                 if change:
                     device.launch("apply_winners", maps, *told, piece.rule, np.int64(first), np.int64(last))
         if change:
@@ -179,13 +180,13 @@ class Learning:
     def _launch_online(self, piece: Piece, n: int) -> None:
         """Launch once for all presentations: one block, or several where each of its threads had more than one item."""
         device, xp = self._device, self._xp
-        items = _positions(self._sizes) * int(self._sizes["padded"][0]) // WIDTH
+        items = positions_of(self._sizes) * int(self._sizes["padded"][0]) // WIDTH
         blocks, threads = min(-(-items // device.threads), device.processors), device.threads
         if items <= self._most_threads or blocks == 1:
             blocks, threads = 1, self._most_threads
         arrived, job = xp.zeros(1, np.uint64), xp.zeros(2, np.int64)
         args = (piece.lesson, piece.contest, piece.rule, structure(_TEAM, arrived, job), np.int64(n))
-        device.launch("learn_online", blocks, *args, shared=_CANDIDATE, threads=threads, together=blocks > 1)
+        device.launch("learn_online", blocks, *args, shared=CANDIDATE, threads=threads, together=blocks > 1)
 
     @property
     def _most_threads(self) -> int:
@@ -229,13 +230,13 @@ class Learning:
         xp, device, events, n = self._xp, self._device, self._events, len(order)
         columns = (events.time, events.channel, events.y, events.x, events.offsets, None)
         samples, at = xp.asarray(order), None if positions is None else xp.asarray(positions)
-        told, counts = (self._whole, structure(_SPIKES, *columns), samples, at), xp.zeros(n + 1, np.int64)
+        told, counts = (self._whole, structure(SPIKES, *columns), samples, at), xp.zeros(n + 1, np.int64)
         device.launch("count_presented", n, *told, counts, shared=4)
         starts = xp.cumsum(counts)
         total = device.last(starts)
         gathered = {name: xp.empty(total, np.uint16) for name in ("channel", "y", "x")}
         gathered = {"time": xp.empty(total, np.int64)} | gathered
-        device.launch("gather_presented", n, *told, starts, structure(_COLUMNS, *gathered.values(), None), shared=4)
+        device.launch("gather_presented", n, *told, starts, structure(COLUMNS, *gathered.values(), None), shared=4)
         shape = tuple(int(sizes[name][0]) for name in ("channels", "height", "width"))
         return Events.unchecked(**gathered, offsets=starts, shape=shape, duration=events.duration, unit=events.unit)
 
@@ -245,20 +246,20 @@ class Learning:
         positions = None if lesson.positions is None else lesson.positions[part]
         batch = self._backend._batch(self._gather(self._sizes, self._order[part], positions))
         fields = self._backend._fields(self._sizes, batch, self._leak)
-        layer = structure(_LAYER, *fields, self._packed.rows, self._limit, self._quiet)
+        layer = structure(LAYER, *fields, self._packed.rows, self._limit, self._quiet)
         contest, scratch = self._contest(batch, fields, part)
         order = xp.asarray(self._order[part])
         arrays = (*self._given, self._events.labels if self._classes is not None else None, order, self._classes)
         changed = (self._packed.rows, self._limit, self._decides, self._failed, self._asked)
         rule = structure(_RULE, *arrays, *changed, *self._numbers)
-        leak, last_time = _tables(self._leak), self._events.duration - 1
+        leak, last_time = tables_of(self._leak), self._events.duration - 1
         parts = (self._sizes[0], batch.spikes[0], leak[0], layer[0], last_time)
         return Piece(batch, np.array([parts], _LESSON), contest, rule, (fields, scratch, order))
 
     def _contest(self, batch: Batch, fields: Any, part: slice) -> tuple[np.ndarray, tuple[Any, ...]]:
         """Return the C structure of a competition, and the arrays that it points to."""
         xp, update, neurons, sizes = self._xp, self._lesson.update, self._lesson.neurons, self._sizes
-        n, positions = len(batch.events), _positions(sizes)
+        n, positions = len(batch.events), positions_of(sizes)
         most = int(np.diff(xp.asnumpy(batch.events.offsets)).max())
         round_ = min(max(ROUND, -(-most // _MOST_ROUNDS)), _LARGEST_ROUND)
         rounds, cuts = 1, None
@@ -272,7 +273,7 @@ class Learning:
         scratch = (
             cuts,
             xp.empty((blocks, positions), np.uint64),
-            None if update.pointwise else xp.empty((*cells, _CANDIDATE), np.uint8),
+            None if update.pointwise else xp.empty((*cells, CANDIDATE), np.uint8),
             xp.empty(cells, np.float32),
             xp.empty(blocks, np.int32),
             xp.empty((blocks, positions), np.uint8),
@@ -285,7 +286,7 @@ class Learning:
 
 
 def _limit_of(lesson: Lesson) -> np.ndarray:
-    limit, active = _limit(lesson.neurons), lesson.update.active
+    limit, active = limits_of(lesson.neurons), lesson.update.active
     if active is not None:
         limit[: len(active)][~active] = np.inf
     return limit

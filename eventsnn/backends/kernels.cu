@@ -405,6 +405,24 @@ extern "C" __global__ void pool_earliest(Sizes z, Spikes in, unsigned *when) {
     }
 }
 
+// The same from dense scratch of the layer below, whose grid is (channels, height, width): thread (place, quad of maps). Whoever fires after an
+// earlier spike fires no later, so the smallest of a window is the earliest.
+extern "C" __global__ void pool_fired(Sizes z, const unsigned *when, i64 n, unsigned *pooled) {
+    if (thread_id() >= n) return;
+    const int quads = z.padded / WIDTH, map = thread_id() % quads * WIDTH, positions = z.oh * z.ow;
+    const i64 place = thread_id() / quads, sample = place / positions;
+    const int oy = place % positions / z.ow, ox = place % positions % z.ow;
+    const int top = oy * z.sh - z.ph, left = ox * z.sw - z.pw;
+    uint4 first = make_uint4(NEVER, NEVER, NEVER, NEVER);
+    for (int y = max(top, 0); y < min(top + z.kh, z.height); y++) {
+        for (int x = max(left, 0); x < min(left + z.kw, z.width); x++) {
+            const uint4 w = *(const uint4 *)(when + ((sample * z.height + y) * z.width + x) * z.padded + map);
+            first = make_uint4(min(first.x, w.x), min(first.y, w.y), min(first.z, w.z), min(first.w, w.w));
+        }
+    }
+    *(uint4 *)(pooled + place * z.padded + map) = first;
+}
+
 // Competition --------------------------------------------------------------------------------------------------------
 
 // Returns unsigned integers that are ordered as the floats are; -0 counts as 0.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eventsnn.backends import Backend, Geometry, LeakTable, Lesson, Neurons
-from eventsnn.backends.changes import apply_winners
+from eventsnn.backends.changes import apply_lesson
 from eventsnn.backends.competition import Found, compete, nobody
 from eventsnn.events import Events
 
@@ -95,7 +95,7 @@ class ReferenceBackend(Backend):
             positions = None if lesson.positions is None else lesson.positions[part]
             compete(self, spikes, lesson.update, positions, Found(found.winners[part], found.potential[part]))
             for index, winners, potential in zip(order[part], found.winners[part], found.potential[part], strict=True):
-                _apply(events[int(index)], winners, potential, packed, lesson)
+                apply_lesson(events[int(index)], winners, potential, packed, lesson)
         return found.winners
 
 
@@ -193,18 +193,3 @@ def _choose(sample: Events, rows: np.ndarray, radius: int) -> None:
         excluded |= f == f[best]
         if radius > 0:
             excluded |= (abs(y - y[best]) <= radius) & (abs(x - x[best]) <= radius)
-
-
-def _apply(sample: Events, winners: np.ndarray, potential: np.ndarray, weights: np.ndarray, lesson: Lesson) -> None:
-    """Change weights and thresholds after one presentation, in place."""
-    n = int((winners[:, 0] >= 0).sum())
-    if n == 0:
-        return
-    update, reward, threshold = lesson.update, 0, lesson.neurons.threshold
-    if lesson.reward is not None and sample.labels is not None:
-        correct = lesson.reward.classes[winners[0, 0]] == sample.labels[0]
-        update, reward = (update, 1) if correct else (lesson.reward.punish, -1)
-    rows = [(int(f), int(y), int(x), int(t)) for f, y, x, t in winners[:n]]
-    apply_winners(weights, sample, rows, update, lesson.neurons.geometry, potential[:n], reward)
-    if lesson.update.thresholds is not None:
-        threshold[:] = lesson.update.thresholds(threshold, winners, sample.duration, lesson.update.active)

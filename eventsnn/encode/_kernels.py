@@ -233,8 +233,10 @@ def normalize(block, radius, n_images, out):
         start, width = left * n_images, (right - left) * n_images
         for y in range(top, bottom):
             low, high = spans[y, 0], spans[y, 1]
+            # Slices first: with an index that is a sum, Numba asks each time whether it counts from the end.
+            pixels, copied = block[c, y], padded[border:]
             for i in range(length):
-                padded[border + i] = block[c, y, i]
+                copied[i] = pixels[i]
             sums[y, start : start + width] = _ZERO
             lit = (low + radius - left, high + radius - left)
             row, source = sums[y, start:].ctypes.data, padded[start:].ctypes.data

@@ -2,6 +2,8 @@
 
 Intensities, float32 and not negative, are compared as their bits, which sort alike. A key is an int64: something to
 sort by in the upper half, and a number in the lower one that keeps the order of what is equal.
+
+Where each spike is looked at, indices are unsigned: of others Numba asks whether they count from the end.
 """
 
 from __future__ import annotations
@@ -50,18 +52,19 @@ def _gather(bits, values, sites, counts):
             for i in range(len(marks)):
                 marks[i] |= np.uint32(row[i] & _MAGNITUDE != 0) << shift
         for i in range(len(marks)):
-            word, n = marks[i], counts[i]
+            word, n = marks[i], np.uint64(counts[i])
+            value, site, rows = values[i], sites[i], bits[low:, i]
             while word != 0:
-                site = low + _trailing_zeros(word)
+                row = np.uint64(_trailing_zeros(word))
                 word &= word - np.uint32(1)
-                values[i, n] = bits[site, i]
-                sites[i, n] = site
-                n += 1
+                value[n] = rows[row]
+                site[n] = np.uint64(low) + row
+                n += np.uint64(1)
             counts[i] = n
 
 
 @kernel
-def equal_spikes(bits, bins, shape):
+def equal_spikes(bits, bins, shape, found, time, columns):
     """Return events of equal numbers in each bin, in canonical order, without ranking what shares a bin.
 
     Parameters
@@ -72,6 +75,10 @@ def equal_spikes(bits, bins, shape):
         Of ``n`` intensities each bin takes ``n // bins``, at least 1, and the weakest are left over.
     shape : tuple of int
         Grid (C, H, W).
+    found : ndarray of int32, shape (2, N, n_sites)
+        Scratch memory.
+    time, columns : ndarray of int64, shape (n_sites * N,), and of uint16, shape (3, n_sites * N)
+        What the events are written to.
 
     Returns
     -------
@@ -83,16 +90,11 @@ def equal_spikes(bits, bins, shape):
         False if an intensity is negative or not finite; then there are no events.
     """
     n_sites, n_images = bits.shape
-    values = np.empty((n_images, n_sites), np.int32)
-    sites = np.empty((n_images, n_sites), np.int32)
+    values, sites = found[0], found[1]
+    channel, y, x = columns[0], columns[1], columns[2]
     counts = np.zeros(n_images, np.int64)
     _gather(bits, values, sites, counts)
     places = _places(shape)
-    total = np.int64(0)
-    for count in counts:
-        total += count
-    time = np.empty(total, np.int64)
-    columns = np.empty((3, len(time)), np.uint16)
     offsets = np.zeros(n_images + 1, np.int64)
     buckets = np.empty((3, _BUCKETS), np.int32)
     times = np.empty(n_sites, np.int32)
@@ -112,12 +114,13 @@ def equal_spikes(bits, bins, shape):
         # What is left over comes last and is overwritten by the next image.
         fill[used] = start + used * size
         for j in range(n):
-            at = fill[times[j]]
-            fill[times[j]] = at + 1
-            place = places[sites[i, j]]
-            columns[0, at] = place
-            columns[1, at] = place >> 16
-            columns[2, at] = place >> 32
+            bin_ = np.uint32(times[j])
+            at = np.uint64(fill[bin_])
+            fill[bin_] += 1
+            place = places[np.uint32(sites[i, j])]
+            channel[at] = place
+            y[at] = place >> 16
+            x[at] = place >> 32
         offsets[i + 1] = start + used * size
     return time[: offsets[-1]], columns[:, : offsets[-1]], offsets, True
 
@@ -156,7 +159,7 @@ def _equal_times(values, bins, times, buckets, spare):
     last = (high - low) >> shift
     counts[: last + 1] = 0
     for j in range(n):
-        counts[(high - values[j]) >> shift] += 1
+        counts[np.uint64((high - values[j]) >> shift)] += 1
     size, used = max(np.int64(1), n // bins), min(bins, n)
     bin_, end, edge = np.int64(0), np.int64(0), size
     for bucket in range(last + 1):
@@ -168,12 +171,13 @@ def _equal_times(values, bins, times, buckets, spare):
             bin_ = min(end // size, used)
             edge = (bin_ + 1) * size if bin_ < used else n
     undecided = spare[0]
-    m = np.int64(0)
+    m = np.uint64(0)
     for j in range(n):
         fall = high - values[j]
-        times[j] = table[fall >> shift]
+        bin_ = table[np.uint64(fall >> shift)]
+        times[j] = bin_
         undecided[m] = (fall << _HALF) | j
-        m += times[j] == _UNDECIDED
+        m += np.uint64(bin_ == _UNDECIDED)
     _sort(undecided[:m], spare[1])
     for key in undecided[:m]:
         bucket = key >> _HALF >> shift

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from eventsnn.encode import _values
+from eventsnn.encode._room import Room
 from eventsnn.encode.filters import KERNELS
 from eventsnn.encode.latency import LATENCIES, EqualBins, Latency
 from eventsnn.encode.stages import STAGES, Stage
 from eventsnn.encode.whitening import UNFITTED, WHITENING
 from eventsnn.events import Events, Shape, check_shape
+from eventsnn.memory import scratch, scratch_empty
 from eventsnn.threads import default_threads, spread
-
-_T = TypeVar("_T")
 
 # Intensities computed at a time by one thread: they and their successors should stay in its cache.
 _BLOCK = 2**20
 _MOST_IMAGES = 32
-_LARGE_PAGE = 2**21
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,17 @@ class ImageEncoder:
         """
         batch = _as_images(images)
         grids = self._grids(batch.shape[1:])
-        parts = _over_blocks(lambda start, stop: self._encode_block(batch, start, stop), len(batch), grids)
-        columns, offsets = _join(parts, len(batch))
+        room = Room(len(batch))
+
+        def work(start: int, stop: int) -> None:
+            try:
+                room.put(start, *self._encode_block(batch, start, stop))
+            except BaseException:
+                room.fail()
+                raise
+
+        _over_blocks(work, len(batch), grids)
+        columns, offsets = room.columns()
         duration = self.latency.duration(grids[-1])
         events = Events.unchecked(**columns, offsets=offsets, shape=grids[-1], duration=duration)
         return events if labels is None else events.with_labels(np.asarray(labels))
@@ -155,8 +163,7 @@ class ImageEncoder:
         def work(start: int, stop: int) -> None:
             out[start:stop] = first._block(batch, start, stop).transpose(3, 0, 1, 2)
 
-        for _ in _over_blocks(work, len(batch), grids):
-            pass
+        _over_blocks(work, len(batch), grids)
         return out
 
     def output_shape(self, height: int, width: int, channels: int = 1) -> Shape:
@@ -225,18 +232,22 @@ class ImageEncoder:
 
     def _block(self, batch: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Return the intensities of some images, float32 of shape (C, H, W, n_images)."""
-        block = np.ascontiguousarray(batch[start:stop].transpose(1, 2, 3, 0), np.float32)
+        pixels = batch[start:stop].transpose(1, 2, 3, 0)
+        block = scratch_empty(pixels.shape)
+        block[...] = pixels
         for stage in self.stages:
             block = stage.apply(block)
         return block
 
-    def _encode_block(self, batch: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, ...]:
+    def _encode_block(self, batch: np.ndarray, start: int, stop: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
         from eventsnn.encode._spikes import emit, equal_spikes, rank
 
         block = np.require(self._block(batch, start, stop), np.float32, ["C", "W"])
         bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
         if isinstance(self.latency, EqualBins) and not self.pointwise:
-            time, columns, kept, valid = equal_spikes(bits, self.latency.bins, shape)
+            found = scratch_empty((2, bits.shape[1], len(bits)), np.int32)
+            room = scratch_empty((bits.size,), np.int64), scratch_empty((3, bits.size), np.uint16)
+            time, columns, kept, valid = equal_spikes(bits, self.latency.bins, shape, found, *room)
             if not valid:
                 _check_intensities(block, start)
         else:
@@ -244,7 +255,7 @@ class ImageEncoder:
             sites, ranked, ranked_bits, offsets = rank(bits)
             times = self.latency.times(ranked_bits.view(np.float32), offsets)
             time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, shape)
-        return time, *columns, np.diff(kept)
+        return (time, *columns), np.diff(kept)
 
 
 def _as_images(images: Any) -> np.ndarray:
@@ -275,40 +286,15 @@ def _check_intensities(block: np.ndarray, start: int) -> None:
     raise ValueError(f"encoding expects finite intensities of at least 0, image {start + image} has {value:g}")
 
 
-def _over_blocks(work: Callable[[int, int], _T], n_images: int, grids: list[Shape]) -> Iterator[_T]:
-    """Return an iterator of ``work(start, stop)`` for blocks that fit the cache, in order, shared by threads."""
+def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Shape]) -> None:
+    """Call ``work(start, stop)`` for blocks that fit the cache, in order, shared by threads."""
     largest = max(int(np.prod(grid, dtype=np.int64)) for grid in grids)
     length = min(_MOST_IMAGES, max(1, _BLOCK // largest))
     blocks = [(start, min(start + length, n_images)) for start in range(0, n_images, length)]
-    return spread(lambda block: work(*block), blocks, default_threads())
 
+    def one(block: tuple[int, int]) -> None:
+        with scratch():
+            work(*block)
 
-def _join(parts: Iterable[tuple[np.ndarray, ...]], n_images: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Return the columns and offsets of all parts, which are copied and let go one after another."""
-    columns = {"time": np.empty(0, np.int64)} | {name: np.empty(0, np.uint16) for name in ("channel", "y", "x")}
-    offsets = np.zeros(n_images + 1, np.int64)
-    n_events = image = 0
-    for *values, counts in parts:
-        end, images = n_events + len(values[0]), image + len(counts)
-        if end > len(columns["time"]):
-            # Room for as many events of each image to come, and some more. What is not written takes no memory.
-            length = end * n_images // images + end // 8
-            columns = {name: _longer(column, length, n_events) for name, column in columns.items()}
-        for column, value in zip(columns.values(), values, strict=True):
-            column[n_events:end] = value
-        offsets[image + 1 : images + 1] = n_events + np.cumsum(counts)
-        n_events, image = end, images
-    return {name: column[:n_events] for name, column in columns.items()}, offsets
-
-
-def _longer(column: np.ndarray, length: int, filled: int) -> np.ndarray:
-    """Return an array of ``length`` that begins with what is filled of ``column``.
-
-    For a long one NumPy asks the system for large pages, whose first touch costs a fifth. It begins with one.
-    """
-    size = length * column.itemsize
-    memory = np.empty(size + 2 * _LARGE_PAGE if size > _LARGE_PAGE else size, np.uint8)
-    start = -memory.ctypes.data % _LARGE_PAGE if size > _LARGE_PAGE else 0
-    longer = memory[start : start + size].view(column.dtype)
-    longer[:filled] = column[:filled]
-    return longer
+    for _ in spread(one, blocks, default_threads()):
+        pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
@@ -13,6 +12,7 @@ import numpy as np
 from eventsnn.encode import _values
 from eventsnn.encode.filters import Kernel
 from eventsnn.events import Shape
+from eventsnn.memory import scratch_empty
 
 Polarity = Literal["both", "on", "off"]
 
@@ -27,7 +27,10 @@ class Stage(Protocol):
         """Return what grid (C, H, W) comes out for the grid that goes in; raise ValueError if none does."""
 
     def apply(self, block: np.ndarray) -> np.ndarray:
-        """Return the stage's output of a block, float32 of shape (C, H, W, n_images), each image on its own."""
+        """Return the stage's output of a block, float32 of shape (C, H, W, n_images), each image on its own.
+
+        A stage keeps no reference to the block: its memory is used again for the next one.
+        """
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class Scale:
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the scaled block."""
         # In float64, so that Scale(1 / 255) of a whole number is the float32 next to the true quotient.
-        return np.multiply(block, self.factor, dtype=np.float64).astype(np.float32)
+        out = scratch_empty(block.shape)
+        return np.multiply(block, self.factor, out=out, dtype=np.float64, casting="same_kind")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class DivideByMax:
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the divided block."""
         largest = np.maximum(block.max(axis=(0, 1, 2)), -block.min(axis=(0, 1, 2)))
-        return block / np.where(largest > 0, largest, np.float32(1))
+        return np.divide(block, np.where(largest > 0, largest, np.float32(1)), out=scratch_empty(block.shape))
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class OnOff:
         from eventsnn.encode._kernels import split
 
         channels = len(block)
-        out = empty((*self.output_shape(block.shape[:3]), block.shape[3]))
+        out = scratch_empty((*self.output_shape(block.shape[:3]), block.shape[3]))
         first = 0 if self.polarity == "off" else channels
         split(rows(block), np.float32(self.threshold), rows(out[:first]), rows(out[first:]))
         return out
@@ -190,7 +194,7 @@ class Filter:
 
         n_images = block.shape[3]
         channels, height, width = self.output_shape(block.shape[:3])
-        out = empty((channels, height, width, n_images))
+        out = scratch_empty((channels, height, width, n_images))
         mode = (self.absolute, self.signed, np.float32(self.threshold))
         correlate(_pad(block, self.padding), *_weights(tuple(self.kernels)), n_images, mode, rows(out))
         return out
@@ -222,7 +226,7 @@ class LocalNormalization:
         from eventsnn.encode._kernels import normalize
 
         _refuse_negative(self, block)
-        out = empty(block.shape)
+        out = scratch_empty(block.shape)
         normalize(rows(block), self.radius, block.shape[3], rows(out))
         return out
 
@@ -268,7 +272,7 @@ class MaxPool:
         from eventsnn.encode._kernels import max_pool
 
         n_images = block.shape[3]
-        out = empty((*self.output_shape(block.shape[:3]), n_images))
+        out = scratch_empty((*self.output_shape(block.shape[:3]), n_images))
         max_pool(rows(block), self.kernel, self.stride, self.padding, n_images, rows(out))
         return out
 
@@ -300,7 +304,7 @@ class LateralInhibition:
         from eventsnn.encode._kernels import lateral_inhibition
 
         _refuse_negative(self, block)
-        out = empty(block.shape)
+        out = scratch_empty(block.shape)
         factors = np.array(self.factors, np.float32)
         lateral_inhibition(_pad(block, len(factors)), factors, block.shape[3], rows(out))
         return out
@@ -325,15 +329,6 @@ def _refuse_negative(stage: object, block: np.ndarray) -> None:
         )
 
 
-def empty(shape: tuple[int, ...]) -> np.ndarray:
-    """Return a new float32 array that begins where a cache line does, or every access would touch two of them."""
-    line = 64
-    size = 4 * math.prod(shape)
-    memory = np.empty(size + line, np.uint8)
-    start = -memory.ctypes.data % line
-    return memory[start : start + size].view(np.float32).reshape(shape)
-
-
 def rows(block: np.ndarray) -> np.ndarray:
     """Return a block (C, H, W, N) as the kernels take it, (C, H, W * N)."""
     channels, height, width, n_images = block.shape
@@ -343,7 +338,7 @@ def rows(block: np.ndarray) -> np.ndarray:
 def _pad(block: np.ndarray, border: int) -> np.ndarray:
     """Return the rows of a block with ``border`` zero pixels on every side."""
     channels, height, width, n_images = block.shape
-    padded = empty((channels, height + 2 * border, width + 2 * border, n_images))
+    padded = scratch_empty((channels, height + 2 * border, width + 2 * border, n_images))
     padded.fill(0)
     padded[:, border : border + height, border : border + width] = block
     return rows(padded)

@@ -1,19 +1,30 @@
-"""Read and write event files, and load images."""
+"""Read recordings of event cameras, read and write event files, and load images."""
 
 from eventsnn.io._checks import DatasetError
-from eventsnn.io.hdf5 import EventDataset, check, info
+from eventsnn.io.formats import open  # noqa: A004
+from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.images import Images, fetch_mnist, load_images, read_idx
+from eventsnn.io.inspection import check, info
+from eventsnn.io.recording import EVENT_DTYPE, Chunk, EventFileError, Orientation, Recording, Report, Stream
 from eventsnn.io.writer import EventWriter, write
 
 __all__ = [
+    "EVENT_DTYPE",
+    "Chunk",
     "DatasetError",
     "EventDataset",
+    "EventFileError",
     "EventWriter",
     "Images",
+    "Orientation",
+    "Recording",
+    "Report",
+    "Stream",
     "check",
     "fetch_mnist",
     "info",
     "load_images",
+    "open",
     "read_idx",
     "write",
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eventsnn.events import Shape, TimeUnit, check_shape
+from eventsnn.io.recording import EventFileError
 
 if TYPE_CHECKING:
     import h5py
@@ -38,8 +39,8 @@ _MAX_INFLATION = 1100  # deflate's limit is 1032
 _LARGEST = 2**63 - 1  # of numbers that lie in int64 once they are read
 
 
-class DatasetError(ValueError):
-    """An event file that cannot be trusted: damaged, inconsistent, of another format or a newer version."""
+class DatasetError(EventFileError):
+    """An event file of this package that is damaged, inconsistent, or of a newer version; or a file that is none."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,10 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from None
+        raise DatasetError(str(error), path) from None
     # h5py reports damage as any of these, depending on which structure is hit.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        raise DatasetError(f"{path}: damaged or unreadable: {error}") from error
+        raise DatasetError(f"damaged or unreadable: {error}", path) from error
 
 
 def open_file(path: Path, cache_bytes: int) -> h5py.File:

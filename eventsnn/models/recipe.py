@@ -100,6 +100,7 @@ class Model:
         validation: Data | None = None,
         seed: int = 0,
         backend: Backend | str | None = None,
+        devices: Sequence[Backend | str] | None = None,
         progress: Progress | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> Trained:
@@ -118,6 +119,8 @@ class Model:
             Of the initial weights, and of dropout.
         backend : Backend or str, optional
             Where to compute.
+        devices : sequence of Backend or str, optional
+            Several devices instead, as of :class:`eventsnn.Network`.
         progress : callable, optional
             Called as ``progress(done, total, phase)``.
         checkpoint : Checkpoint, optional
@@ -144,7 +147,7 @@ class Model:
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
         size = self.encoder.image_size(data.shape, _recorded_size(data, self.size)) or self.size
-        net = Network(self.layers, data.shape, seed=seed, backend=backend)
+        net = Network(self.layers, data.shape, seed=seed, backend=backend, devices=devices)
         keeping = _each_step(checkpoint, len(self.steps), data, validation)
         records = [
             fit(
@@ -243,8 +246,13 @@ class Trained:
         write_text(target / "model.json", json.dumps(fields, indent=1))
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], backend: Backend | str | None = None) -> Trained:
-        """Read what :meth:`save` wrote.
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        backend: Backend | str | None = None,
+        devices: Sequence[Backend | str] | None = None,
+    ) -> Trained:
+        """Read what :meth:`save` wrote, to compute where ``backend`` or ``devices`` say.
 
         Raises
         ------
@@ -263,7 +271,7 @@ class Trained:
             name, has_readout = str(fields["name"]), bool(fields["readout"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"{description}: not the description of a model: {error}") from error
-        network = Network.load(source / "network.h5", backend)
+        network = Network.load(source / "network.h5", backend, devices)
         return cls(name, encoder, size, network, _readout(source / "readout.h5", network) if has_readout else None)
 
 

@@ -49,6 +49,10 @@ def differences(host):
         pooled = Geometry((3, 2), (2, 1), (1, 0))
         pairs = {
             "conv": (host.conv(put(drawn.events, host), host.pack(drawn.weights), drawn.neurons), spikes),
+            "conv and pool": (
+                host.conv_pool(put(drawn.events, host), host.pack(drawn.weights), drawn.neurons, pooled).events,
+                REFERENCE.pool(spikes, pooled),
+            ),
             "pool": (host.pool(there, pooled), REFERENCE.pool(spikes, pooled)),
             "pointwise": (host.pointwise(there), REFERENCE.pointwise(spikes)),
         }

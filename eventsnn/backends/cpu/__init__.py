@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons
+from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons, Pooled
+from eventsnn.backends.competition import Found
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
-from eventsnn.backends.cpu._emit import Output, make_output, make_pending, make_sites
+from eventsnn.backends.cpu._emit import Output, fill, make_output, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
+from eventsnn.backends.cpu.pooling import conv_pool
 from eventsnn.events import Events
-from eventsnn.threads import default_threads, spread
+from eventsnn.threads import balanced, default_threads, spread
 
-_EXPECTED = 1 << 16  # spikes that a task's first output has room for
 _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
 
 
@@ -99,9 +99,13 @@ class CpuBackend(Backend):
                     columns, events.offsets, s, last, weights, quiet, sizes, windows, cells, scratch, output, counts
                 )
 
-            return _fill(run, first, last, most, counts)
+            return fill(run, first, last, most, counts)
 
-        return self._spread(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
+        return self.joined(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
+
+    def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
+        found = conv_pool(self, events, packed, _prepared(events, neurons), geometry, counted)
+        return super()._conv_pool(events, packed, neurons, geometry, counted) if found is None else found
 
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""
@@ -119,9 +123,9 @@ class CpuBackend(Backend):
                     columns, events.offsets, s, last, sizes, windows, sites, fired, fresh, output, counts
                 )
 
-            return _fill(run, first, last, sizes.channels * sizes.oh * sizes.ow, counts)
+            return fill(run, first, last, sizes.channels * sizes.oh * sizes.ow, counts)
 
-        return self._spread(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
+        return self.joined(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
 
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
@@ -143,10 +147,20 @@ class CpuBackend(Backend):
 
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
         packed.bounds.clear()
-        layer = _prepared(events, lesson.neurons, lesson.update.active)
-        return Learning(self, events, order, packed, lesson, layer).run()
+        return self._learning(events, order, packed, lesson).run()
 
-    def _spread(
+    def _find(self, events: Events, packed: Packed, lesson: Lesson) -> Found:
+        return self._learning(events, np.arange(len(events)), packed, lesson).find()
+
+    def _change(self, events: Events, found: Found, packed: Packed, lesson: Lesson) -> Packed:
+        packed.bounds.clear()
+        self._learning(events, np.arange(len(events)), packed, lesson).change(found)
+        return packed
+
+    def _learning(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> Learning:
+        return Learning(self, events, order, packed, lesson, _prepared(events, lesson.neurons, lesson.update.active))
+
+    def joined(
         self,
         task: Callable[[int, int], list[Output]],
         events: Events,
@@ -158,8 +172,9 @@ class CpuBackend(Backend):
         found = spread(lambda r: task(*r), self._ranges(events.offsets), self.threads)
         parts = [output for outputs in found for output in outputs]
         names = Output._fields if with_potential else Output._fields[:-1]
+        whole = parts[0] if len(parts) == 1 else self._join(parts, len(names))
         return Events.unchecked(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
+            **{name: getattr(whole, name) for name in names},
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             shape=shape,
             duration=events.duration,
@@ -167,33 +182,21 @@ class CpuBackend(Backend):
             labels=events.labels,
         )
 
+    def _join(self, parts: list[Output], n_columns: int) -> Output:
+        """Return the first columns of all parts as one, copied by all threads: touching new memory takes longest."""
+        ends = np.cumsum([len(part.time) for part in parts])
+        whole = make_output(int(ends[-1]))
+
+        def copy(i: int) -> None:
+            for column, values in zip(whole[:n_columns], parts[i][:n_columns], strict=True):
+                column[ends[i] - len(values) : ends[i]] = values
+
+        for _ in spread(copy, range(len(parts)), self.threads):
+            pass
+        return whole
+
     def _ranges(self, offsets: np.ndarray) -> list[tuple[int, int]]:
-        return list(pairwise(_split(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)))
-
-
-def _fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
-    """Call ``run(sample, output)``, which returns the next sample, until it comes to ``last``; return what it wrote.
-
-    The first output is for a few samples, the next ones for as many spikes as the samples so far let expect.
-    """
-    outputs: list[Output] = []
-    s = first
-    while s < last or not outputs:
-        expected = _EXPECTED if s == first else counts[first:s].mean() * (last - s) * 1.1
-        output = make_output(max(most, int(expected)))
-        stop = run(s, output)
-        used = int(counts[s:stop].sum())
-        outputs.append(Output(*(column[:used] for column in output)))
-        s = stop
-    return outputs
-
-
-def _split(offsets: np.ndarray, n_parts: int) -> list[int]:
-    """Return bounds of at most ``n_parts`` ranges of samples that hold about equally many events each."""
-    n_samples = len(offsets) - 1
-    targets = np.linspace(0, offsets[-1], n_parts + 1)[1:-1]
-    inner = np.searchsorted(offsets, targets).clip(0, n_samples)
-    return [0, *sorted(set(inner.tolist()) - {0, n_samples}), n_samples]
+        return balanced(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)
 
 
 def _columns(events: Events) -> Columns:

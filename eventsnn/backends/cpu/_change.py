@@ -54,10 +54,18 @@ def _in_time(rates, dt):
 
 
 @inner
+def _clipped(w, lower, upper):
+    """Return ``min(max(w, lower), upper)``; written so, each function of Numba's would be compiled for each type."""
+    w = lower if lower > w else w
+    return upper if upper < w else w
+
+
+@inner
 def _scale(table, u):
     """Return exp(-beta u) as ``ScaleTable.factors`` does."""
-    x = min(max(u, np.float32(0)), np.float32(1)) * np.float32(len(table) - 1)
-    i = min(np.int64(x), len(table) - 2)
+    x = _clipped(u, np.float32(0), np.float32(1)) * np.float32(len(table) - 1)
+    i = np.int64(x)
+    i = i if i < len(table) - 2 else len(table) - 2
     return table[i] + (x - np.float32(i)) * (table[i + 1] - table[i])
 
 
@@ -86,13 +94,13 @@ def change_by_order(old, new, rows, causal, f, rates, pair):
         if kind == _STABILIZED:
             w = old[row] + minus * ((old[row] - lower) * (upper - old[row]))
         else:
-            w = old[row] + minus * _dependence(kind, False, old[row], lower, upper, rates.scale)
-        new[row] = min(max(w, lower), upper)
+            w = old[row] + minus * _dependence(kind, np.bool_(False), old[row], lower, upper, rates.scale)
+        new[row] = _clipped(w, lower, upper)
     first, last, own = causal
     for k in range(first, last):
         row = rows[k] - own
-        w = old[row] + plus * _dependence(kind, True, old[row], lower, upper, rates.scale)
-        new[row] = min(max(w, lower), upper)
+        w = old[row] + plus * _dependence(kind, np.bool_(True), old[row], lower, upper, rates.scale)
+        new[row] = _clipped(w, lower, upper)
 
 
 @inner
@@ -104,7 +112,7 @@ def change_in_time(old, new, time, times, f, rates, pair):
         a = rates.plus[pair, f] if causal else rates.minus[pair, f]
         a = a * _in_time(rates, abs(time - times[row]))
         w = w + a * _dependence(kind, causal, w, lower, upper, rates.scale)
-        new[row] = min(max(w, lower), upper)
+        new[row] = _clipped(w, lower, upper)
 
 
 @inner
@@ -137,11 +145,11 @@ def adapt(limit, f, time, levels):
         if limit[g] < np.inf:
             moved = limit[g] - shift
             moved = moved + levels.rate if g == f else moved - levels.share
-            limit[g] = max(moved, levels.floor)
+            limit[g] = levels.floor if levels.floor > moved else moved
 
 
 @inner
 def clip(weights, lower, upper):
     """Clip all weights."""
     for i in range(len(weights)):
-        weights[i] = min(max(weights[i], lower), upper)
+        weights[i] = _clipped(weights[i], lower, upper)

@@ -28,8 +28,9 @@ def pool_samples(columns, offsets, first, last, sizes, windows, sites, fired, fr
                 for oy in range(windows.y_low[y], windows.y_high[y]):
                     for ox in range(windows.x_low[x], windows.x_high[x]):
                         p = oy * sizes.ow + ox
-                        low, high = min(low, p >> 6), max(high, p >> 6)
-                        fresh[p >> 6] |= np.int64(1) << (p & 63)
+                        word = p >> 6
+                        low, high = word if word < low else low, word if word > high else high
+                        fresh[word] |= np.int64(1) << (p & 63)
                 e += 1
             n = _fire_marked(columns, begin, low, high, sites, fired, fresh, output, n)
             if n < 0:
@@ -58,7 +59,8 @@ def _fire_marked(columns, e, low, high, sites, fired, fresh, output, n):
         fresh[word] = 0
         while bits != 0:
             if n >= len(output.time):
-                fresh[low : high + 1] = 0
+                for later in range(low, high + 1):
+                    fresh[later] = 0
                 return np.int64(-1)
             p = (word << 6) + lowest_bit(bits)
             bits &= bits - 1

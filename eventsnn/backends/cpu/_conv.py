@@ -39,7 +39,7 @@ def quiet_spikes(weights, cells):
     lowest = cells.limit.reshape(len(weights), LANES).min(axis=1).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         n = np.where(largest > 0, np.minimum(lowest / largest, 1e6), 1e6)
-    n = np.floor(n * (1 - n * 2e-7)).astype(np.int64)
+    n = np.floor(n * (1 - n * 2e-7)).clip(0).astype(np.int64)
     return np.where(largest > 0, n, _NEVER)
 
 

@@ -87,7 +87,7 @@ def _take(tables, f):
     scale = (1 - 1e-9) / tables.step
     for row in range(len(weights)):
         q = np.int64((tables.upper - weights[row]) * scale)
-        tables.deficits[at + row * WIDE] = min(q, LARGEST)
+        tables.deficits[at + row * WIDE] = q if q < LARGEST else LARGEST
     tables.rise[f] = 0
 
 
@@ -151,16 +151,21 @@ def _sum(tables, b, p, sizes, slots, j):
     base = (b * tables.weights.shape[1] - _own_row(sizes, p)) * WIDE
     stop = slots.first[j, p] + slots.count[j, p]
     for first in range(slots.first[j, p], stop, STRIDE):
-        add_deficits(tables.deficits, base, rows, first, min(first + STRIDE, stop), sums, at)
+        end = first + STRIDE if first + STRIDE < stop else stop
+        add_deficits(tables.deficits, base, rows, first, end, sums, at)
+
+
+@inner
+def _together(order, first, slots):
+    """Return for how many samples from ``order[first]`` on bounds are summed together."""
+    left = len(order) - first
+    return left if left < len(slots.count) else len(slots.count)
 
 
 @inner
 def _foresee(columns, offsets, order, first, tables, sizes, windows, slots):
-    """Sum deficits for samples from ``order[first]`` on, where there are spikes enough to win at the present pace.
-
-    Return how many samples.
-    """
-    positions, n = sizes.oh * sizes.ow, min(len(order) - first, len(slots.count))
+    """Sum deficits for samples from ``order[first]`` on, where there are spikes enough to win at the present pace."""
+    positions, n = sizes.oh * sizes.ow, _together(order, first, slots)
     for j in range(n):
         begin, end = offsets[order[first + j]], offsets[order[first + j] + 1]
         reserve(columns, begin, end, sizes, windows, slots.fields)
@@ -174,7 +179,6 @@ def _foresee(columns, offsets, order, first, tables, sizes, windows, slots):
             for p in range(positions):
                 if slots.listed[j, p]:
                     _sum(tables, b, p, sizes, slots, j)
-    return n
 
 
 @inner
@@ -182,7 +186,7 @@ def _most(slots, j):
     """Return the number of spikes at the position that sees most."""
     most = np.int64(0)
     for p in range(slots.count.shape[1]):
-        most = max(most, slots.count[j, p])
+        most = slots.count[j, p] if slots.count[j, p] > most else most
     return most
 
 
@@ -206,7 +210,8 @@ def _least(tables, p, sums, often):
     """Return the least deficit of all maps at a position, less what the map may have risen since."""
     least, at = np.int64(-_NEVER), p * len(tables.rise)
     for f in range(len(tables.rise)):
-        least = min(least, sums[at + f] - tables.rise[f] * often)
+        own = sums[at + f] - tables.rise[f] * often
+        least = own if own < least else least
     return least
 
 
@@ -295,7 +300,7 @@ def _rise(old, new, step):
     """Return the sum of all increases in steps, rounded up; in integers, which compilers may add in any order."""
     total, scale = np.int64(0), np.float32(_FINE / step)
     for row in range(len(old)):
-        total += np.int64(max(new[row] - old[row], np.float32(0)) * scale) + 1
+        total += np.int64((new[row] - old[row] if new[row] > old[row] else np.float32(0)) * scale) + 1
     return np.int64(np.float64(total) / _FINE * (1 + 1e-6)) + 1
 
 
@@ -310,32 +315,19 @@ def _decide(columns, begin, end, tables, sizes, slots, j, time, winner):
 
 
 @lean_kernel
-def take_deficits(tables):
-    """Take the deficits of all maps that have none yet."""
-    _renew(tables)
-
-
-@lean_kernel
-def find_samples(columns, offsets, samples, tables, positive, sizes, windows, time, slots, winners, fired):
-    """Write down the winners (map, y, x, time) of some samples and how many neurons fire; no weight is negative."""
-    for first in range(0, len(samples), len(slots.count)):
-        for j in range(_foresee(columns, offsets, samples, first, tables, sizes, windows, slots)):
-            s = samples[first + j]
-            begin, end = offsets[s], offsets[s + 1]
-            _decide(columns, begin, end, tables, sizes, slots, j, time, winners[s])
-            fired[s] = _count_fired(columns, begin, end, tables, positive, sizes, slots, j)
-
-
-@lean_kernel
 def decide_samples(
-    columns, offsets, plan, labels, classes, tables, sizes, windows, time, rates, scratch, result
+    columns, offsets, plan, labels, classes, tables, positive, sizes, windows, time, rates, scratch, result, fired
 ):  # fmt: skip
-    """Present samples as ``learn_samples`` does, to neurons that fire at the end, for one winner, within bounds."""
+    """Present samples as ``learn_samples`` does, to neurons that fire at the end, for one winner, within bounds.
+
+    Unless it is empty, ``fired`` gets the number of neurons that fire in each; then no weight may be negative, and
+    ``positive`` tells whether none is 0.
+    """
     slots, times, heard, old = scratch
     if plan.change:
         _renew(tables)
     for first in range(0, len(plan.order), len(slots.count)):
-        n = min(len(plan.order) - first, len(slots.count))
+        n = _together(plan.order, first, slots)
         if plan.find:
             _foresee(columns, offsets, plan.order, first, tables, sizes, windows, slots)
         for j in range(n):
@@ -343,6 +335,8 @@ def decide_samples(
             begin, end, winner = offsets[s], offsets[s + 1], result.winners[i, 0]
             if plan.find:
                 result.potential[i, 0] = _decide(columns, begin, end, tables, sizes, slots, j, time, winner)
+            if len(fired) > 0:
+                fired[i] = _count_fired(columns, begin, end, tables, positive, sizes, slots, j)
             if not plan.change or winner[0] < 0:
                 continue
             pair, rewarded = np.int64(0), len(classes) > 0
@@ -362,7 +356,7 @@ def decide_samples(
             if status != 0:
                 return status
             rise = tables.rise[winner[0]] + _rise(old, weights, tables.step)
-            tables.rise[winner[0]] = min(rise, -_NEVER)
+            tables.rise[winner[0]] = rise if rise < -_NEVER else -_NEVER
         if plan.change:
             _renew(tables)
     return np.int64(0)

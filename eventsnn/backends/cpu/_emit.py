@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable
 
 import numpy as np
 
 from eventsnn.jit import inner
+from eventsnn.memory import empty
 
 #: a spike's key is ``rank of time << bits | map << position_bits | position``; ``y``, ``x`` of each position
 Sites = namedtuple("Sites", "position_bits bits y x")
@@ -15,6 +17,7 @@ Pending = namedtuple("Pending", "key potential key2 potential2 digits")
 #: columns of the result, longer than what is used
 Output = namedtuple("Output", "time channel y x potential")
 _BITS = 12  # of the largest digit to sort by
+_EXPECTED = 1 << 18  # spikes that a task's first output has room for
 
 
 def make_pending(capacity):
@@ -30,13 +33,26 @@ def make_pending(capacity):
 
 def make_output(capacity):
     """Allocate result columns."""
-    return Output(
-        np.empty(capacity, np.int64),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.uint16),
-        np.empty(capacity, np.float32),
-    )
+    kinds = (np.int64, np.uint16, np.uint16, np.uint16, np.float32)
+    return Output(*(empty(capacity, kind) for kind in kinds))
+
+
+def fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
+    """Call ``run(sample, output)``, which returns the next sample, until it comes to ``last``; return what it wrote.
+
+    The first output is for a few samples, the next ones for as many spikes as the samples so far let expect.
+    """
+    outputs: list[Output] = []
+    s = first
+    while s < last or not outputs:
+        expected = _EXPECTED if s == first else counts[first:s].mean() * (last - s) * 1.1
+        output = make_output(max(most, int(expected)))
+        stop = run(s, output)
+        used = int(counts[s:stop].sum())
+        sparse = 2 * used < len(output.time)  # a few spikes must not keep the memory of many
+        outputs.append(Output(*(column[:used].copy() if sparse else column[:used] for column in output)))
+        s = stop
+    return outputs
 
 
 @inner
@@ -64,7 +80,7 @@ def _pass(key, potential, key2, potential2, digits, n, shift, width):
 def sort(pending, n, low, high):
     """Return the keys, ordered stably by their bits from ``low`` up to ``high``, with their potentials."""
     key, potential, key2, potential2 = pending.key, pending.potential, pending.key2, pending.potential2
-    passes = max((high - low + _BITS - 1) // _BITS, 1)
+    passes = (high - low + _BITS - 1) // _BITS if high > low else 1
     width = (high - low + passes - 1) // passes
     for i in range(passes):
         _pass(key, potential, key2, potential2, pending.digits, n, low + i * width, width)

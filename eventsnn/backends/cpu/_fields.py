@@ -13,8 +13,9 @@ from eventsnn.jit import inner
 Sizes = namedtuple("Sizes", "channels height width kh kw sh sw ph pw oh ow maps blocks block")
 #: ``y_low[y]:y_high[y]`` are the output rows whose window holds input row ``y``; columns likewise
 Windows = namedtuple("Windows", "y_low y_high x_low x_high")
-#: position ``p`` owns ``rows[start[p]:cursor[p]]``: weight rows; ``group`` is the rank of their spike's time
-Fields = namedtuple("Fields", "start cursor rows group pixels partial")
+#: position ``p`` owns ``rows[start[p]:cursor[p]]``: weight rows; ``group`` is the rank of their spike's time;
+#: ``below`` is room for counts
+Fields = namedtuple("Fields", "start cursor rows group below")
 #: a batch's columns
 Columns = namedtuple("Columns", "time channel y x")
 
@@ -63,8 +64,7 @@ def make_fields(sizes, windows, offsets, samples):
         np.zeros(positions, np.int64),
         np.empty(most, np.int32),
         np.empty(most, np.int32),
-        np.zeros(sizes.height * sizes.width, np.int64),
-        np.zeros(sizes.oh * sizes.width, np.int64),
+        np.zeros((sizes.height + 1) * (sizes.width + 1), np.int64),
     )
 
 
@@ -74,31 +74,38 @@ def make_times(offsets, samples):
 
 
 @inner
+def _within(place, size):
+    return min(max(place, np.int64(0)), size)
+
+
+@inner
 def reserve(columns, begin, end, sizes, windows, fields):
     """Set ``start`` and ``cursor`` of every position from the counts of a sample's spikes.
 
-    A position's count is a box sum of spikes per pixel, taken along rows and then along columns.
+    A position's count is a box sum: four entries of the table whose ``[y, x]`` counts the spikes above and to the left.
     """
-    for i in range(len(fields.pixels)):
-        fields.pixels[i] = 0
-    for i in range(len(fields.partial)):
-        fields.partial[i] = 0
+    below, wide = fields.below, sizes.width + 1
+    for i in range(len(below)):
+        below[i] = 0
     for e in range(begin, end):
-        fields.pixels[np.int64(columns.y[e]) * sizes.width + columns.x[e]] += 1
-    for y in range(sizes.height):
-        for oy in range(windows.y_low[y], windows.y_high[y]):
-            for x in range(sizes.width):
-                fields.partial[oy * sizes.width + x] += fields.pixels[y * sizes.width + x]
-    for p in range(len(fields.start)):
-        fields.start[p] = 0
+        below[(np.int64(columns.y[e]) + 1) * wide + columns.x[e] + 1] += 1
+    for y in range(1, sizes.height + 1):
+        n = np.int64(0)
+        for i in range(y * wide + 1, (y + 1) * wide):
+            n += below[i]
+            below[i] = below[i - wide] + n
+    total, p = np.int64(0), np.int64(0)
     for oy in range(sizes.oh):
-        for x in range(sizes.width):
-            n = fields.partial[oy * sizes.width + x]
-            for ox in range(windows.x_low[x], windows.x_high[x]):
-                fields.start[oy * sizes.ow + ox + 1] += n
-    for p in range(sizes.oh * sizes.ow):
-        fields.start[p + 1] += fields.start[p]
-        fields.cursor[p] = fields.start[p]
+        y = oy * sizes.sh - sizes.ph
+        top, bottom = _within(y, sizes.height) * wide, _within(y + sizes.kh, sizes.height) * wide
+        for ox in range(sizes.ow):
+            fields.start[p] = total
+            fields.cursor[p] = total
+            x = ox * sizes.sw - sizes.pw
+            left, right = _within(x, sizes.width), _within(x + sizes.kw, sizes.width)
+            total += below[bottom + right] - below[bottom + left] - below[top + right] + below[top + left]
+            p += 1
+    fields.start[p] = total
 
 
 @inner

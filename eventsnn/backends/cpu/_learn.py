@@ -7,8 +7,8 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._change import adapt, change_map, clip, list_causal
-from eventsnn.backends.cpu._conv import ALL, decay, leak_factor, settle
-from eventsnn.backends.cpu._fields import collect, look_at, reserve
+from eventsnn.backends.cpu._conv import ALL, decay, leak_factor
+from eventsnn.backends.cpu._fields import look_at, reserve
 from eventsnn.backends.cpu._simd import LANES, advance, lowest_bit
 from eventsnn.jit import inner, lean_kernel
 
@@ -81,7 +81,7 @@ def _arrive(columns, e, end, sizes, windows, fields, state):
 
 
 @inner
-def _fire(weights, sizes, n_touched, time, pointwise, cells, fields, state, candidates):
+def _fire(weights, sizes, n_touched, time, may_fire, pointwise, cells, fields, state, candidates):
     """Bring the touched positions up to date and collect who fires now; return the number of candidates."""
     n = np.int64(0)
     for i in range(n_touched):
@@ -90,7 +90,8 @@ def _fire(weights, sizes, n_touched, time, pointwise, cells, fields, state, cand
     for b in range(sizes.blocks):
         for i in range(n_touched):
             hits = _advance(weights, b, sizes, state.touched[i], time, cells, fields, state)
-            n = _claim(hits, b, i, sizes.blocks, pointwise, state, candidates, n)
+            if may_fire:
+                n = _claim(hits, b, i, sizes.blocks, pointwise, state, candidates, n)
     for i in range(n_touched):
         p = state.touched[i]
         state.done[p] = fields.cursor[p]
@@ -135,30 +136,6 @@ def _claim(hits, b, i, n_blocks, pointwise, state, candidates, n):
 
 
 @inner
-def _settle(weights, sizes, pointwise, cells, fields, times, potential, state, candidates):
-    """Collect who fires at the end of the stimulus; return the number of candidates."""
-    n = np.int64(0)
-    positions = len(fields.cursor)
-    for p in range(positions):
-        state.touched[p] = p
-        state.best_map[p] = -1
-        state.best_potential[p] = -np.inf
-    for b in range(sizes.blocks):
-        for p in range(positions):
-            hits = settle(weights, b, p, sizes, cells, fields, times, potential)
-            at = (p * sizes.blocks + b) * LANES
-            for lane in range(LANES):
-                state.potential[at + lane] = potential[lane]
-            n = _claim(hits, b, p, sizes.blocks, pointwise, state, candidates, n)
-    for p in range(positions):
-        if pointwise and state.best_map[p] >= 0:
-            candidates.map[n], candidates.position[n] = state.best_map[p], p
-            candidates.potential[n] = state.best_potential[p]
-            n += 1
-    return n
-
-
-@inner
 def _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found):
     """Take winners from those who fired at one time; return how many there are now."""
     positions = sizes.oh * sizes.ow
@@ -197,8 +174,10 @@ def _block(p, radius, sizes, state):
     if radius == 0:
         return
     oy, ox = p // sizes.ow, p % sizes.ow
-    for y in range(max(0, oy - radius), min(sizes.oh, oy + radius + 1)):
-        for x in range(max(0, ox - radius), min(sizes.ow, ox + radius + 1)):
+    top, bottom = oy - radius, oy + radius + 1
+    left, right = ox - radius, ox + radius + 1
+    for y in range(top if top > 0 else 0, bottom if bottom < sizes.oh else sizes.oh):
+        for x in range(left if left > 0 else 0, right if right < sizes.ow else sizes.ow):
             state.blocked[y * sizes.ow + x] = True
             state.ripe[y * sizes.ow + x] = _NEVER
 
@@ -208,38 +187,48 @@ def _present(
     columns, begin, end, weights, quiet, sizes, windows, cells, contest, scratch, winners, potentials, causal
 ):  # fmt: skip
     """Run one sample until its winners are known; return their number."""
-    fields, state, candidates, times, potential = scratch
-    found = np.int64(0)
-    if cells.at_end:
-        collect(columns, begin, end, sizes, windows, fields, times)
-        _reset(state, fields, quiet)
-        n = _settle(weights, sizes, contest.pointwise, cells, fields, times, potential, state, candidates)
-        return _choose(candidates, n, cells.end, contest, sizes, fields, state, winners, potentials, causal, found)
+    fields, state, candidates = scratch
+    found, e, last = np.int64(0), begin, False
     reserve(columns, begin, end, sizes, windows, fields)
     _reset(state, fields, quiet)
-    e = begin
-    while e < end and found < contest.k:
-        time = columns.time[e]
-        e, n_touched = _arrive(columns, e, end, sizes, windows, fields, state)
-        n = _fire(weights, sizes, n_touched, time, contest.pointwise, cells, fields, state, candidates)
+    while found < contest.k and not last:
+        last = e >= end
+        if last and not cells.at_end:
+            break
+        if last:
+            time, n_touched = cells.end, _touch_all(state)
+        else:
+            time = columns.time[e]
+            e, n_touched = _arrive(columns, e, end, sizes, windows, fields, state)
+        may_fire = last or not cells.at_end
+        n = _fire(weights, sizes, n_touched, time, may_fire, contest.pointwise, cells, fields, state, candidates)
         found = _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found)
     return found
 
 
 @inner
-def _quiet_spikes(cells, bound):
-    """Return how many spikes surely leave all potentials at or below their limits; see ``quiet_spikes``.
+def _touch_all(state):
+    """Touch every position; return their number."""
+    for p in range(len(state.touched)):
+        state.touched[p] = p
+    return len(state.touched)
 
-    No weight ever is above ``bound``.
+
+@inner
+def _quiet_spikes(cells, bound):
+    """Return how many spikes need not be added yet: they surely leave all potentials at or below their limits.
+
+    See ``quiet_spikes``. No weight ever is above ``bound``. Without a leak, what fires at the end adds all spikes then.
     """
-    if cells.at_end or len(cells.fine) > 0:
+    if len(cells.fine) > 0:
         return np.int64(0)
+    if cells.at_end or bound <= 0:
+        return _NEVER
     lowest = np.float32(np.inf)
     for f in range(len(cells.limit)):
-        lowest = min(lowest, cells.limit[f])
-    if bound <= 0:
-        return _NEVER
-    n = min(np.float64(lowest) / bound, 1e6)
+        lowest = cells.limit[f] if cells.limit[f] < lowest else lowest
+    n = np.float64(lowest) / bound
+    n = 1e6 if n > 1e6 else n
     return np.int64(n * (1 - n * 2e-7))
 
 

@@ -19,6 +19,11 @@ _WIDTH = 16
 _VECTOR = ir.VectorType(ir.FloatType(), _WIDTH)
 _PARTS = LANES // _WIDTH
 _I64 = ir.IntType(64)
+_I32 = ir.IntType(32)
+_TIMES = ir.VectorType(_I32, _WIDTH)
+_STRETCH = 16  # rows after which is asked whether all have fired
+NEVER = int(np.iinfo(np.int32).max)  #: above all entries
+_SILENT = ir.Constant(_TIMES, [NEVER] * _WIDTH)
 
 
 def aligned(count: int) -> np.ndarray:
@@ -65,12 +70,10 @@ class _Lanes:
 
     def above(self) -> Any:
         """Return an int64 whose bit ``i`` says whether lane ``i`` is above its limit."""
-        builder = self.builder
-        mask = ir.Constant(_I64, 0)
-        for part, (slot, limit) in enumerate(zip(self.slots, self.limits, strict=True)):
-            bits = builder.bitcast(builder.fcmp_ordered(">", builder.load(slot), limit), ir.IntType(_WIDTH))
-            mask = builder.or_(mask, builder.shl(builder.zext(bits, _I64), ir.Constant(_I64, part * _WIDTH)))
-        return mask
+        pairs = zip(self.slots, self.limits, strict=True)
+        return _mask(
+            self.builder, [self.builder.fcmp_ordered(">", self.builder.load(slot), limit) for slot, limit in pairs]
+        )
 
     def write_back(self) -> None:
         """Store the potentials."""
@@ -128,6 +131,114 @@ def seek(typingctx, weights, base, rows, potential, at, limit, limit_at, fresh, 
 
 
 @intrinsic
+def cross(typingctx, weights, base, entries, mask, limit, limit_at, begin, silent, end, first, at):
+    """Write to ``first[at:][:LANES]`` with which entry LANES potentials exceed their limits, else :data:`NEVER`.
+
+    For each of ``entries[begin:end]``, which grow, the weights of row ``entry & mask`` are added; none before
+    ``entries[silent]`` takes anybody above. Expects weights that are not negative: who crosses stays above, so there
+    is no branch to be predicted wrongly.
+    """
+    i64 = types.int64
+    signature = types.void(weights, i64, entries, i64, limit, i64, i64, i64, i64, first, i64)
+
+    def codegen(context, builder, sig, args):
+        weights, entries, limit, first = (
+            context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 2, 4, 9)
+        )
+        limits = _load_lanes(builder, limit, args[5], _VECTOR)
+        sums, times = _slots(builder, ir.Constant(_VECTOR, [0.0] * _WIDTH)), _slots(builder, _SILENT)
+
+        def add(index: Any) -> Any:
+            entry = builder.load(builder.gep(entries, [index]))
+            row = builder.and_(builder.zext(entry, _I64), args[3])
+            offset = builder.add(args[1], builder.mul(row, ir.Constant(_I64, LANES)))
+            for slot, weight in zip(sums, _load_lanes(builder, weights, offset, _VECTOR), strict=True):
+                builder.store(builder.fadd(builder.load(slot), weight), slot)
+            return entry
+
+        one, done = ir.Constant(_I64, 1), builder.append_basic_block("cross.done")
+        with cgutils.for_range_slice(builder, args[6], args[7], one) as (index, _):
+            add(index)
+        able = [builder.fcmp_ordered("<", edge, ir.Constant(_VECTOR, [float("inf")] * _WIDTH)) for edge in limits]
+        with cgutils.for_range_slice(builder, args[7], args[8], ir.Constant(_I64, _STRETCH)) as (start, _):
+            stop = builder.add(start, ir.Constant(_I64, _STRETCH))
+            stop = builder.select(builder.icmp_signed("<", stop, args[8]), stop, args[8])
+            with cgutils.for_range_slice(builder, start, stop, one) as (index, _):
+                now = _splat(builder, add(index))
+                for slot, time, edge in zip(sums, times, limits, strict=True):
+                    before, above = builder.load(time), builder.fcmp_ordered(">", builder.load(slot), edge)
+                    earlier = builder.select(builder.icmp_signed("<", now, before), now, before)
+                    builder.store(builder.select(above, earlier, before), time)
+            left = [builder.icmp_signed("==", builder.load(time), _SILENT) for time in times]
+            waiting = _mask(builder, [builder.and_(*pair) for pair in zip(left, able, strict=True)])
+            with builder.if_then(builder.icmp_signed("==", waiting, ir.Constant(_I64, 0)), likely=False):
+                builder.branch(done)
+        builder.branch(done)
+        builder.position_at_end(done)
+        _store_lanes(builder, first, args[10], [builder.load(time) for time in times])
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def earliest(typingctx, first, at, rows, columns, pitch, time):
+    """Write to ``time[:LANES]`` the earliest of a window of times; return the mask of lanes that fire there.
+
+    The window's times are ``first[at + y * pitch + x * LANES:][:LANES]`` for ``y < rows``, ``x < columns``.
+    """
+    i64 = types.int64
+    signature = i64(first, i64, i64, i64, i64, time)
+
+    def codegen(context, builder, sig, args):
+        first, time = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 5))
+        best = _slots(builder, _SILENT)
+        with cgutils.for_range(builder, args[2]) as down:
+            row = builder.add(args[1], builder.mul(down.index, args[4]))
+            with cgutils.for_range(builder, args[3]) as along:
+                offset = builder.add(row, builder.mul(along.index, ir.Constant(_I64, LANES)))
+                for slot, found in zip(best, _load_lanes(builder, first, offset, _TIMES), strict=True):
+                    before = builder.load(slot)
+                    builder.store(builder.select(builder.icmp_signed("<", found, before), found, before), slot)
+        ends = [builder.load(slot) for slot in best]
+        _store_lanes(builder, time, ir.Constant(_I64, 0), ends)
+        return _mask(builder, [builder.icmp_signed("!=", end, _SILENT) for end in ends])
+
+    return signature, codegen
+
+
+def _load_lanes(builder: Any, data: Any, offset: Any, vector: Any) -> list[Any]:
+    """Return LANES values of an array from ``offset`` on, as vectors."""
+    start = builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+    return [builder.load(builder.gep(start, [ir.Constant(_I64, part)]), align=4) for part in range(_PARTS)]
+
+
+def _store_lanes(builder: Any, data: Any, offset: Any, vectors: list[Any]) -> None:
+    start = builder.bitcast(builder.gep(data, [offset]), vectors[0].type.as_pointer())
+    for part, vector in enumerate(vectors):
+        builder.store(vector, builder.gep(start, [ir.Constant(_I64, part)]), align=4)
+
+
+def _slots(builder: Any, value: Any) -> list[Any]:
+    """Return variables for LANES values that LLVM will keep in registers."""
+    return [cgutils.alloca_once_value(builder, value) for _ in range(_PARTS)]
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_TIMES, ir.Undefined), value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(one, ir.Constant(_TIMES, ir.Undefined), ir.Constant(_TIMES, [0] * _WIDTH))
+
+
+def _mask(builder: Any, parts: list[Any]) -> Any:
+    """Return an int64 with a bit for each lane."""
+    mask = ir.Constant(_I64, 0)
+    for part, bits in enumerate(parts):
+        wide = builder.zext(builder.bitcast(bits, ir.IntType(_WIDTH)), _I64)
+        mask = builder.or_(mask, builder.shl(wide, ir.Constant(_I64, part * _WIDTH)))
+    return mask
+
+
+@intrinsic
 def append_to_lists(typingctx, cursor, first, count, rows, row, step, group, value):
     """Append ``row - i * step`` and ``value`` to the lists of ``count`` neighbours, ``i`` from 0 on.
 
@@ -153,10 +264,40 @@ def append_to_lists(typingctx, cursor, first, count, rows, row, step, group, val
 
 
 @intrinsic
+def append_entries(typingctx, cursor, first, count, entries, entry, step):
+    """Append ``entry - i * step`` to the lists of ``count`` neighbours, ``entries[cursor[first + i]]``."""
+    i64 = types.int64
+    signature = types.void(cursor, i64, i64, entries, i64, i64)
+
+    def codegen(context, builder, sig, args):
+        ends, to = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 3))
+        entry, step = (builder.trunc(args[i], _I32) for i in (4, 5))
+        with cgutils.for_range(builder, args[2]) as loop:
+            end = builder.gep(ends, [builder.add(args[1], loop.index)])
+            at = builder.load(end)
+            here = builder.sub(entry, builder.mul(builder.trunc(loop.index, _I32), step))
+            builder.store(here, builder.gep(to, [at]))
+            builder.store(builder.add(at, ir.Constant(_I64, 1)), end)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
 def lowest_bit(typingctx, mask):
     """Return the index of the lowest set bit of a mask that is not 0."""
 
     def codegen(context, builder, sig, args):
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def count_bits(typingctx, mask):
+    """Return the number of set bits."""
+
+    def codegen(context, builder, sig, args):
+        return builder.ctpop(args[0])
 
     return types.int64(types.int64), codegen

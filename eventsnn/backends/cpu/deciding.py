@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eventsnn.backends import Decision
-from eventsnn.backends.cpu._decide import Tables, find_samples, hold_for, make_slots, make_tables, take_deficits
+from eventsnn.backends.cpu._change import Rates
+from eventsnn.backends.cpu._decide import Tables, decide_samples, hold_for, make_slots, make_tables
 from eventsnn.backends.cpu._fields import make_fields
+from eventsnn.backends.cpu._learn import Plan, Result
 from eventsnn.events import Events
 from eventsnn.threads import spread
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
 
 _WORTH_TABLES = 32  # samples; for fewer, making tables of deficits takes longer than doing without
+_NOBODY, _NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
+_NO_TABLE = np.empty((0, 0), np.float32)
+_NO_RATES = Rates(_NO_TABLE, _NO_TABLE, _NOTHING, _NOTHING, _NOBODY, _NOTHING, _NOTHING, _NOTHING, 0)
 
 
 class Bounds(NamedTuple):
@@ -32,30 +37,40 @@ def decide(
     if not layer.cells.at_end or len(layer.cells.fine) or (not packed.bounds and len(events) < _WORTH_TABLES):
         return None
     if not packed.bounds:
-        packed.bounds.append(_bounds(backend.unpack(packed), layer))
+        packed.bounds.append(_bounds(events, backend.unpack(packed), layer))
     bounds = packed.bounds[0]
     if bounds is None or not hold_for(events.offsets, slice(None), 0, bounds.tables.upper):
         return None
     found = Decision(np.full((len(events), 4), -1, np.int64), np.zeros(len(events), np.int64))
-
-    def task(part: tuple[int, int]) -> None:
-        samples = np.arange(*part)
-        fields = make_fields(layer.sizes, layer.windows, events.offsets, samples)
-        slots = make_slots(layer.sizes, fields, int(np.diff(events.offsets)[samples].max(initial=0)))
-        find_samples(
-            layer.columns, events.offsets, samples, *bounds, layer.sizes, layer.windows, layer.cells.end, slots, *found
-        )
-
-    list(spread(task, ranges, backend.threads))
+    list(spread(lambda part: _find(events, part, bounds, layer, found), ranges, backend.threads))
     return found
 
 
-def _bounds(weights: np.ndarray, layer: Prepared) -> Bounds | None:
+def _find(events: Events, part: tuple[int, int], bounds: Bounds, layer: Prepared, found: Decision) -> None:
+    """Find the winners of a range of samples with the kernel that learns to decide: no other needs to be compiled.
+
+    An empty range takes the deficits instead.
+    """
+    samples = np.arange(*part)
+    n, whole = len(samples), slice(*part)
+    fields = make_fields(layer.sizes, layer.windows, events.offsets, samples)
+    slots = make_slots(layer.sizes, fields, int(np.diff(events.offsets)[samples].max(initial=0)))
+    plan = Plan(samples, _NOBODY, find=n > 0, change=n == 0)
+    result = Result(found.winners[whole, None], np.zeros((n, 1), np.float32), np.zeros(4))
+    decide_samples(
+        layer.columns, events.offsets, plan, _NOBODY, _NOBODY, bounds.tables, bounds.positive, layer.sizes,
+        layer.windows, layer.cells.end, _NO_RATES, (slots, _NOBODY, np.empty(0, np.int32), _NOTHING), result,
+        found.spikes[whole],
+    )  # fmt: skip
+
+
+def _bounds(events: Events, weights: np.ndarray, layer: Prepared) -> Bounds | None:
     """Return the bounds of weights (maps, ...); None if one is negative, or none above 0: they would show nothing."""
     lowest, upper = float(weights.min()), float(weights.max())
     if lowest < 0 or upper == 0:
         return None
     lower = lowest if lowest < upper else 0.0
     tables = make_tables(weights.reshape(layer.sizes.maps, -1), layer.cells.limit, lower, upper, 0)
-    take_deficits(tables)
-    return Bounds(tables, lowest > 0)
+    bounds = Bounds(tables, lowest > 0)
+    _find(events, (0, 0), bounds, layer, Decision(np.empty((0, 4), np.int64), _NOBODY))
+    return bounds

@@ -68,6 +68,21 @@ class Learning:
         finally:
             self._put_back()
 
+    def find(self) -> Found:
+        """Return who wins in each presentation with the weights as they are."""
+        n = len(self._order)
+        if self._lesson.update.choose is not None:
+            self._find_by_user(0, n)
+            return self._found
+        with ThreadPoolExecutor(self._backend.threads) as pool:
+            self._finder(pool, self._scratch())(0, n)
+        return self._found
+
+    def change(self, found: Found) -> None:
+        """Change weights and thresholds as the winners of each presentation say, in order."""
+        self._found = Found(*(np.ascontiguousarray(column) for column in found))
+        self._call(0, len(self._order), self._scratch(), find=False, change=True)
+
     def _may_decide(self) -> bool:
         """Tell whether ``decide_samples`` can do this lesson as soon as all weights lie within the rule's bounds."""
         lesson, cells, rates = self._lesson, self._layer.cells, self._rates
@@ -139,8 +154,8 @@ class Learning:
         classes = nobody if lesson.reward is None else lesson.reward.classes
         if self._tables is not None:
             status = decide_samples(
-                layer.columns, events.offsets, plan, labels, classes, self._tables, layer.sizes, windows,
-                layer.cells.end, self._rates, rest, result,
+                layer.columns, events.offsets, plan, labels, classes, self._tables, False, layer.sizes, windows,
+                layer.cells.end, self._rates, rest, result, nobody,
             )  # fmt: skip
         else:
             status = learn_samples(
@@ -173,7 +188,7 @@ class Learning:
             return windows, (make_slots(sizes, fields, len(times)), deciding, heard, old)
         crowd = positions if contest.pointwise else positions * maps
         state, candidates = make_state(positions, sizes.blocks, maps), make_candidates(crowd)
-        run = (fields, state, candidates, times, np.zeros(LANES, np.float32))
+        run = (fields, state, candidates)
         return windows, (run, deciding, np.empty(contest.k, np.int64), heard, old, new)
 
 

@@ -1,0 +1,294 @@
+"""Several devices: a thread for each, samples shared out by events; the share of one that fails goes to the others."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+
+from eventsnn.backends import Backend, Found, Geometry, Lesson, get
+from eventsnn.batches import Data, batches, put, uploaded
+from eventsnn.events import Events
+from eventsnn.threads import balanced
+
+if TYPE_CHECKING:
+    from eventsnn.network import Network
+
+R = TypeVar("R")
+Work = Callable[["Network", Events], R]
+Pools = Mapping[int, ThreadPoolExecutor]  # by the number of the device
+
+_HOST = ("cpu", "reference")
+
+
+def device(name: str) -> Backend:
+    """Return a backend of its own for a device: ``"cpu"`` or ``"cpu:1"`` is one thread of the host.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device.
+    """
+    kind, colon, number = name.partition(":")
+    if kind not in _HOST or (colon and not number.isdecimal()):
+        return get(name)
+    if kind == "reference":
+        from eventsnn.backends.reference import ReferenceBackend
+
+        return ReferenceBackend()
+    from eventsnn.backends.cpu import CpuBackend
+
+    return CpuBackend(threads=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Device:
+    """A backend, what messages call it, and its copy of the weights of the layers that it has been given."""
+
+    number: int
+    name: str
+    backend: Backend
+    packed: dict[int, Any] = field(default_factory=dict)
+
+
+class Place(Protocol):
+    """Where a network computes; :class:`Devices` is one, several machines are another."""
+
+    @property
+    def first(self) -> Device:
+        """The device whose weights count, and on which all happens that is not shared."""
+
+    def set_weights(self, layer: int, weights: np.ndarray) -> None:
+        """Replace the weights of a layer, float32."""
+
+    def each(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
+        """Yield ``work(network, batch)`` for all samples in order; ``network`` is ``net`` wherever that is computed."""
+
+    def hold(self, events: Events) -> Events:
+        """Return the input of a layer that will learn, where :meth:`learn` wants it."""
+
+    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+        """Present samples to a layer as :meth:`Backend.learn` does."""
+
+
+class Devices:
+    """Where a network computes: one device in the caller's thread, or several with a thread each.
+
+    Samples are shared out in contiguous ranges of about equally many events, and results come back in order. If one
+    of several devices fails (``Backend.failures``), it is left out from then on, with a ``RuntimeWarning``, and its
+    samples go to the others; if all fail, that is a ``RuntimeError`` that names all of them. Anything else that is
+    raised comes up as it is.
+
+    Parameters
+    ----------
+    chosen : sequence of Backend or str
+        At least one; the same may come several times.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or no device of such a name.
+    """
+
+    def __init__(self, chosen: Sequence[Backend | str]) -> None:
+        if isinstance(chosen, str | Backend) or not len(chosen):
+            raise ValueError(f"devices expects a list of at least one device, got {chosen!r}")
+        self._working = [_device(number, one) for number, one in enumerate(chosen)]
+        self._several = len(self._working) > 1
+        self._lost: list[str] = []
+        self._moved: tuple[Events, Events] | None = None
+
+    @classmethod
+    def one(cls, backend: Backend, packed: dict[int, Any]) -> Devices:
+        """Return a single device that has its weights already."""
+        made = cls([backend])
+        made._working[0].packed.update(packed)
+        return made
+
+    @property
+    def first(self) -> Device:
+        """See :class:`Place`."""
+        return self._working[0]
+
+    def set_weights(self, layer: int, weights: np.ndarray) -> None:
+        """See :class:`Place`; the other devices get the weights when they next need them."""
+        self.first.packed[layer] = self.first.backend.pack(weights)
+        self._forget(layer)
+
+    def hold(self, events: Events) -> Events:
+        """See :class:`Place`: of several devices each takes its part of a mini-batch."""
+        return events if self._several else put(events, self.first.backend)
+
+    def each(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
+        """See :class:`Place`."""
+        if not self._several:
+            yield from (work(net, batch) for batch in uploaded(data, self.first.backend, batch_size))
+            return
+        with self._threads() as pools:
+            self._replicate(pools)
+            for batch in batches(data, batch_size * len(self._working)):
+                yield from self._share(batch, pools, lambda one, part: work(net.on(Devices._alone(one)), part))
+
+    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+        """See :class:`Place`; online learning has no part that could be shared, and takes the first device alone."""
+        if not self._several or lesson.batch == 1:
+            neurons, update, reward, positions, batch = lesson
+            winners = self.first.backend.learn(
+                self._on_first(events), order, self.first.packed[layer], neurons, update, reward, positions=positions,
+                batch=batch,
+            )  # fmt: skip
+            self._forget(layer)
+            return winners
+        winners = np.full((len(order), lesson.update.k, 4), -1, np.int64)
+        with self._threads() as pools:
+            self._replicate(pools)
+            for start in range(0, len(order), lesson.batch):
+                part = slice(start, start + lesson.batch)
+                winners[part] = self._mini_batch(layer, events[order[part]], _cut(lesson, part), pools)
+        return winners
+
+    def _mini_batch(self, layer: int, samples: Events, lesson: Lesson, pools: Pools) -> np.ndarray:
+        """Find winners in shares, then let every device change its copy of the weights in the order of the samples."""
+
+        def find(one: Device, part: Events, own: Lesson) -> Found:
+            return one.backend.find(put(part, one.backend), one.packed[layer], own)
+
+        found = joined(self._share(samples, pools, find, lesson))
+        near = reached(samples, found.winners, lesson.neurons.geometry)
+        jobs = [(one, pools[one.number].submit(_changed, one, layer, near, found, lesson)) for one in self._working]
+        thresholds = [threshold for _, threshold in self._results(jobs)]
+        lesson.neurons.threshold[:] = thresholds[0]
+        return found.winners
+
+    def _share(self, samples: Events, pools: Pools, work: Callable[..., R], lesson: Lesson | None = None) -> list[R]:
+        """Return ``work(device, part[, lesson of the part])`` of contiguous parts, in order."""
+        done: dict[int, R] = {}
+        todo = balanced(samples.offsets, len(self._working))
+        while todo:
+            jobs = []
+            for i, (start, stop) in enumerate(todo):
+                one, own = self._working[i % len(self._working)], slice(start, stop)
+                more = () if lesson is None else (_cut(lesson, own),)
+                jobs.append((one, pools[one.number].submit(work, one, samples[own], *more)))
+            finished = dict(self._results(jobs))
+            failed = [part for i, part in enumerate(todo) if i not in finished]
+            done |= {todo[i][0]: result for i, result in finished.items()}
+            todo = [piece for part in failed for piece in balanced(samples.offsets, len(self._working), *part)]
+        return [done[start] for start in sorted(done)]
+
+    def _results(self, jobs: list[tuple[Device, Future[R]]]) -> list[tuple[int, R]]:
+        """Wait for all; return the results of those that did not fail, with their number."""
+        finished = []
+        for i, (one, future) in enumerate(jobs):
+            try:
+                finished.append((i, future.result()))
+            except one.backend.failures as error:
+                self._leave_out(one, error)
+        return finished
+
+    def _leave_out(self, failed: Device, error: Exception) -> None:
+        if failed not in self._working:  # it had two parts
+            return
+        self._lost.append(f"{failed.name}: {type(error).__name__}: {error}")
+        if len(self._working) == 1:
+            raise RuntimeError(f"all devices have failed: {'; '.join(self._lost)}") from error
+        self._working.remove(failed)
+        message = f"device {self._lost[-1]}; it is left out, and its samples go to the others"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+
+    def _replicate(self, pools: Pools) -> None:
+        """Give every device the weights that it does not have."""
+        first, others = self.first, self._working[1:]
+        lacking = {i for one in others for i in first.packed if i not in one.packed}
+        weights = {i: first.backend.unpack(first.packed[i]) for i in lacking}
+        self._results([(one, pools[one.number].submit(_pack, one, weights)) for one in others])
+
+    def _forget(self, layer: int) -> None:
+        for one in self._working[1:]:
+            one.packed.pop(layer, None)
+
+    def _on_first(self, events: Events) -> Events:
+        """Return events in the memory of the first device; the last ones asked for are kept there."""
+        if not self._several:
+            return events
+        if self._moved is None or self._moved[0] is not events:
+            self._moved = events, put(events, self.first.backend)
+        return self._moved[1]
+
+    @staticmethod
+    def _alone(one: Device) -> Devices:
+        return Devices.one(one.backend, one.packed)
+
+    @contextmanager
+    def _threads(self) -> Iterator[Pools]:
+        """Yield a pool of one thread for each device."""
+        with ExitStack() as stack:
+            yield {
+                one.number: stack.enter_context(ThreadPoolExecutor(1, f"eventsnn {one.name}")) for one in self._working
+            }
+
+
+def place_of(backend: Backend | str | None, devices: Sequence[Backend | str] | None) -> Devices:
+    """Return where a network computes that was given a backend, or devices, or neither."""
+    if devices is None:
+        return Devices([backend if isinstance(backend, Backend) else get(backend)])
+    if backend is not None:
+        raise ValueError(f"a network expects a backend or devices, got backend {backend!r} and devices {devices!r}")
+    return Devices(devices)
+
+
+def reached(samples: Events, winners: np.ndarray, geometry: Geometry) -> Events:
+    """Return the samples with only the events in the receptive fields of their winners: all that a change depends on.
+
+    Parameters
+    ----------
+    samples : Events
+        Input of a layer.
+    winners : ndarray of int64, shape (n_samples, k, 4)
+        ``(map, y, x, time)``, -1 where there is none.
+    geometry : Geometry
+        Of the layer.
+    """
+    of = samples.sample_index()
+    keep = np.zeros(samples.n_events, bool)
+    for winner in winners.transpose(1, 0, 2):  # the first of every sample, the second of every sample, ...
+        inside = winner[of, 0] >= 0
+        for axis, column in enumerate((samples.y, samples.x)):
+            low = winner[of, 1 + axis] * geometry.stride[axis] - geometry.padding[axis]
+            inside &= (column >= low) & (column < low + geometry.kernel[axis])
+        keep |= inside
+    return samples.where(keep)
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """Return the winners of several parts, one after another."""
+    return Found(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _device(number: int, chosen: Backend | str) -> Device:
+    if isinstance(chosen, Backend):
+        return Device(number, f"{number} ({chosen.name})", chosen)
+    return Device(number, f"{number} ({chosen})", device(chosen))
+
+
+def _cut(lesson: Lesson, part: slice) -> Lesson:
+    return lesson if lesson.positions is None else lesson._replace(positions=lesson.positions[part])
+
+
+def _pack(one: Device, weights: Mapping[int, np.ndarray]) -> None:
+    for layer, array in weights.items():
+        if layer not in one.packed:
+            one.packed[layer] = one.backend.pack(array)
+
+
+def _changed(one: Device, layer: int, near: Events, found: Found, lesson: Lesson) -> np.ndarray:
+    """Change a device's copy of the weights; return the thresholds afterwards."""
+    own = replace(lesson.neurons, threshold=lesson.neurons.threshold.copy())
+    events = put(near, one.backend)
+    one.packed[layer] = one.backend.change(events, found, one.packed[layer], lesson._replace(neurons=own))
+    return own.threshold

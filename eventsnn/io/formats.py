@@ -1,0 +1,117 @@
+"""Which reader a file needs: its content says, never its name."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eventsnn.io import prophesee_dat, prophesee_raw
+from eventsnn.io.hdf5 import EventDataset
+from eventsnn.io.recording import EventFileError, Recording
+
+_START = 4096  # bytes that a format is recognized by
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+#: Given the path and the file's first 4096 bytes (all, if it is shorter): is it this format?
+Recognize = Callable[[Path, bytes], bool]
+#: Reads the header. Raises :class:`EventFileError` if the file is damaged.
+Open = Callable[[Path], Recording | EventDataset]
+
+
+def open(  # noqa: A001
+    path: str | Path,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    swap_xy: bool | None = None,
+    flip_x: bool | None = None,
+    flip_y: bool | None = None,
+    swap_polarity: bool | None = None,
+) -> Recording | EventDataset:
+    """Open a file of events of any known format, which its content tells.
+
+    Parameters
+    ----------
+    path : str or Path
+        A recording of an event camera, or an event file of this package (HDF5).
+    width, height : int, optional
+        Size of the sensor, as the coordinates in the file are. Events outside of it are left out and counted. Default:
+        what the file says.
+    swap_xy, flip_x, flip_y, swap_polarity : bool, optional
+        How coordinates and polarities of the file become those of the events; see
+        :class:`~eventsnn.io.recording.Orientation`. Default: x to the right, y down and 1 for brighter, as the format's
+        reader says.
+
+    Returns
+    -------
+    Recording or EventDataset
+        The latter for event files of this package, which take none of the options.
+
+    Raises
+    ------
+    EventFileError
+        If there is no such file, its format is unknown (the error says what was seen), or its header is damaged.
+    ValueError
+        If an option does not fit; see :meth:`Recording.adjusted`.
+    OSError
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> recording = eventsnn.open("night.raw")      # doctest: +SKIP
+    >>> for chunk in recording.chunks():            # doctest: +SKIP
+    ...     print(chunk.t[0], len(chunk))
+    """
+    file = Path(path).absolute()
+    start = _start_of(file)
+    opener = next((opener for recognize, opener in FORMATS if recognize(file, start)), None)
+    if opener is None:
+        raise EventFileError(f"is of no known format; {_seen(start)}", file)
+    options: dict[str, Any] = {"width": width, "height": height, "swap_xy": swap_xy}
+    options |= {"flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
+    try:
+        found = opener(file)
+    except EventFileError as error:
+        raise error if error.path is not None else EventFileError(error.reason, file, error.offset) from None
+    if isinstance(found, Recording):
+        return found.adjusted(**options)
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ValueError(f"{file}: is an event file of this package, which takes no {', '.join(given)}")
+    return found
+
+
+def _start_of(path: Path) -> bytes:
+    if not path.exists():
+        raise EventFileError("no such file", path)
+    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
+        raise EventFileError("expected a file, found a directory or device", path)
+    with path.open("rb") as stream:
+        return stream.read(_START)
+
+
+def _seen(start: bytes) -> str:
+    """Say what a file looks like, for the error that it is unknown."""
+    if not start:
+        return "it is empty"
+    if not start[:64].strip(b"\0"):
+        return "it starts with zeros"
+    return f"it starts with {start[:24]!r}"
+
+
+def _is_hdf5(path: Path, start: bytes) -> bool:
+    return start.startswith(_HDF5)
+
+
+def _open_hdf5(path: Path) -> Recording | EventDataset:
+    return EventDataset(path)
+
+
+#: Asked in this order; the first that recognizes a file opens it. What recognizes by a signature comes before what
+#: judges by plausibility.
+FORMATS: tuple[tuple[Recognize, Open], ...] = (
+    (_is_hdf5, _open_hdf5),
+    (prophesee_raw.recognize, prophesee_raw.open_raw),
+    (prophesee_dat.recognize, prophesee_dat.open_dat),
+)

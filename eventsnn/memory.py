@@ -1,0 +1,121 @@
+"""Memory whose first touch is cheap, and memory that is kept from one piece of work to the next."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import numpy as np
+
+_LINE = 64
+_LARGE_PAGE = 2**21
+# The first touch of a large page costs about as much as that of 50 small ones, and half of one may be left over.
+_LARGE = 2**19
+_MOST_PAGES = 2**26  # bytes of large pages that wait to be used again
+_KEPT = 2**25  # bytes of scratch memory that a thread leaves for the next one
+
+
+_pages_kept: list[mmap.mmap] = []
+
+
+def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return a new array that begins at a cache line; a large one lies on large pages, where the system has them.
+
+    The system gives memory page by page when it is first touched, and takes back what is freed: with pages of 4 KiB
+    that may take longer than computing what is written.
+    """
+    size = math.prod(shape if isinstance(shape, tuple) else (shape,)) * np.dtype(dtype).itemsize
+    return _memory(size).view(dtype).reshape(shape)
+
+
+def _memory(size: int) -> np.ndarray:
+    if size < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return _from_multiple(np.empty(size + _LINE, np.uint8), _LINE, size)
+    pages = _take(size) or _pages(size)
+    whole = np.frombuffer(pages, np.uint8)
+    # Every view of it keeps it alive, so nobody can see this memory any more when it goes.
+    weakref.finalize(whole, _keep, pages).atexit = False
+    return _from_multiple(whole, _LARGE_PAGE, size)
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Return new memory that holds ``size`` bytes from the beginning of a large page on."""
+    length = size + -size % _LARGE_PAGE + _LARGE_PAGE
+    pages = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
+def _take(size: int) -> mmap.mmap | None:
+    """Return kept memory for ``size`` bytes that is not much too long, or None."""
+    for pages in list(_pages_kept):
+        if size + _LARGE_PAGE <= len(pages) <= 2 * size + 2 * _LARGE_PAGE:
+            # Another thread, or the end of an array in this one, may have changed the list.
+            with suppress(ValueError):
+                _pages_kept.remove(pages)
+                return pages
+    return None
+
+
+def _keep(pages: mmap.mmap) -> None:
+    if sum(map(len, list(_pages_kept))) + len(pages) <= _MOST_PAGES:
+        _pages_kept.append(pages)
+
+
+def _from_multiple(memory: np.ndarray, of: int, size: int) -> np.ndarray:
+    start = -memory.ctypes.data % of
+    return memory[start : start + size]
+
+
+class Scratch:
+    """Memory of one thread, given away piece by piece, and all of it again after :meth:`rewind`."""
+
+    def __init__(self) -> None:
+        self.memory = np.empty(0, np.uint8)
+        self.used = 0
+
+    def rewind(self) -> None:
+        """Take everything back; what did not fit will do so from now on."""
+        if self.used > len(self.memory):
+            self.memory = _memory(self.used)
+        self.used = 0
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Return an array that begins at a cache line, to be used until the next :meth:`rewind`."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        start, self.used = self.used, self.used + size + -size % _LINE
+        memory = self.memory[start : start + size] if self.used <= len(self.memory) else _memory(size)
+        return memory.view(dtype).reshape(shape)
+
+
+_idle: list[Scratch] = []  # no more of them than there were threads at a time
+_current = threading.local()
+
+
+@contextmanager
+def scratch() -> Iterator[None]:
+    """Let :func:`scratch_empty` in this thread give memory that is used again by whoever enters next."""
+    before = getattr(_current, "scratch", None)
+    try:
+        mine = _idle.pop()
+    except IndexError:
+        mine = Scratch()
+    _current.scratch = mine
+    try:
+        yield
+    finally:
+        _current.scratch = before
+        mine.rewind()
+        if len(mine.memory) <= _KEPT:
+            _idle.append(mine)
+
+
+def scratch_empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """Return an array as :func:`empty` does; within :func:`scratch`, it is gone when that ends."""
+    mine = getattr(_current, "scratch", None)
+    return empty(shape, dtype) if mine is None else mine.empty(shape, dtype)

@@ -1,0 +1,82 @@
+"""What ``eventsnn info`` and ``eventsnn check`` say about a file, for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from eventsnn.io import EventFileError, Report, check
+from eventsnn.sources import encoder_name
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """Return what :func:`eventsnn.io.info` found as a table for people."""
+    if "samples" not in summary:
+        return _recording_lines(summary)
+    labels, origin = summary["labels"], summary["provenance"]
+    grid = "{} channels of {} x {} (height x width)".format(*summary["shape"])
+    rows = {
+        "samples": f"{summary['samples']:,}",
+        "events": f"{summary['events']:,}, {summary['events'] / max(summary['samples'], 1):,.1f} a sample",
+        "shape": grid,
+        "time unit": {"bin": "bin", "us": "microsecond"}[summary["unit"]],
+        "duration": f"{summary['duration']:,}",
+        "density": f"{summary['density']:.4f} spikes per neuron and sample",
+        "labels": "none"
+        if labels is None
+        else f"{len(labels['classes'])} classes of {_range(labels['counts'])} samples",
+        "file": f"{summary['bytes']:,} bytes, format version {summary['format_version']}",
+    }
+    if summary["groups"] is not None:
+        rows["groups"] = f"{summary['groups']:,}"
+    rows |= {name.replace("_", " "): text for name, text in origin.items() if name not in ("encoder", "extra")}
+    if "encoder" in origin:
+        rows["encoder"] = encoder_name(origin["encoder"]) or json.dumps(origin["encoder"])
+    if "extra" in origin:
+        rows["extra"] = json.dumps(origin["extra"])
+    return _table(summary["path"], rows)
+
+
+def _recording_lines(summary: dict[str, Any]) -> list[str]:
+    events, sensor = summary["events"], summary["sensor"]
+    rows = {
+        "format": summary["format"],
+        "events": "not known before they are read" if events is None else f"{events:,}",
+        "sensor": "not said" if sensor is None else "{} x {} (width x height)".format(*sensor),
+        "time unit": "microsecond",
+        "file": f"{summary['bytes']:,} bytes",
+    }
+    turned = ", ".join(name for name, value in summary["orientation"].items() if value)
+    rows |= {"turned": turned} if turned else {}
+    return _table(summary["path"], rows | {f"{name}:": text for name, text in summary["metadata"].items()})
+
+
+def _table(title: str, rows: dict[str, str]) -> list[str]:
+    width = max(15, *(len(name) + 1 for name in rows))
+    return [title, *(f"  {name:<{width}}{text}" for name, text in rows.items())]
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts, default=0), max(counts, default=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def check_line(path: Path) -> str:
+    """Read a file to its end and return what there is in one line.
+
+    Raises
+    ------
+    EventFileError
+        If the file is not sound, which includes a recording of which anything was lost.
+    """
+    found = check(path)
+    if "samples" in found:
+        times = f"times {found['earliest']} to {found['latest']} {found['unit']}" if found["events"] else "no times"
+        return f"{path}: sound; {found['samples']:,} samples, {found['events']:,} events, {times}"
+    counts = {name: found[name] for name in ("earliest", "latest", "dropped", "skipped", "backward", "furthest_back")}
+    report = Report(found["events"], **counts)
+    if report.dropped:
+        raise EventFileError(str(report), path)
+    times = f"; times {report.earliest} to {report.latest} us" if report.n_events else ""
+    return f"{path}: sound {found['format']}; {report}{times}"

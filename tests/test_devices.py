@@ -1,0 +1,314 @@
+"""Several devices share samples: the same bits as one, whoever fails and whenever."""
+
+import threading
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from doubles import DeviceBackend, InBatches
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventsnn.backends.cpu import CpuBackend
+from eventsnn.devices import reached
+from eventsnn.evaluation import decide, evaluate
+from eventsnn.events import Events
+from eventsnn.layers import Conv, Dense, Normal, PointwiseInhibition, Pool, inf
+from eventsnn.network import Network
+from eventsnn.plasticity import RSTDP, STDP, WTA, Annealing, Competition, Custom, Doubling, ThresholdAdaptation
+from eventsnn.readout import Feature, features
+from eventsnn.threads import balanced
+from eventsnn.train import fit
+
+SHAPE = (2, 6, 6)
+LAYERS = (
+    Conv(5, 3, padding=1, threshold=3.5, init=Normal(0.5, 0.2)),
+    Pool(2),
+    PointwiseInhibition(),
+    Dense(6, threshold=inf, init=Normal(0, 1)),
+)
+CLASSES = [0, 1, 2, 0, 1, 2]
+
+
+def random_events(n_samples=23, seed=0, duration=9):
+    rng = np.random.default_rng(seed)
+    latency = rng.integers(-duration // 2, duration, (n_samples, *SHAPE)).clip(-1)
+    latency[3 % n_samples] = -1
+    return Events.from_latency(latency, duration=duration, labels=rng.integers(0, 3, n_samples))
+
+
+def network(devices=None, layers=LAYERS, seed=1):
+    where = {"backend": "reference"} if devices is None else {"devices": devices}
+    return Network(layers, SHAPE, seed=seed, **where)
+
+
+class DeviceError(RuntimeError):
+    """What a driver raises."""
+
+
+class Failing(CpuBackend):
+    """A device that fails at its ``after``-th call of a kernel, and at all later ones; None: never."""
+
+    def __init__(self, after=None, error=DeviceError):
+        super().__init__(threads=1)
+        self.left, self.error, self.threads_seen, self.failed = after, error, set(), False
+
+    def _call(self, name, *arguments):
+        self.threads_seen.add(threading.get_ident())
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self._fail(f"lost in {name}")
+        return getattr(CpuBackend, name)(self, *arguments)
+
+    def _fail(self, message):
+        self.failed = True
+        raise self.error(message)
+
+    def _pack(self, *arguments):
+        return self._call("_pack", *arguments)
+
+    def _conv(self, *arguments):
+        return self._call("_conv", *arguments)
+
+    def pool(self, *arguments):
+        return self._call("pool", *arguments)
+
+    def _decide(self, *arguments):
+        return self._call("_decide", *arguments)
+
+    def _find(self, *arguments):
+        return self._call("_find", *arguments)
+
+    def _change(self, events, found, packed, lesson):
+        after = self._call("_change", events, found, packed, lesson)
+        if self.left == 0:  # it fails when its weights have changed already
+            self._fail("lost after a change")
+        return after
+
+
+def outcome(net, data):
+    """Return what a network says of data, in every way, as arrays."""
+    spikes = net.run(data, record=True, batch_size=4)
+    columns = ("time", "channel", "y", "x", "offsets", "potential", "labels")
+    held = [getattr(events, name) for events in spikes for name in columns]
+    result = evaluate(net, data, classes=CLASSES, batch_size=5)
+    numbers = [a.spikes for a in (result.input, *result.layers)] + [a.synaptic_operations for a in result.layers]
+    matrix = features(net, data, Feature("potential", regions=(1, 1)), stop=1, batch_size=3)
+    sparse = [matrix.data, matrix.indices, matrix.indptr]
+    decisions = [result.decisions, result.confusion, decide(net, data, CLASSES, batch_size=7)]
+    return [np.asarray(a) for a in (*held, *numbers, result.accuracy, *sparse, *decisions) if a is not None]
+
+
+def same(found, expected):
+    assert len(found) == len(expected)
+    assert all(a.dtype == b.dtype and np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+DEVICES = {
+    "one": ["cpu:0"],
+    "two": ["cpu:0", "cpu:1"],
+    "the same twice": ["cpu:0", "cpu:0"],
+    "of several kinds": ["reference", "cpu:3", "cpu"],
+    "more than samples": ["cpu"] * 30,
+    "with memory of its own": [DeviceBackend(), "cpu", DeviceBackend()],
+}
+
+
+@pytest.mark.parametrize("devices", DEVICES.values(), ids=DEVICES)
+@pytest.mark.parametrize("make", [lambda events: events, InBatches], ids=["in memory", "from a file"])
+def test_several_devices_are_as_one(devices, make):
+    same(outcome(network(devices), make(random_events())), outcome(network(), random_events()))
+
+
+@pytest.mark.parametrize("n_samples", [0, 1])
+def test_hardly_any_samples(n_samples):
+    events = random_events()[:n_samples]
+    assert network(["cpu", "cpu"]).run(events).equals(network().run(events))
+    assert evaluate(network(["cpu", "cpu"]), events).samples == n_samples
+
+
+@given(st.lists(st.integers(0, 9), max_size=20), st.integers(1, 6), st.data())
+def test_shares_are_contiguous_and_balanced(counts, parts, data):
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    start = data.draw(st.integers(0, len(counts)))
+    stop = data.draw(st.integers(start, len(counts)))
+    shares = balanced(offsets, parts, start, stop)
+    assert [sample for share in shares for sample in range(*share)] == list(range(start, stop))
+    assert len(shares) <= parts
+    assert shares[0][0] == start
+    assert shares[-1][1] == stop
+    fair, most = (offsets[stop] - offsets[start]) / parts, max([0, *counts])
+    assert all(offsets[b] - offsets[a] <= fair + most for a, b in shares)
+
+
+def test_each_device_has_one_thread():
+    devices = [Failing() for _ in range(3)]
+    events = random_events()
+    network(devices).run(events)
+    seen = [device.threads_seen - {threading.get_ident()} for device in devices]  # weights are packed by the caller
+    assert [len(threads) for threads in seen] == [1, 1, 1]
+    assert len(set.union(*seen)) == 3
+
+
+TRAININGS = {
+    "order": {"rule": STDP(0.05, -0.04)},
+    "time": {"rule": STDP(0.05, -0.04, tau=3.0), "competition": WTA(3, radius=1), "schedule": Annealing(0.8)},
+    "own rule": {"rule": Custom(lambda w, dt, potential: w + 0.01 * potential if dt >= 0 else w - 0.02)},
+    "own competition": {
+        "rule": STDP(0.05, -0.04),
+        "competition": Competition(lambda spikes: [0] * bool(len(spikes.time))),
+    },
+    "thresholds": {"rule": STDP(0.1, -0.04), "adaptation": ThresholdAdaptation(0.3, 0.6, floor=1.5), "patches": True},
+    "doubling": {"rule": STDP(0.01, -0.01), "schedule": Doubling(every=7, limit=0.2)},
+    "shuffled": {"rule": STDP(0.05, -0.04), "shuffle": True, "dropout": 0.3, "inhibit_input": True},
+    "streamed": {"rule": STDP(0.05, -0.04), "memory": 0, "batch_size": 5},
+}
+
+
+def learnt(devices, options, layer=0, epochs=2):
+    net = network(devices)
+    arguments = {"mini_batch": 6, "competition": WTA(2, radius=1), "seed": 4} | options
+    history = fit(net, random_events(), layer=layer, epochs=epochs, **arguments)
+    winners = [epoch.winners for epoch in history.epochs]
+    return [*net.weights.values(), *net.thresholds.values(), *winners, history.curve]
+
+
+@pytest.mark.parametrize("devices", [DEVICES["two"], DEVICES["with memory of its own"]], ids=["two", "memory"])
+@pytest.mark.parametrize("options", TRAININGS.values(), ids=TRAININGS)
+@pytest.mark.parametrize("mini_batch", [1, 6])
+def test_several_devices_learn_as_one(devices, options, mini_batch):
+    options = options | {"mini_batch": mini_batch}
+    found, expected = learnt(devices, options), learnt(None, options)
+    same(found, expected)
+    assert not np.array_equal(found[0], network().weights[0])
+
+
+REWARDED = {"rule": RSTDP(reward=(0.1, -0.05), punish=(-0.08, 0.04)), "classes": CLASSES, "competition": WTA(1)}
+
+
+@pytest.mark.parametrize("options", [{}, {"validation": random_events(9, seed=5), "memory": 0, "shuffle": True}])
+def test_several_devices_learn_from_reward_as_one(options):
+    devices = ["cpu", DeviceBackend(), "cpu"]
+    same(learnt(devices, REWARDED | options, layer=3), learnt(None, REWARDED | options, layer=3))
+
+
+def test_all_devices_have_what_was_learnt():
+    devices, events = [Failing(), Failing()], random_events()
+    net, alone = network(devices), network()
+    for each in (net, alone):
+        each.run(events)  # gives every device its weights
+        fit(each, events, layer=0, rule=STDP(0.1, -0.1), mini_batch=4)
+        fit(each, events, layer=0, rule=STDP(0.1, -0.1))  # on the first alone
+        each.set_weights(3, each.weights[3][::-1])
+    same(outcome(net, events), outcome(alone, events))
+    devices[0].left = 0
+    with pytest.warns(RuntimeWarning, match=r"device 0 \(cpu\): DeviceError: lost in _conv; it is left out"):
+        same(outcome(net, events), outcome(alone, events))
+    same([*net.weights.values()], [*alone.weights.values()])
+
+
+@settings(max_examples=30)
+@given(st.lists(st.none() | st.integers(0, 25), min_size=1, max_size=4), st.integers(0, 5))
+def test_devices_that_fail_at_any_moment_change_nothing(moments, place):
+    """As long as one is left."""
+    devices = [Failing() for _ in range(len(moments) + 1)]
+    net, alone, events = network(devices), network(["cpu"]), random_events()
+    others = [device for i, device in enumerate(devices) if i != place % len(devices)]
+    for device, after in zip(others, moments, strict=True):
+        device.left = after
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for each in (net, alone):
+            fit(each, events, layer=0, rule=STDP(0.1, -0.1), mini_batch=8, competition=WTA(2))
+        found, expected = outcome(net, events), outcome(alone, events)
+    same([*found, *net.weights.values()], [*expected, *alone.weights.values()])
+    assert [w.category for w in caught] == [RuntimeWarning] * sum(device.failed for device in devices)
+
+
+@pytest.mark.parametrize("error", [DeviceError, MemoryError])
+def test_the_last_one_to_fail_is_an_error_that_names_all(error):
+    devices = [Failing(), Failing(), Failing()]
+    net, events = network(devices), random_events()
+    net.run(events)
+    for i, device in enumerate(devices):
+        device.left, device.error = 2 * i, error
+    name = error.__name__
+    expected = rf"all devices have failed: .*0 \(cpu\): {name}: lost in .*; 2 \(cpu\): {name}: lost"
+    with pytest.warns(RuntimeWarning, match="left out"), pytest.raises(RuntimeError, match=expected) as caught:
+        _ = [net.run(events) for _ in range(9)]
+    assert isinstance(caught.value.__cause__, error)
+
+
+def test_an_error_of_the_caller_is_no_failure_of_a_device():
+    net, events = network(["cpu", "cpu"]), random_events()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="the rule gave the weight"):
+            fit(net, events, layer=0, rule=Custom(lambda w, dt: w / 0 if w < 0 else w + dt * 1e300), mini_batch=8)
+        with pytest.raises(ZeroDivisionError):
+            fit(net, events, layer=0, rule=STDP(0.1, -0.1), mini_batch=8, competition=Competition(lambda s: 1 / 0))
+        with pytest.raises(ValueError, match="expects a grid"):
+            net.run(Events.empty((2, 5, 5), 3))
+    assert net.run(events).n_events
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"devices": []}, r"devices expects a list of at least one device, got \[\]"),
+        ({"devices": "cpu"}, "devices expects a list of at least one device, got 'cpu'"),
+        ({"devices": ["cpu", "cpu:x"]}, "backend expects one of .*, got 'cpu:x'"),
+        ({"devices": ["cpu"], "backend": "cpu"}, "expects a backend or devices"),
+    ],
+)
+def test_devices_are_checked(where, message):
+    with pytest.raises(ValueError, match=message):
+        Network(LAYERS, SHAPE, **where)
+
+
+def test_devices_of_a_file(tmp_path):
+    net, events = network(), random_events()
+    net.save(tmp_path / "net.h5")
+    same(outcome(Network.load(tmp_path / "net.h5", devices=["cpu", "cpu:1"]), events), outcome(net, events))
+    with pytest.raises(ValueError, match="got 'nothing'"):
+        Network.load(tmp_path / "net.h5", devices=["nothing"])
+
+
+def test_what_a_change_depends_on_lies_in_the_fields_of_winners():
+    events = random_events(4)
+    layer = replace(LAYERS[0], stride=(1, 2), padding=(0, 1))
+    geometry = layer.neurons(SHAPE).geometry
+    rng = np.random.default_rng(0)
+    height, width = geometry.output(*SHAPE[1:])
+    winners = np.stack([rng.integers(-1, 5, (4, 3)), rng.integers(0, height, (4, 3)), rng.integers(0, width, (4, 3)),
+                        np.zeros((4, 3), np.int64)], axis=2)  # fmt: skip
+    near = reached(events, winners, geometry)
+    kept = {(int(s), *map(int, row)) for s, *row in
+            zip(near.sample_index(), near.time, near.channel, near.y, near.x, strict=True)}  # fmt: skip
+    for s, *event in zip(events.sample_index(), events.time, events.channel, events.y, events.x, strict=True):
+        t, c, y, x = map(int, event)
+        inside = any(f >= 0 and 0 <= y - oy < 3 and 0 <= x + 1 - 2 * ox < 3 for f, oy, ox, _ in winners[s].tolist())
+        assert ((int(s), int(t), int(c), int(y), int(x)) in kept) == inside
+    assert 0 < near.n_events < events.n_events
+    assert np.array_equal(near.labels, events.labels)
+
+
+def gpus():
+    """Return the names of all devices; skip where there is none."""
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        pytest.skip(f"no CUDA device: {error}")
+    return [f"cuda:{number}" for number in range(count)] or pytest.skip("no CUDA device")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("choose", [lambda found: found[:1] * 2, lambda found: found], ids=["the same twice", "all"])
+def test_several_gpus_are_as_one_thread(choose):
+    devices = choose(gpus())
+    same(outcome(network(devices), random_events(200)), outcome(network(["cpu"]), random_events(200)))
+    for options in TRAININGS.values():
+        same(learnt(devices, options), learnt(["cpu"], options))
