@@ -9,6 +9,7 @@ import hostcuda.examples
 import numpy as np
 import pytest
 import strategies
+import test_find_and_change
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import row, row_neurons
@@ -49,10 +50,18 @@ def test_learning_equals_reference(lesson, host, spikes):
 @given(strategies.lessons(maps=(2, 33)), hosts)
 def test_own_competitions_equal_reference(lesson, host):
     def latest(spikes):
-        return np.argsort(-spikes.time, kind="stable")[:1]
+        return np.argsort(-spikes.time, kind="stable")[: spikes.labels[0] % 2]
 
     lesson = replace(lesson, update=replace(lesson.update, choose=latest))
     same(lesson.learn(host), lesson.learn(REFERENCE))
+
+
+@settings(max_examples=30)
+@given(strategies.lessons(maps=(1, 33)), hosts, st.booleans())
+def test_finding_and_changing_are_a_mini_batch(lesson, host, first):
+    pair = (host, REFERENCE) if first else (REFERENCE, host)
+    found = test_find_and_change.in_two_steps(lesson, *pair)
+    same(found, replace(lesson, batch=max(len(lesson.order), 1)).learn(REFERENCE))
 
 
 @settings(max_examples=15)
