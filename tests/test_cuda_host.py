@@ -63,6 +63,17 @@ def test_conv_equals_reference_where_potentials_meet_the_threshold(layer, host):
         same(run_conv(host, met), expected_conv(met))
 
 
+@pytest.mark.parametrize("largest", [1e-44, 0.0, -0.0, -2.0, 0.75])
+def test_weights_however_small_make_neurons_fire(largest):
+    layer = hostcuda.examples.layer()
+    weights = np.minimum(layer.weights, 0)
+    weights[3, 1, 1, 0] = largest
+    layer = at_threshold(replace(layer, weights=weights), np.zeros(len(weights), np.float32))
+    found, expected = run_conv(hostcuda.backend(5), layer), expected_conv(layer)
+    same(found, expected)
+    assert (expected.n_events > 0) == (largest > 0)
+
+
 def at_threshold(layer, threshold):
     return replace(layer, neurons=replace(layer.neurons, threshold=threshold))
 

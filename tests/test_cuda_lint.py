@@ -10,10 +10,10 @@ import eventsnn.backends
 ROOM = Path(eventsnn.backends.__file__).parent
 LAUNCHERS = sorted(p for p in ROOM.glob("*.py") if "device import" in p.read_text(encoding="utf-8"))
 # Attributes that are arrays of the device wherever they are found in a launcher.
-COLUMNS = {"time", "channel", "y", "x", "offsets", "potential", "labels", "rank", "rows", "starts", "spikes", "decay"}
+COLUMNS = {"time", "channel", "y", "x", "offsets", "potential", "labels", "rank", "rows", "starts", "decay"}
 ARGUMENTS = {"values", "when", "fired", "potential", "rank"}  # parameters that are
 DESCRIPTIONS = {"shape", "size", "dtype", "nbytes"}  # of an array, known on the host
-CROSSINGS = {"asnumpy", "last", "len", "int"}  # what comes out of these lies in the host's memory
+CROSSINGS = {"asnumpy", "last", "len", "int", "structure"}  # what comes out of these is the host's
 
 
 def called(node):

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from eventsnn.backends.cuda_learning import Learning
 
 _DIGIT = 4  # bits of a radix pass
+_BLOCKS = 1024  # that look for a layer's largest weight
 _STRETCH = 64  # positions in which a thread finds the neurons of a map that fired
 
 T = TypeVar("T")
@@ -284,7 +285,7 @@ class CudaBackend(Backend):
         events, limit = batch.events, self.xp.asarray(limits_of(neurons))
         when = self.xp.empty(dense_shape(sizes, events), np.uint32)
         potential = self.xp.empty(dense_shape(sizes, events), np.float32)
-        quiet = None if neurons.at_end or leak else self._quiet(packed, neurons)
+        quiet = None if neurons.at_end or leak else self.quiet(packed, neurons.threshold.min())
         layer = structure(LAYER, *fields, packed.rows, limit, quiet)
         places, quads = len(events) * positions_of(sizes), int(sizes["padded"][0]) // WIDTH
         bits = min((quads - 1).bit_length(), self._device.threads.bit_length() - 1)
@@ -295,10 +296,18 @@ class CudaBackend(Backend):
         self._device.launch(name, blocks, *args, when, potential)
         return when, potential
 
-    def _quiet(self, packed: Packed, neurons: Neurons) -> Any:
-        """Return the number of spikes that surely make no neuron of a layer fire, on the device."""
-        quiet = self.xp.empty(1, np.int64)
-        self._device.for_each("find_quiet", 1, packed.rows.max(), neurons.threshold.min(), quiet)
+    def quiet(self, packed: Packed, lowest: np.float32, upper: np.float32 | None = None) -> Any:
+        """Return on the device how many spikes surely leave all potentials at or below the ``lowest`` threshold.
+
+        No weight is above the largest of now and, if they may learn, ``upper``.
+        """
+        bound = -np.inf if upper is None else upper
+        sign, bits = np.signbit(bound), int(np.float32(bound).view(np.uint32))
+        largest = self.xp.full(1, bits ^ 0xFFFFFFFF if sign else bits | 1 << 31, np.uint32)
+        quiet, each = self.xp.empty(1, np.int64), _STRETCH * self._device.threads
+        blocks = min(-(-packed.rows.size // each), _BLOCKS)
+        self._device.launch("find_largest", blocks, packed.rows, np.int64(packed.rows.size), largest)
+        self._device.for_each("find_quiet", 1, largest, np.float32(lowest), quiet)
         return quiet
 
     def gather(self, sizes: np.ndarray, n: int, when: Any) -> tuple[Any, np.int32, Any]:

@@ -105,14 +105,11 @@ class Learning:
 
     def _quiet_spikes(self, limit: np.ndarray, upper: np.float32) -> Any:
         """Return how many spikes surely make nobody fire while the layer learns, on the device; see ``find_quiet``."""
-        neurons, adaptation, xp = self._lesson.neurons, self._lesson.update.thresholds, self._xp
+        neurons, adaptation = self._lesson.neurons, self._lesson.update.thresholds
         if neurons.at_end or neurons.leak is not None:
             return None
         lowest = limit.min() if adaptation is None else min(limit.min(), np.float32(adaptation.floor))
-        top = np.maximum(xp.asnumpy(self._packed.rows.max()), upper)  # no weight is ever above it
-        largest, quiet = xp.asarray(np.full(1, top, np.float32)), xp.empty(1, np.int64)
-        self._device.launch("find_quiet", 1, largest, np.float32(lowest), quiet)
-        return quiet
+        return self._backend.quiet(self._packed, lowest, upper)
 
     @property
     def _online(self) -> bool:

@@ -34,6 +34,16 @@ __device__ i64 thread_id() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; 
 
 __device__ float infinity() { return __int_as_float(0x7f800000); }
 
+// Returns unsigned integers that are ordered as the floats are; -0 counts as 0.
+__device__ unsigned ordered(float value) {
+    const unsigned bits = __float_as_uint(value + 0.0f);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ float unordered(unsigned value) {
+    return __int_as_float(value & 0x80000000u ? value & 0x7fffffffu : ~value);
+}
+
 // Returns the sum of `value` over the threads before this one, and in `total` that over all; scratch holds one int a thread.
 __device__ int scan_block(int value, int *scratch, int *total) {
     const int t = threadIdx.x, n = blockDim.x;
@@ -163,12 +173,20 @@ struct Layer {
     const i64 *quiet;  // spikes that surely make nobody fire; null: every spike counts
 };
 
-// Spikes that surely leave every potential at or below its limit: no weight is above `largest`, and each addition may be
+// The largest weight, as ordered() has it, into *largest, which holds that of some bound before. Comparing floats by CuPy would make tiny ones 0.
+extern "C" __global__ void find_largest(const float *weights, i64 n, unsigned *largest) {
+    unsigned mine = 0;
+    for (i64 i = thread_id(); i < n; i += (i64)gridDim.x * blockDim.x) mine = max(mine, ordered(weights[i]));
+    atomicMax(largest, mine);
+}
+
+// Spikes that surely leave every potential at or below its limit: no weight is above the largest, and each addition may be
 // rounded up once, which the factor allows for.
-extern "C" __global__ void find_quiet(const float *largest, float lowest, i64 *quiet) {
+extern "C" __global__ void find_quiet(const unsigned *largest, float lowest, i64 *quiet) {
     if (thread_id() > 0) return;
-    const double n = *largest > 0.0f ? min((double)lowest / *largest, 1e6) : 0;
-    *quiet = *largest > 0.0f ? (i64)(n * (1 - n * 2e-7)) : (i64)1 << 60;
+    const float weight = unordered(*largest);
+    const double n = weight > 0.0f ? min((double)lowest / weight, 1e6) : 0;
+    *quiet = weight > 0.0f ? (i64)(n * (1 - n * 2e-7)) : (i64)1 << 60;
 }
 
 struct Quad {
@@ -424,12 +442,6 @@ extern "C" __global__ void pool_fired(Sizes z, const unsigned *when, i64 n, unsi
 }
 
 // Competition --------------------------------------------------------------------------------------------------------
-
-// Returns unsigned integers that are ordered as the floats are; -0 counts as 0.
-__device__ unsigned ordered(float value) {
-    const unsigned bits = __float_as_uint(value + 0.0f);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
 
 __device__ u64 urgency(const Spikes &in, const float *potential, i64 e) {
     return (u64)(unsigned)in.rank[e] << 32 | (potential ? ~ordered(potential[e]) : 0u);

@@ -94,10 +94,6 @@ __device__ Contest of_block(const Contest &all, const Sizes &z, i64 block) {
     return c;
 }
 
-__device__ float unordered(unsigned value) {
-    return __int_as_float((int)(value & 0x80000000u ? value & 0x7fffffffu : ~value));
-}
-
 // Notes who of a thread's neurons fired; `rank` is of the presentation's spikes, null where all fire together.
 __device__ void report(const Contest &c, const Cells &cells, const int *rank, int base, int p, int map) {
     u64 first = NOBODY;

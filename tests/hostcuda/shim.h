@@ -60,6 +60,13 @@ static T atomicMin(T *at, T value) {
 }
 
 template <typename T>
+static T atomicMax(T *at, T value) {
+    T old = __atomic_load_n(at, __ATOMIC_RELAXED);
+    while (old < value && !__atomic_compare_exchange_n(at, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+    return old;
+}
+
+template <typename T>
 static T atomicAdd(T *at, T value) {
     static_assert(std::is_integral<T>::value, "a sum of floats would depend on the order of threads");
     return __atomic_fetch_add(at, value, __ATOMIC_RELAXED);
