@@ -172,8 +172,8 @@ def test_lessons_are_equal_for_every_launch_shape(name, threads, order, processo
     [
         ("        if (phase < 2) __syncthreads();\n", "", "online"),  # between noting spikes and changing weights
         ("blockDim.x);\n        sync_blocks(team);\n", "blockDim.x);\n        __syncthreads();\n", "online"),
-        ("from <= quiet", "from < quiet", "waiting"),
-        ("rank[least - 1] + 1", "rank[least - 1]", "waiting"),
+        pytest.param("from <= quiet", "from < quiet", "waiting", marks=pytest.mark.slow),
+        pytest.param("rank[least - 1] + 1", "rank[least - 1]", "waiting", marks=pytest.mark.slow),
     ],
     ids=["barrier", "barrier of blocks", "quiet", "rounds"],
 )
