@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import eventsnn as es
 from eventsnn import encode as en
+from eventsnn.encode import _cutting
 from eventsnn.io import EVENT_DTYPE, Chunk, Recording
 
 
@@ -38,7 +39,7 @@ def spikes_of(sample):
     return list(zip(*(getattr(sample, name).tolist() for name in ("time", "channel", "y", "x")), strict=True))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(oracle.encoders(), oracle.recordings())
 def test_equal_to_plain_python(encoder, events):
     shape = encoder.output_shape((2, HEIGHT, WIDTH))
@@ -127,9 +128,7 @@ def test_hot_pixels_are_found():
     fitted = encoder.fit(recording(events))
     assert fitted.filters[1] == en.HotPixels([(2, 1)])
     assert fitted.fit(recording(events)) is fitted
-    assert (
-        fitted.encode(recording(events)).n_events == 20
-    )  # 23 of the 35 that fall into the rectangle, less the pixel's
+    assert fitted.encode(recording(events)).n_events == 23  # of 24 pixels in the rectangle, but for the hot one
     mean = en.FindHotPixels(2).found(np.array([[0, 4, 4], [4, 28, 0]]))
     assert mean.pixels == ((1, 1),)  # a mean of 10 over the four that fired
     assert en.FindHotPixels(2.8).found(np.array([[0, 4, 4], [4, 28, 0]])).pixels == ()  # above, not at it
@@ -195,7 +194,7 @@ def test_nothing_at_all():
         (lambda: en.ByTime(0), "length expects an integer of at least 1, got 0"),
         (lambda: en.ByTable([5, 4], [6, 6]), "starts expects numbers that never fall"),
         (lambda: en.ByTable([5], [4]), r"before its start, got \(5, 4\)"),
-        (lambda: en.ByTable([5], [6], [1, 2]), r"one length, got \[1, 1, 2\]"),
+        (lambda: en.ByTable([5], [6], [1, 2]), "one length, got 1 starts, 1 ends, 2 labels"),
         (lambda: en.ByTable([0.5], [6]), "starts expects integers, got float64"),
         (lambda: en.Polarity("both"), "one of merged, on, off"),
         (lambda: en.HotPixels([(1, 2, 3)]), r"pairs \(x, y\)"),
@@ -215,12 +214,13 @@ def test_values_that_cannot_be(make, message):
     ("source", "message"),
     [
         ([(0, 0, 0, 0), (-10_001, 0, 0, 0)], "at most 10000 us, found 10001 us before 0"),
-        ([(0, 0, 0, 0), (10_000_000_000, 0, 0, 0)], "no gap of 1,000,000 windows"),
+        ([(0, 0, 0, 0), (10_000_000_000, 0, 0, 0)], "no gap of 100 windows, found one before 102000 us"),
         ([(1 << 61, 0, 0, 0)], r"times expect -2\*\*60"),
         ([(0, WIDTH, 0, 0)], "field 'x' expects 0 to 6, found 7 to 7"),
     ],
 )
-def test_streams_that_cannot_be(source, message):
+def test_streams_that_cannot_be(source, message, monkeypatch):
+    monkeypatch.setattr(_cutting, "_MOST_EMPTY", 100)
     encoder = en.CameraEncoder(en.ByTime(1000), en.EveryEvent())
     with pytest.raises(ValueError, match=message):
         encoder.encode(array_of(source), sensor=(WIDTH, HEIGHT))
