@@ -74,9 +74,7 @@ def pieces(cut: Cut, filters: Sequence[StreamFilter], shape: Shape, blocks: Iter
         block = held.between(bounds.start, bounds.end)
         empty = 0 if len(block.t) else empty + 1
         if cut.open_ended and empty > _MOST_EMPTY:
-            raise ValueError(
-                f"times expect no gap of {_MOST_EMPTY:,} windows, found one that ends after {bounds.end} us"
-            )
+            raise ValueError(f"times expect no gap of {_MOST_EMPTY:,} windows, found one before {bounds.end} us")
         yield _piece(cut.key, bounds, block, held)
 
 
