@@ -31,9 +31,10 @@ ENCODER = CameraEncoder(ByTime(1000), FirstSpike(bins=10), [Refractory(50)])
 
 @pytest.fixture(scope="module")
 def network():
-    net = es.Network(
-        [es.Conv(4, kernel=3, padding=1, threshold=1.5), es.Conv(3, kernel=3, threshold=es.inf)], (2, 9, 12)
-    )
+    layers = [es.Conv(4, kernel=3, padding=1, threshold=1.5), es.Conv(3, kernel=3, threshold=1)]
+    net, rng = es.Network(layers, (2, 9, 12)), np.random.default_rng(0)
+    net.set_weights(0, rng.normal(0.8, 0.4, (4, 2, 3, 3)))
+    net.set_weights(1, rng.normal(0, 1, (3, 4, 3, 3)))
     net.classes = np.array([7, 8, 9])
     return net
 
