@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         split_evenly,
     )
     from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
+    from eventsnn.realtime import Live, LiveWindow, live
     from eventsnn.train import fit
 
 _NAMES = {
@@ -45,6 +46,7 @@ _NAMES = {
     "network": "Network",
     "plasticity": "RSTDP STDP WTA Adaptive Annealing Competition Custom Doubling Suppression ThresholdAdaptation "
     "split_evenly",
+    "realtime": "Live LiveWindow live",
     "readout": "Feature FittedReadout LinearReadout features",
     "train": "fit",
 }
@@ -77,6 +79,8 @@ __all__ = [
     "FittedReadout",
     "History",
     "LinearReadout",
+    "Live",
+    "LiveWindow",
     "Network",
     "Normal",
     "PointwiseInhibition",
@@ -92,6 +96,7 @@ __all__ = [
     "fit",
     "inf",
     "io",
+    "live",
     "models",
     "open",
     "parallel",
