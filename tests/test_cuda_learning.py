@@ -9,6 +9,7 @@ import hostcuda.examples
 import numpy as np
 import pytest
 import strategies
+import test_find_and_change
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows import row, row_neurons
@@ -49,10 +50,18 @@ def test_learning_equals_reference(lesson, host, spikes):
 @given(strategies.lessons(maps=(2, 33)), hosts)
 def test_own_competitions_equal_reference(lesson, host):
     def latest(spikes):
-        return np.argsort(-spikes.time, kind="stable")[:1]
+        return np.argsort(-spikes.time, kind="stable")[: spikes.labels[0] % 2]
 
     lesson = replace(lesson, update=replace(lesson.update, choose=latest))
     same(lesson.learn(host), lesson.learn(REFERENCE))
+
+
+@settings(max_examples=30)
+@given(strategies.lessons(maps=(1, 33)), hosts, st.booleans())
+def test_finding_and_changing_are_a_mini_batch(lesson, host, first):
+    pair = (host, REFERENCE) if first else (REFERENCE, host)
+    found = test_find_and_change.in_two_steps(lesson, *pair)
+    same(found, replace(lesson, batch=max(len(lesson.order), 1)).learn(REFERENCE))
 
 
 @settings(max_examples=15)
@@ -151,22 +160,28 @@ def test_a_device_without_a_compiler_says_so():
 
 
 @pytest.mark.parametrize("name", LESSONS)
-@pytest.mark.parametrize(("threads", "order"), [(1, "descending"), (64, "scattered")])
-def test_lessons_are_equal_for_every_launch_shape(name, threads, order):
-    assert hostcuda.examples.learns_alike(LESSONS[name], hostcuda.backend(threads, order))
+@pytest.mark.parametrize(
+    ("threads", "order", "processors"), [(1, "descending", 5), (7, "scattered", 3), (64, "scattered", 1)]
+)
+def test_lessons_are_equal_for_every_launch_shape(name, threads, order, processors):
+    assert hostcuda.examples.learns_alike(LESSONS[name], hostcuda.backend(threads, order, processors=processors))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "name"),
     [
         ("        if (phase < 2) __syncthreads();\n", "", "online"),  # between noting spikes and changing weights
-        ("from <= quiet", "from < quiet", "waiting"),
-        ("rank[least - 1] + 1", "rank[least - 1]", "waiting"),
+        ("blockDim.x);\n        sync_blocks(team);\n", "blockDim.x);\n        __syncthreads();\n", "online"),
+        pytest.param("from <= quiet", "from < quiet", "waiting", marks=pytest.mark.slow),
+        pytest.param("rank[least - 1] + 1", "rank[least - 1]", "waiting", marks=pytest.mark.slow),
     ],
-    ids=["barrier", "quiet", "rounds"],
+    ids=["barrier", "barrier of blocks", "quiet", "rounds"],
 )
 def test_what_is_planted_is_caught(old, new, name):
     source = device.source()
     assert source.count(old) == 1
-    host = hostcuda.backend(5, source=source.replace(old, new))
-    assert not hostcuda.examples.learns_alike(LESSONS[name], host)
+    host = hostcuda.backend(5, source=source.replace(old, new), processors=3)
+    try:
+        assert not hostcuda.examples.learns_alike(LESSONS[name], host)
+    except RuntimeError as error:
+        assert "ended while others waited" in str(error)  # noqa: PT017

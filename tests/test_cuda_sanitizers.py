@@ -52,10 +52,11 @@ def test_kernels_are_clean(sanitizer):
     [
         (THREAD, "    __syncthreads();  // scratch may be used again\n", "", "data race"),
         (THREAD, "atomicMin(when + place", "when[place] = 0; atomicMin(when + place", "data race"),
+        (THREAD, "        __threadfence();\n", "", "data race"),
         (ADDRESS, "if (place >= places ||", "if (place > places ||", "heap-buffer-overflow"),
         (ADDRESS, "(i64)(row[i] >> 1) * in.padded", "(row[i] << 29) * in.padded", "runtime error"),
     ],
-    ids=["barrier", "blocks", "bounds", "overflow"],
+    ids=["barrier", "blocks", "fence", "bounds", "overflow"],
 )
 def test_what_is_planted_is_found(sanitizer, old, new, report):
     source = device.source()

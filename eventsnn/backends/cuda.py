@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from eventsnn.backends import Backend, Decision, Geometry, LeakTable, Lesson, Neurons, Pooled
+from eventsnn.backends import Backend, Decision, Found, Geometry, LeakTable, Lesson, Neurons, Pooled
 from eventsnn.backends.cuda_structures import (
     CANDIDATE,
     COLUMNS,
@@ -40,6 +40,7 @@ from eventsnn.events import Events, replace_fields
 
 if TYPE_CHECKING:
     from eventsnn.backends.cuda_images import CudaImages
+    from eventsnn.backends.cuda_learning import Learning
 
 _DIGIT = 4  # bits of a radix pass
 _BLOCKS = 1024  # that look for a layer's largest weight
@@ -210,9 +211,25 @@ class CudaBackend(Backend):
 
     @_there
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
+        return self._learning(events, order, packed, lesson).run()
+
+    @_there
+    def _find(self, events: Events, packed: Packed, lesson: Lesson) -> Found:
+        return self._mini_batch(events, packed, lesson).find()
+
+    @_there
+    def _change(self, events: Events, found: Found, packed: Packed, lesson: Lesson) -> Packed:
+        self._mini_batch(events, packed, lesson).change(found)
+        return packed
+
+    def _mini_batch(self, events: Events, packed: Packed, lesson: Lesson) -> Learning:
+        whole = lesson._replace(batch=max(len(events), 2))  # 1 is online
+        return self._learning(events, np.arange(len(events)), packed, whole)
+
+    def _learning(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> Learning:
         from eventsnn.backends.cuda_learning import Learning
 
-        return Learning(self, self._device, events, order, packed, lesson).run()
+        return Learning(self, self._device, events, order, packed, lesson)
 
     def _halving(self, run: Callable[[Events], T], events: Events, sizes: np.ndarray, join: Callable[[T, T], T]) -> T:
         """Run a batch; where the device has not enough memory for that, one half and then the other."""

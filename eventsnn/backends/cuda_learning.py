@@ -117,22 +117,43 @@ class Learning:
 
     def run(self) -> np.ndarray:
         """Present everything; return the winners."""
-        n, batch, positions = len(self._order), self._lesson.batch, self._lesson.positions
+        n, batch = len(self._order), self._lesson.batch
         if self._lesson.update.choose is None:
             self._over(0, n, find=True, change=True)
-            self._found.winners[:] = self._xp.asnumpy(self._winners)
-            if positions is not None:
-                _move(self._found.winners, positions, self._width)
-            return self._found.winners
+            return self._fetched().winners
         for start in range(0, n, batch):
             part = slice(start, min(start + batch, n))
             self._find_by_user(part)
             self._over(part.start, part.stop, find=False, change=True)
         return self._found.winners
 
-    @property
-    def _width(self) -> int:
-        return int(self._whole["ow"][0])
+    def find(self) -> Found:
+        """Return who wins in each presentation, with the weights as they are."""
+        if self._lesson.update.choose is not None:
+            self._find_by_user(slice(0, len(self._order)))
+            return self._found
+        self._over(0, len(self._order), find=True, change=False)
+        return self._fetched()
+
+    def change(self, found: Found) -> None:
+        """Let winners change weights and thresholds."""
+        self._tell(found, slice(0, len(self._order)))
+        self._over(0, len(self._order), find=False, change=True)
+
+    def _fetched(self) -> Found:
+        """Return what was found on the device, in the memory of the host."""
+        winners, potential = (self._xp.asnumpy(column) for column in (self._winners, self._at_spike))
+        if self._lesson.positions is not None:  # each was found in the one place of its window
+            winners[:, :, 1:3] += _places(self._lesson.positions, self._whole) * (winners[:, :, :1] >= 0)
+        return Found(winners, potential)
+
+    def _tell(self, found: Found, part: slice) -> None:
+        """Let the device know who won in some presentations."""
+        winners = found.winners.copy()
+        if self._lesson.positions is not None:
+            winners[:, :, 1:3] -= _places(self._lesson.positions[part], self._whole) * (winners[:, :, :1] >= 0)
+        self._winners[part] = self._xp.asarray(winners)
+        self._at_spike[part] = self._xp.asarray(found.potential)
 
     def _over(self, start: int, stop: int, *, find: bool, change: bool) -> None:
         """Go through presentations; where the device has not enough memory, through one half and then the other.
@@ -215,12 +236,9 @@ class Learning:
         positions = None if lesson.positions is None else lesson.positions[part]
         found = Found(*(column[part] for column in self._found))
         done = replace(update, active=None, pointwise=False)
-        compete(backend, _fetched(spikes, backend), done, positions, found)
-        winners = found.winners.copy()
-        if positions is not None:
-            winners[:, :, 1:3] *= winners[:, :, 1:3] < 0  # each is in the one place of its window
-        self._winners[part] = self._xp.asarray(winners)
-        self._at_spike[part] = self._xp.asarray(found.potential)
+        labels = None if self._events.labels is None else self._xp.asnumpy(self._events.labels)[self._order[part]]
+        compete(backend, _fetched(spikes, backend, labels), done, positions, found)
+        self._tell(found, part)
 
     def _gather(self, sizes: np.ndarray, order: np.ndarray, positions: np.ndarray | None) -> Events:
         """Return the samples of ``order``, or of each the window of one output position, as one batch."""
@@ -249,9 +267,9 @@ class Learning:
         arrays = (*self._given, self._events.labels if self._classes is not None else None, order, self._classes)
         changed = (self._packed.rows, self._limit, self._decides, self._failed, self._asked)
         rule = structure(_RULE, *arrays, *changed, *self._numbers)
-        leak, last_time = tables_of(self._leak), self._events.duration - 1
-        parts = (self._sizes[0], batch.spikes[0], leak[0], layer[0], last_time)
-        return Piece(batch, np.array([parts], _LESSON), contest, rule, (fields, scratch, order))
+        last_time = self._events.duration - 1
+        told = structure(_LESSON, self._sizes, batch.spikes, tables_of(self._leak), layer, last_time)
+        return Piece(batch, told, contest, rule, (fields, scratch, order))
 
     def _contest(self, batch: Batch, fields: Any, part: slice) -> tuple[np.ndarray, tuple[Any, ...]]:
         """Return the C structure of a competition, and the arrays that it points to."""
@@ -312,13 +330,12 @@ def _rule_numbers(update: Update, punish: Update, limit: np.ndarray, duration: i
     return [*sizes, int(update.function is not None), *kinds, *bounds, *levels, float(duration)]
 
 
-def _move(winners: np.ndarray, positions: np.ndarray, width: int) -> None:
-    """Say of winners, which were found in one window each, where that was."""
-    won = winners[:, :, 0] >= 0
-    for column, place in ((1, positions // width), (2, positions % width)):
-        winners[:, :, column] = np.where(won, place[:, None], -1)
+def _places(positions: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return (y, x) of output positions, shape (n, 1, 2)."""
+    width = int(sizes["ow"][0])
+    return np.stack([positions // width, positions % width], axis=1)[:, None]
 
 
-def _fetched(events: Events, backend: CudaBackend) -> Events:
+def _fetched(events: Events, backend: CudaBackend, labels: np.ndarray | None) -> Events:
     names = ("time", "channel", "y", "x", "offsets", "potential")
-    return replace_fields(events, **{name: backend.fetch(getattr(events, name)) for name in names}, labels=None)
+    return replace_fields(events, **{name: backend.fetch(getattr(events, name)) for name in names}, labels=labels)

@@ -67,7 +67,8 @@ def with_rule(device: Device, function: RuleFunction) -> Device:
     TypeError
         If the rule uses what has no translation; it says what, and in which line.
     """
-    return _compiled(device, with_own(source(), function))  # the text holds all that it takes, so it is its own key
+    # The text holds all that the rule takes from outside, so it is its own key.
+    return _compiled(device, with_own(source(("kernels.cu", "learn.cu")), function))
 
 
 @lru_cache(maxsize=64)

@@ -116,12 +116,17 @@ def pointer(array: Any) -> int:
 
 
 def structure(dtype: np.dtype, *values: Any) -> np.ndarray:
-    """Return a C structure as kernels take it by value; device arrays become their addresses.
+    """Return a C structure as kernels take it by value; device arrays become their addresses, structures its parts.
 
     The caller keeps the arrays until the kernel is launched; after that, memory is given away in stream order.
     """
-    numbers = [v if isinstance(v, int | float | np.number) else pointer(v) for v in values]
-    return np.array([tuple(numbers)], dtype)
+    return np.array([tuple(map(_part, values))], dtype)
+
+
+def _part(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        return value[0]
+    return value if isinstance(value, int | float | np.number) else pointer(value)
 
 
 def record(numbers: str = "", pointers: str = "", *more: tuple[str, str]) -> np.dtype:

@@ -184,7 +184,7 @@ __device__ int choose(const Sizes &z, const Spikes &in, i64 last_time, const Con
     return found;
 }
 
-// Blocks that go through each round together: the first one says which, and does all else alone. One block has no team.
+// Blocks that go through each round together: the first one says which, and does all else alone.
 struct Team {
     u64 *arrived;  // blocks at barriers, since the launch
     i64 *job;      // presentation, -1 at the end; round
@@ -225,56 +225,39 @@ __device__ void run_round(const Lesson &l, const Contest &c, i64 i, int r, i64 t
     else add_round<false, false>(l.z, l.in, l.leak, l.last_time, l.layer, c, i, r, thread, threads);
 }
 
-// Lets the team do its share of the rounds, until the first block says that there are no more.
-__device__ void help(const Lesson &l, const Contest &c, const Team &team) {
-    for (;;) {
-        sync_blocks(team);
-        const i64 i = team.job[0];
-        if (i < 0) return;
-        run_round(l, c, i, team.job[1], thread_id(), (i64)gridDim.x * blockDim.x);
-        sync_blocks(team);
-    }
-}
+// Where a block is in its presentations: in round r, -1 before the first, of presentation i.
+struct Course {
+    i64 i;
+    int r, found;
+};
 
-__device__ void dismiss(const Team &team) {
-    if (gridDim.x == 1) return;
-    if (threadIdx.x == 0) team.job[0] = -1;
-    sync_blocks(team);
-}
-
-// Runs a round with the team, where there is one, and waits for all.
-__device__ void run_together(const Lesson &l, const Contest &c, i64 i, int r, const Team *team) {
-    const bool alone = !team || gridDim.x == 1;
-    if (!alone) {
-        if (threadIdx.x == 0) team->job[0] = i, team->job[1] = r;
-        sync_blocks(*team);
-    }
-    run_round(l, c, i, r, threadIdx.x, alone ? blockDim.x : (i64)gridDim.x * blockDim.x);
-    if (alone) __syncthreads();
-    else sync_blocks(*team);
-}
-
-// Runs presentation i until its winners are known.
-__device__ void present(const Lesson &l, const Contest &c, i64 i, const Team *team) {
-    const int positions = l.z.oh * l.z.ow;
-    const i64 begin = l.in.offsets[i], n = l.in.offsets[i + 1] - begin;
-    for (int p = threadIdx.x; p < positions; p += blockDim.x) c.best[p] = NOBODY, c.closed[p] = 0;
+__device__ void begin_presentation(const Lesson &l, const Contest &c, Course *at) {
+    at->r = -1, at->found = 0;
+    for (int p = threadIdx.x; p < l.z.oh * l.z.ow; p += blockDim.x) c.best[p] = NOBODY, c.closed[p] = 0;
     for (int f = threadIdx.x; f < l.z.maps; f += blockDim.x) c.won[f] = 0;
     if (threadIdx.x == 0) c.size[0] = 0;
     __syncthreads();
-    int found = 0;
-    for (int r = 0; r < c.rounds && found < c.k; r++) {
-        const i64 first = (i64)r * c.round, next = min(first + c.round, n);
-        if (first >= n) break;
-        const int *rank = l.in.rank + begin;
-        if (!c.at_end && r > 0 && rank[next - 1] == rank[first - 1]) continue;  // all of it came with the round before
-        run_together(l, c, i, r, team);
-        found = choose(l.z, l.in, l.last_time, c, i, c.at_end ? 0 : rank[first], found);
-        for (int p = threadIdx.x; c.pointwise && p < positions; p += blockDim.x)
-            if (c.best[p] != NOBODY) c.closed[p] = 1;  // one map fired here, so no other will
-        if (threadIdx.x == 0) c.size[0] = 0;
-        __syncthreads();
+}
+
+// Goes to the next round, and returns whether there is one that may bring winners.
+__device__ bool next_round(const Lesson &l, const Contest &c, Course *at) {
+    const i64 begin = l.in.offsets[at->i], n = l.in.offsets[at->i + 1] - begin;
+    const int *rank = l.in.rank + begin;
+    for (at->r++; at->r < c.rounds && at->found < c.k; at->r++) {
+        const i64 first = (i64)at->r * c.round, next = min(first + c.round, n);
+        if (first >= n) return false;
+        if (c.at_end || at->r == 0 || rank[next - 1] != rank[first - 1]) return true;  // else it came with the one before
     }
+    return false;
+}
+
+__device__ void end_round(const Lesson &l, const Contest &c, Course *at) {
+    const int base = c.at_end ? 0 : l.in.rank[l.in.offsets[at->i] + (i64)at->r * c.round];
+    at->found = choose(l.z, l.in, l.last_time, c, at->i, base, at->found);
+    for (int p = threadIdx.x; c.pointwise && p < l.z.oh * l.z.ow; p += blockDim.x)
+        if (c.best[p] != NOBODY) c.closed[p] = 1;  // one map fired here, so no other will
+    if (threadIdx.x == 0) c.size[0] = 0;
+    __syncthreads();
 }
 
 // Plasticity ---------------------------------------------------------------------------------------------------------
@@ -450,22 +433,36 @@ __device__ bool learn_from(const Sizes &z, const Spikes &in, const Layer &layer,
 // Presentations one after another, each with the weights that the one before left; blocks are there at the same time.
 // Shared: a Candidate a thread.
 extern "C" __global__ void __launch_bounds__(1024) learn_online(Lesson l, Contest c, Rule rule, Team team, i64 n) {
-    if (blockIdx.x > 0) {
-        help(l, c, team);
-        return;
-    }
     Bounds bounds = {infinity(), -infinity()};
-    bool right = true;
-    for (i64 i = 0; right && i < n; i++) {
-        present(l, c, i, &team);
-        right = learn_from(l.z, l.in, l.layer, c, rule, i, 0, l.z.maps, rule.decides, &bounds);
+    Course at = {-1, 0, 0};
+    for (;;) {
+        if (blockIdx.x == 0) {
+            if (at.i >= 0) end_round(l, c, &at);
+            while (at.i < n && (at.i < 0 || !next_round(l, c, &at))) {
+                if (at.i >= 0 && !learn_from(l.z, l.in, l.layer, c, rule, at.i, 0, l.z.maps, rule.decides, &bounds)) at.i = n;
+                else at.i++;
+                if (at.i < n) begin_presentation(l, c, &at);
+            }
+            if (threadIdx.x == 0) team.job[0] = at.i < n ? at.i : -1, team.job[1] = at.r;
+        }
+        sync_blocks(team);
+        const i64 i = team.job[0];
+        if (i < 0) return;
+        run_round(l, c, i, team.job[1], thread_id(), (i64)gridDim.x * blockDim.x);
+        sync_blocks(team);
     }
-    dismiss(team);
 }
 
 // Block b finds the winners of presentation first + b. Shared: a Candidate a thread.
-extern "C" __global__ void __launch_bounds__(1024) find_winners(Lesson l, Contest c, i64 first) {
-    present(l, of_block(c, l.z, blockIdx.x), first + blockIdx.x, nullptr);
+extern "C" __global__ void __launch_bounds__(1024) find_winners(Lesson l, Contest all, i64 first) {
+    const Contest c = of_block(all, l.z, blockIdx.x);
+    Course at = {first + blockIdx.x, -1, 0};
+    begin_presentation(l, c, &at);
+    while (next_round(l, c, &at)) {
+        run_round(l, c, at.i, at.r, threadIdx.x, blockDim.x);
+        __syncthreads();
+        end_round(l, c, &at);
+    }
 }
 
 // Block f lets the winners of the presentations from `first` to `last` change map f, in order: maps do not depend on each other.

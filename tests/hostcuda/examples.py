@@ -115,7 +115,8 @@ def encode(host):
 
 def main():
     module = hostcuda.HostModule(sys.argv[1], "scattered")
-    host = CudaBackend(Device(hostcuda.HostArrays(), module, threads=7, compiled=lambda text: module))
+    device = Device(hostcuda.HostArrays(), module, threads=7, compiled=lambda text: module, processors=3)
+    host = CudaBackend(device)
     found = differences(host)
     encode(host)
     sys.exit(f"differ from the reference: {found}" if found else 0)

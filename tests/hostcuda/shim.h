@@ -1,8 +1,9 @@
 // Lets kernels.cu be compiled as C++ and run on the CPU, with the threads and barriers of a block.
 //
 // Two ways to run a block. Fibers (default): one thread after another, up to its next barrier, always in the same
-// order, so that a missing barrier shows every time; blocks that wait for each other take turns. Threads (-DTHREADS): real ones, for the sanitizers; two groups
-// of threads share the blocks of a launch and never wait for each other, so that blocks race as on a device.
+// order, so that a missing barrier shows every time; blocks that may wait for each other take turns, each as far as it
+// comes. Threads (-DTHREADS): real ones, for the sanitizers; two groups of threads share the blocks of a launch and
+// never wait for each other, so that blocks race as on a device; blocks that may wait have a group each.
 
 #pragma once
 #define HOST
@@ -202,7 +203,7 @@ static void run(const Work &work, size_t shared_bytes) {
             bool any = false;
             ended = 0;
             for (unsigned i = 0; i < held; i++) {
-                if (blocks[i].ended < blockDim.x) any |= advance(blocks[i]);
+                while (!diverged && blocks[i].ended < blockDim.x && advance(blocks[i])) any = true;
                 ended += blocks[i].ended == blockDim.x;
             }
             diverged |= ended < held && !any;
