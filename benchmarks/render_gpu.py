@@ -17,7 +17,7 @@ PEERS = ("dense PyTorch", "SpykeTorch")
 
 def fingerprint() -> str:
     """Return the SHA-256 of the kernels and of what launches them."""
-    files = sorted([*BACKENDS.glob("*.cu"), *BACKENDS.glob("cuda*.py"), BACKENDS / "device.py"])
+    files = sorted([*BACKENDS.glob("*.cu"), *BACKENDS.glob("cuda*.py"), BACKENDS / "device.py", BACKENDS / "nvrtc.py"])
     return hashlib.sha256(b"\0".join(f.name.encode() + b"\0" + f.read_bytes() for f in files)).hexdigest()
 
 
