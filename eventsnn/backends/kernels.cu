@@ -144,8 +144,7 @@ __device__ void look(const Sizes &z, const Spikes &in, int tiles, const Leak &le
             }
             append(&list, (s.channel * z.kh + ky) * z.kw + kx, s);
         }
-        __syncthreads();
-    }
+    }  // nobody writes to `staged` before all have come to the next scan's barriers
     if (!mine) return;
     if (!FILL) counts[place + 1] = n;
     if (FILL && list.row >= 0) rows[list.at - 1] = list.row * 2 + 1;
