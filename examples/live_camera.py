@@ -37,9 +37,10 @@ net = es.Network([es.Conv(8, kernel=5, padding=2, threshold=6), es.Pool(4)], tra
 es.fit(net, train, layer=0, rule=es.STDP(0.02, -0.015), competition=es.WTA(3, radius=2), epochs=3)
 readout = es.LinearReadout().fit(es.features(net, train), train.labels)
 right = es.evaluate(net, test, readout).accuracy
-print(f"{len(train)} windows to learn from; {right:.1%} of {len(test)} held-out windows right")
+print(f"{len(train)} windows to learn from; {right:.1%} of the held-out ones right")
 
-# The same events as a stream of bytes: a pipe, "tcp://host:port" or a file that still grows would do as well.
+# A stream of bytes: a pipe, "tcp://host:port" or a file that still grows would do as well. This one is there at once, so
+# that windows wait for those before them, which counts as latency.
 stream = io.BytesIO(record(lying=1).tobytes())
 with es.live(stream, net, encoder, readout, format="events", sensor=SENSOR) as windows:
     decisions = [(window.decision, window.latency) for window in windows]
