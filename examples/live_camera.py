@@ -39,8 +39,8 @@ readout = es.LinearReadout().fit(es.features(net, train), train.labels)
 right = es.evaluate(net, test, readout).accuracy
 print(f"{len(train)} windows to learn from; {right:.1%} of the held-out ones right")
 
-# A stream of bytes: a pipe, "tcp://host:port" or a file that still grows would do as well. This one is there at once, so
-# that windows wait for those before them, which counts as latency.
+# A stream of bytes: a pipe, "tcp://host:port" or a file that still grows would do as well. This one is there at once,
+# so that windows wait for those before them, which counts as latency.
 stream = io.BytesIO(record(lying=1).tobytes())
 with es.live(stream, net, encoder, readout, format="events", sensor=SENSOR) as windows:
     decisions = [(window.decision, window.latency) for window in windows]
