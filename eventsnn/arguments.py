@@ -28,13 +28,13 @@ def one_of(value: str, known: Iterable[str], name: str) -> str:
     return value
 
 
-def parse_size(text: str, name: str = "--size", example: str = "28x28") -> tuple[int, int] | None:
-    """Return the two numbers of ``HxW``, or None of an empty text."""
+def parse_size(text: str, name: str = "--size", example: str = "28x28", form: str = "HxW") -> tuple[int, int] | None:
+    """Return the two numbers of a text like ``HxW``, or None of an empty one."""
     if not text:
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if match is None:
-        raise UsageError(f"{name} expects HxW, as {example}, got {text!r}")
+        raise UsageError(f"{name} expects {form}, as {example}, got {text!r}")
     return int(match[1]), int(match[2])
 
 

@@ -13,7 +13,17 @@ import typer
 
 from eventsnn import __version__
 from eventsnn.arguments import check_backend, elsewhere, feature, named_encoder, one_of, parse_size, recipe, with_epochs
-from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
+from eventsnn.console import (
+    INTERRUPTED,
+    Debug,
+    PlainCommand,
+    PlainGroup,
+    UsageError,
+    one_line_errors,
+    phases,
+    printable,
+)
+from eventsnn.live_command import EPILOG, live
 from eventsnn.models import MODELS
 
 # What the commands need beyond this takes long to import; each does so itself.
@@ -34,7 +44,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
 Json = Annotated[
     bool,
     typer.Option(
@@ -335,6 +344,9 @@ def features(
         samples, size = found.features.shape
         print(f"{samples:,} samples, {size:,} features ({found.meta['feature']['kind']}), {found.features.nnz:,} not 0")
         print(f"Written: {out}")
+
+
+app.command(cls=PlainCommand, epilog=EPILOG)(live)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 # What each leaves in its folder.
 WRITTEN = {
     "by_hand": set(),
+    "live_camera": {"bars"},
     "own_rule": set(),
     "pictures": {"raster", "evolution", "features", "latency", "weights", "convergence", "spikes", "confusion"},
     "sklearn_readout": {"test-features"},
@@ -58,7 +59,9 @@ def test_it_writes_what_it_says(name, run):
     assert {path.stem for path in folder.iterdir()} == WRITTEN[name]
 
 
-@pytest.mark.parametrize(("name", "results"), [("own_rule", 2), ("sklearn_readout", 9), ("threshold_adaptation", 2)])
+@pytest.mark.parametrize(
+    ("name", "results"), [("live_camera", 1), ("own_rule", 2), ("sklearn_readout", 9), ("threshold_adaptation", 2)]
+)
 def test_it_learns(name, results, run):
     shares = [float(share) for line in run(name).lines for share in re.findall(r"([\d.]+)% of the held-out", line)]
     assert len(shares) == results
