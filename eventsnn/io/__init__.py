@@ -6,6 +6,7 @@ from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.images import Images, fetch_mnist, load_images, read_idx
 from eventsnn.io.inspection import check, info
 from eventsnn.io.recording import EVENT_DTYPE, Chunk, EventFileError, Orientation, Recording, Report, Stream
+from eventsnn.io.recording_writer import RecordingWriter
 from eventsnn.io.writer import EventWriter, write
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Images",
     "Orientation",
     "Recording",
+    "RecordingWriter",
     "Report",
     "Stream",
     "check",

@@ -6,7 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from eventsnn.io import hdf5
+import numpy as np
+
+from eventsnn.io._checks import VERSION
 from eventsnn.io.formats import open  # noqa: A004
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import Recording
@@ -19,10 +21,10 @@ def info(path: str | Path) -> dict[str, Any]:
     -------
     dict
         Ready for JSON. Of an event file of this package: ``path``, ``bytes``, ``format_version``, ``samples``,
-        ``events``, ``shape``, ``unit``, ``duration``, ``density`` (spikes per neuron and sample), ``labels`` (None, or
-        ``classes`` and how many samples each has, ``counts``), ``groups`` (None, or how many there are) and
-        ``provenance``. Of a recording: ``path``, ``bytes``, ``format``, ``events`` (None where only reading it tells),
-        ``sensor`` (None, or width and height), ``unit``, ``orientation`` and ``metadata``.
+        ``events``, ``shape``, ``unit``, ``duration``, ``t_offset``, ``density`` (spikes per neuron and sample),
+        ``labels`` (None, or ``classes`` and how many samples each has, ``counts``), ``groups`` (None, or how many
+        there are) and ``provenance``. Of a recording: ``path``, ``bytes``, ``format``, ``events`` (None where only
+        reading it tells), ``sensor`` (None, or width and height), ``unit``, ``orientation`` and ``metadata``.
 
     Raises
     ------
@@ -32,8 +34,8 @@ def info(path: str | Path) -> dict[str, Any]:
     found = open(path)
     if isinstance(found, Recording):
         return _facts(found)
-    found.close()
-    return hdf5.info(path)
+    with found:
+        return _summary(found)
 
 
 def check(path: str | Path) -> dict[str, Any]:
@@ -53,8 +55,8 @@ def check(path: str | Path) -> dict[str, Any]:
     """
     found = open(path)
     if isinstance(found, EventDataset):
-        found.close()
-        return hdf5.check(path)
+        with found:
+            return _checked(found)
     stream = found.chunks()
     for _ in stream:
         pass
@@ -72,4 +74,42 @@ def _facts(recording: Recording) -> dict[str, Any]:
         "unit": recording.unit,
         "orientation": dataclasses.asdict(recording.orientation),
         "metadata": recording.metadata,
+    }
+
+
+def _summary(dataset: EventDataset) -> dict[str, Any]:
+    neurons = len(dataset) * int(np.prod(dataset.shape, dtype=np.int64))
+    labels = None
+    if dataset.labels is not None:
+        classes, counts = np.unique(dataset.labels, return_counts=True)
+        labels = {"classes": classes.tolist(), "counts": counts.tolist()}
+    return {
+        "path": str(dataset.path),
+        "bytes": dataset.path.stat().st_size,
+        "format_version": VERSION,
+        "samples": len(dataset),
+        "events": dataset.n_events,
+        "shape": list(dataset.shape),
+        "unit": dataset.unit,
+        "duration": dataset.duration,
+        "t_offset": dataset.t_offset,
+        "density": dataset.n_events / neurons if neurons else 0.0,
+        "labels": labels,
+        "groups": None if dataset.groups is None else _count_groups(dataset.groups, dataset.labels),
+        "provenance": dataset.provenance,
+    }
+
+
+def _count_groups(groups: np.ndarray, labels: np.ndarray | None) -> int:
+    columns = groups[None] if labels is None else np.stack([labels, groups])
+    return int(np.unique(columns, axis=1).shape[1])
+
+
+def _checked(dataset: EventDataset) -> dict[str, Any]:
+    """Read everything, in pieces of bounded size, and summarize it."""
+    times = [(int(time.min()), int(time.max())) for time in dataset.verify() if len(time)]
+    return _summary(dataset) | {
+        "empty_samples": int((np.diff(dataset.offsets) == 0).sum()),
+        "earliest": min((low for low, _ in times), default=None),
+        "latest": max((high for _, high in times), default=None),
     }
