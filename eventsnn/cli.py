@@ -13,7 +13,18 @@ import typer
 
 from eventsnn import __version__
 from eventsnn.arguments import check_backend, feature, named_encoder, one_of, parse_size, recipe, with_epochs
-from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
+from eventsnn.console import (
+    INTERRUPTED,
+    Debug,
+    Json,
+    PlainCommand,
+    PlainGroup,
+    UsageError,
+    one_line_errors,
+    phases,
+    printable,
+)
+from eventsnn.convert_command import convert
 from eventsnn.models import MODELS
 
 # What the commands need beyond this takes long to import; each does so itself.
@@ -34,13 +45,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json", metavar="", help="Print one JSON object as the last line; what is for people goes to stderr."
-    ),
-]
 Data = Annotated[
     str,
     typer.Option(metavar="DIR_OR_FILE", help=f"A file that 'eventsnn encode' made, or images: {_IMAGES}."),
@@ -136,6 +140,9 @@ def encode(
             )
             write_encoded(out, images, value, progress)
         print(f"Written: {out}")
+
+
+app.command(cls=PlainCommand, epilog="Example: eventsnn convert night.raw -o night.h5")(convert)
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn info train.h5")
