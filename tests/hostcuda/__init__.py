@@ -128,9 +128,12 @@ def build(source=None, flags=()):
     return _build(device.source() if source is None else source, tuple(flags))
 
 
+_made = tempfile.TemporaryDirectory(prefix="eventsnn-hostcuda-", ignore_cleanup_errors=True)  # goes with the process
+
+
 @functools.cache
 def _build(source, flags):
-    folder = Path(tempfile.mkdtemp(prefix="eventsnn-hostcuda-"))
+    folder = Path(tempfile.mkdtemp(dir=_made.name))
     names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?([a-z]\w*)\(', source)
     names += re.findall(r"^NEURONS\((\w+)", source, re.MULTILINE)  # the kernels that a macro defines
     exports = "".join(f"EXPORT({name})\n" for name in names)
