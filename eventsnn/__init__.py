@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 # For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
-    from eventsnn import encode, io, models, plot
+    from eventsnn import encode, io, models, parallel, plot
     from eventsnn.checkpoint import Checkpoint
     from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
     from eventsnn.events import Events, concatenate
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         split_evenly,
     )
     from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
+    from eventsnn.realtime import Live, LiveWindow, live
     from eventsnn.train import fit
 
 _NAMES = {
@@ -45,11 +46,12 @@ _NAMES = {
     "network": "Network",
     "plasticity": "RSTDP STDP WTA Adaptive Annealing Competition Custom Doubling Suppression ThresholdAdaptation "
     "split_evenly",
+    "realtime": "Live LiveWindow live",
     "readout": "Feature FittedReadout LinearReadout features",
     "train": "fit",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_ROOMS = ("encode", "io", "models", "plot")
+_ROOMS = ("encode", "io", "models", "parallel", "plot")
 
 __all__ = [
     "RSTDP",
@@ -77,6 +79,8 @@ __all__ = [
     "FittedReadout",
     "History",
     "LinearReadout",
+    "Live",
+    "LiveWindow",
     "Network",
     "Normal",
     "PointwiseInhibition",
@@ -93,8 +97,10 @@ __all__ = [
     "fit",
     "inf",
     "io",
+    "live",
     "models",
     "open",
+    "parallel",
     "plot",
     "read_features",
     "split_evenly",

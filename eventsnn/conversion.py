@@ -118,12 +118,13 @@ def open_recording(path: str, options: Options) -> Recording:
     EventFileError
         If it cannot be read.
     ValueError
-        If it is an event file of this package, or nobody says how large the sensor is.
+        If it holds samples already, or nobody says how large the sensor is.
     """
     found = open_events(path, **options.orientation)
-    if isinstance(found, EventDataset):
-        found.close()
-        raise ValueError(f"{path}: is an event file of this package, expected a recording")
+    if not isinstance(found, Recording):
+        if isinstance(found, EventDataset):
+            found.close()
+        raise ValueError(f"{path}: holds samples of a data set, expected a recording")
     if found.width is None or found.height is None:
         raise ValueError(f"{path}: does not say the sensor's size; --width and --height do")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def decode(stream: BinaryIO, decoder: WordDecoder, size: int, tally: Tally) -> I
                 yield Chunk(*(c[:n] if 2 * n >= capacity else c[:n].copy() for c in columns))
 
 
-def whole_words(stream: BinaryIO, dtype: str, count: int, tally: Tally) -> Iterator[np.ndarray]:
+def whole_words(stream: BinaryIO, dtype: str | np.dtype[Any], count: int, tally: Tally) -> Iterator[np.ndarray]:
     """Yield what a stream holds as arrays of at most ``count`` words, which share memory; counts a cut end.
 
     What a pipe holds so far is yielded at once if the stream is unbuffered.

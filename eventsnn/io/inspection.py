@@ -12,6 +12,7 @@ from eventsnn.io._checks import VERSION
 from eventsnn.io.formats import open  # noqa: A004
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import Recording
+from eventsnn.io.spike_samples import SpikeSamples
 
 
 def info(path: str | Path) -> dict[str, Any]:
@@ -25,6 +26,7 @@ def info(path: str | Path) -> dict[str, Any]:
         ``labels`` (None, or ``classes`` and how many samples each has, ``counts``), ``groups`` (None, or how many
         there are) and ``provenance``. Of a recording: ``path``, ``bytes``, ``format``, ``events`` (None where only
         reading it tells), ``sensor`` (None, or width and height), ``unit``, ``orientation`` and ``metadata``.
+        Of samples laid out as SHD: ``path``, ``bytes``, ``format``, ``samples``, ``shape``, ``unit`` and ``labels``.
 
     Raises
     ------
@@ -34,6 +36,8 @@ def info(path: str | Path) -> dict[str, Any]:
     found = open(path)
     if isinstance(found, Recording):
         return _facts(found)
+    if isinstance(found, SpikeSamples):
+        return _facts_of_samples(found)
     with found:
         return _summary(found)
 
@@ -46,7 +50,8 @@ def check(path: str | Path) -> dict[str, Any]:
     dict
         As :func:`info`, with the ``earliest`` and ``latest`` time (None without events). Of an event file of this
         package also ``empty_samples``; of a recording also ``dropped``, ``skipped``, ``backward`` and
-        ``furthest_back`` as in :class:`~eventsnn.io.recording.Report`: it is sound if nothing was dropped.
+        ``furthest_back`` as in :class:`~eventsnn.io.recording.Report`: it is sound if nothing was dropped. Of
+        samples laid out as SHD ``events`` and ``duration``.
 
     Raises
     ------
@@ -57,6 +62,10 @@ def check(path: str | Path) -> dict[str, Any]:
     if isinstance(found, EventDataset):
         with found:
             return _checked(found)
+    if isinstance(found, SpikeSamples):
+        earliest, latest = found.span or (None, None)
+        known = {"events": found.n_events, "duration": found.duration, "earliest": earliest, "latest": latest}
+        return _facts_of_samples(found) | known
     stream = found.chunks()
     for _ in stream:
         pass
@@ -79,10 +88,6 @@ def _facts(recording: Recording) -> dict[str, Any]:
 
 def _summary(dataset: EventDataset) -> dict[str, Any]:
     neurons = len(dataset) * int(np.prod(dataset.shape, dtype=np.int64))
-    labels = None
-    if dataset.labels is not None:
-        classes, counts = np.unique(dataset.labels, return_counts=True)
-        labels = {"classes": classes.tolist(), "counts": counts.tolist()}
     return {
         "path": str(dataset.path),
         "bytes": dataset.path.stat().st_size,
@@ -94,10 +99,18 @@ def _summary(dataset: EventDataset) -> dict[str, Any]:
         "duration": dataset.duration,
         "t_offset": dataset.t_offset,
         "density": dataset.n_events / neurons if neurons else 0.0,
-        "labels": labels,
+        "labels": _count_labels(dataset.labels),
         "groups": None if dataset.groups is None else _count_groups(dataset.groups, dataset.labels),
         "provenance": dataset.provenance,
     }
+
+
+def _count_labels(labels: np.ndarray | None) -> dict[str, list[int]] | None:
+    """Return the classes and how many samples each has."""
+    if labels is None:
+        return None
+    classes, counts = np.unique(labels, return_counts=True)
+    return {"classes": classes.tolist(), "counts": counts.tolist()}
 
 
 def _count_groups(groups: np.ndarray, labels: np.ndarray | None) -> int:
@@ -112,4 +125,16 @@ def _checked(dataset: EventDataset) -> dict[str, Any]:
         "empty_samples": int((np.diff(dataset.offsets) == 0).sum()),
         "earliest": min((low for low, _ in times), default=None),
         "latest": max((high for _, high in times), default=None),
+    }
+
+
+def _facts_of_samples(samples: SpikeSamples) -> dict[str, Any]:
+    return {
+        "path": str(samples.path),
+        "bytes": samples.path.stat().st_size,
+        "format": "SHD",
+        "samples": len(samples),
+        "shape": list(samples.shape),
+        "unit": samples.unit,
+        "labels": _count_labels(samples.labels),
     }

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from eventsnn.io._prophesee_header import TextHeader, parse_header
 from eventsnn.io.recording import BEFORE_TIME, OUTSIDE, UNKNOWN, Chunk, EventFileError, Recording, Tally
@@ -42,29 +43,56 @@ def open_raw(path: Path) -> Recording:
     """
     with path.open("rb") as stream:
         header = parse_header(stream)
+    words, sensor = described(header)
+    return Recording(path, words.title, sensor, partial(_decode, path, header.end, words), header.fields)
+
+
+class Words(NamedTuple):
+    """What words a stream is made of: ``"EVT2"``, ``"EVT21"`` or ``"EVT3"``, and whether their halves are swapped."""
+
+    name: str
+    swapped: bool = False
+
+    @property
+    def title(self) -> str:
+        """The format's name for people."""
+        return _NAMES[self.name]
+
+
+def described(header: TextHeader) -> tuple[Words, tuple[int, int] | None]:
+    """Return what words follow a header, and the size of the sensor, if it says so.
+
+    Raises
+    ------
+    EventFileError
+        If it names no format known here, or a size that cannot be.
+    """
     fields = _options(header.fields) | {k: v for k, v in header.fields.items() if k != "format"}
     if (name := _format(header.fields)) is None:
         seen = header.fields.get("format") or "evt " + header.fields.get("evt", "")
-        raise EventFileError(f"expected Prophesee's EVT2, EVT2.1 or EVT3, found {seen!r:.80}", path, 0)
-    swapped = name == "EVT21" and _is_swapped(fields)
-    sensor = _sensor(fields, header)
-    return Recording(path, _NAMES[name], sensor, partial(_decode, path, header.end, name, swapped), header.fields)
+        raise EventFileError(f"expected Prophesee's EVT2, EVT2.1 or EVT3, found {seen!r:.80}", offset=0)
+    return Words(name, name == "EVT21" and _is_swapped(fields)), _sensor(fields, header)
 
 
-def _decode(path: Path, offset: int, name: str, swapped: bool, size: int, tally: Tally) -> Iterator[Chunk]:
+def decode_words(stream: BinaryIO, words: Words, size: int, tally: Tally) -> Iterator[Chunk]:
+    """Yield the events of a stream that stands behind its header."""
     from eventsnn.io import _prophesee_kernels as kernels
     from eventsnn.io._decoding import WordDecoder, decode
 
     skipped = (_TRIGGERS, _OTHER)
-    if name == "EVT2":
+    if words.name == "EVT2":
         decoder = WordDecoder(kernels.evt2, "<u4", (-1,), 1, (BEFORE_TIME, UNKNOWN), skipped)
-    elif name == "EVT21":
-        decoder = WordDecoder(kernels.evt21, "<u8", (-1, swapped), 32, (BEFORE_TIME, UNKNOWN), skipped)
+    elif words.name == "EVT21":
+        decoder = WordDecoder(kernels.evt21, "<u8", (-1, words.swapped), 32, (BEFORE_TIME, UNKNOWN), skipped)
     else:
         decoder = WordDecoder(kernels.evt3, "<u2", (-1, -1, 0, 0), 12, (BEFORE_TIME, OUTSIDE, UNKNOWN), skipped)
+    yield from decode(stream, decoder, size, tally)
+
+
+def _decode(path: Path, offset: int, words: Words, size: int, tally: Tally) -> Iterator[Chunk]:
     with path.open("rb", buffering=0) as stream:
         stream.seek(offset)
-        yield from decode(stream, decoder, size, tally)
+        yield from decode_words(stream, words, size, tally)
 
 
 def _options(fields: dict[str, str]) -> dict[str, str]:

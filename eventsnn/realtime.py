@@ -1,0 +1,282 @@
+"""A network on a stream of events while it comes: a decision for each window, and how long it took."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Full, Queue
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+
+from eventsnn.encode import CameraEncoder, CameraSample
+from eventsnn.events import Events
+from eventsnn.io import EVENT_DTYPE, EventDataset
+from eventsnn.io import open as open_file
+from eventsnn.io.chunk import Chunk
+from eventsnn.io.feed import Feed, feed_recording, open_feed
+from eventsnn.io.recording import Recording, Report, Stream
+from eventsnn.network import Network
+from eventsnn.readout import FittedReadout, spike_features
+
+_BLOCK = 1 << 14  # words or events read at a time
+_WAITING = 256  # blocks that may wait for the network; then reading waits
+_LOOK = 0.1  # seconds between two looks whether anybody still wants what was read
+
+# When it came, and a chunk, the end (None) or what went wrong.
+Arrival: TypeAlias = tuple[float, Chunk | BaseException | None]
+Waiting: TypeAlias = "Queue[Arrival]"
+
+
+@dataclass(frozen=True)
+class LiveWindow:
+    """What a network says about one window.
+
+    Parameters
+    ----------
+    index : int
+        0, 1, 2, ...
+    start, length : int
+        In microseconds, on the clock of the camera.
+    events : Events
+        What went into the network: one sample.
+    output : Events
+        The spikes of its last layer.
+    decision : int
+        The class that the readout or the network decides for, where it has no classes the map that fired first; -1
+        where it was silent.
+    latency : float
+        Seconds from the arrival of the last event that the window had to wait for (the first at or after its end, say)
+        until the decision.
+    network_seconds : float
+        How long the network took of this.
+    """
+
+    index: int
+    start: int
+    length: int
+    events: Events = field(repr=False)
+    output: Events = field(repr=False)
+    decision: int
+    latency: float
+    network_seconds: float
+
+
+class Live:
+    """Windows one after another, each as soon as it is complete; :func:`live` makes it. Closing it ends the reading.
+
+    Attributes
+    ----------
+    report : Report
+        What was read so far, and what was lost.
+    """
+
+    def __init__(self, arrivals: _Arrivals, network: Network, encoder: CameraEncoder, readout: FittedReadout | None):
+        self._arrivals, self._network, self._readout = arrivals, network, readout
+        self._samples = encoder.samples(arrivals)  # type: ignore[arg-type]
+        self._indices = itertools.count()
+
+    def __iter__(self) -> Live:
+        return self
+
+    def __next__(self) -> LiveWindow:
+        sample: CameraSample = next(self._samples)
+        begun = time.perf_counter()
+        output, decision = _decided(self._network, self._readout, sample.events)
+        now = time.perf_counter()
+        passed = (now - self._arrivals.arrived, now - begun)
+        return LiveWindow(next(self._indices), sample.start, sample.length, sample.events, output, decision, *passed)
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading and release the source."""
+        self._samples.close()  # type: ignore[attr-defined]
+        self._arrivals.close()
+
+    @property
+    def report(self) -> Report:
+        """What was read so far."""
+        return self._arrivals.report
+
+
+def live(
+    source: str | os.PathLike[str] | BinaryIO | Recording,
+    network: Network,
+    encoder: CameraEncoder,
+    readout: FittedReadout | None = None,
+    *,
+    follow: bool = False,
+    format: str | None = None,  # noqa: A002
+    sensor: tuple[int, int] | None = None,
+) -> Live:
+    """Run a network on each window of a stream of events as it comes.
+
+    A window that ends with a time is complete when an event at or after its end has come, so a camera that sees nothing
+    at all gives no windows. A thread reads; where the network is slower than the camera, up to 256 blocks wait, which
+    counts as latency, and then the source has to.
+
+    Parameters
+    ----------
+    source : str, path, binary stream or Recording
+        ``"-"`` (standard input), ``"tcp://HOST:PORT"``, an open stream such as a pipe; or a recording or its file.
+    network : Network
+        Its grid is that of the encoder's samples.
+    encoder : CameraEncoder
+        Its cut makes the windows.
+    readout : FittedReadout, optional
+        Decides from the last layer's spikes. Default: the first spike of the last layer decides.
+    follow : bool
+        Wait for more at the end of a file, as ``tail -f`` does, until this is closed. The file is Prophesee's RAW then,
+        or of ``format``.
+    format : {"evt2", "evt21", "evt3", "events"}, optional
+        What a stream holds that has no header: Prophesee's words, or events of 13 bytes, ``eventsnn.io.EVENT_DTYPE``.
+    sensor : (int, int), optional
+        Width and height, where the stream does not say.
+
+    Returns
+    -------
+    Live
+        An iterator over :class:`LiveWindow` and a context manager. A recording's windows are those of
+        ``encoder.samples``.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the source cannot be opened, its format or sensor is not known, or the network does not take its windows.
+
+    Examples
+    --------
+    >>> encoder = CameraEncoder(ByTime(10_000), FirstSpike())
+    >>> with live("tcp://camera:5000", net, encoder) as windows:  # doctest: +SKIP
+    ...     for window in windows:
+    ...         print(window.decision, f"{1000 * window.latency:.1f} ms")
+    """
+    arrivals = _arrivals(source, follow, format, sensor)
+    try:
+        if arrivals.width is None or arrivals.height is None:
+            raise ValueError(f"{arrivals.path}: does not say the sensor's size; give it as sensor=(width, height)")
+        network.check_input(encoder.output_shape((2, arrivals.height, arrivals.width)))
+        _warm(network, encoder, readout, (arrivals.width, arrivals.height))
+    except BaseException:
+        arrivals.close()
+        raise
+    return Live(arrivals, network, encoder, readout)
+
+
+class _Arrivals:
+    """A recording that says when the last of what it gave had come."""
+
+    def __init__(self, recording: Recording, feed: Feed | None) -> None:
+        self.width, self.height, self.path = recording.width, recording.height, recording.path
+        self.arrived = time.perf_counter()
+        self._recording, self._feed, self._closed = recording, feed, threading.Event()
+        self._stream: Stream | None = None
+
+    @property
+    def report(self) -> Report:
+        return Report() if self._stream is None else self._stream.report
+
+    def chunks(self, size: int) -> Iterator[Chunk]:
+        """Yield chunks as they come."""
+        self._stream = self._recording.chunks(min(size, _BLOCK))
+        if self._feed is None:
+            for chunk in self._stream:
+                self.arrived = time.perf_counter()
+                yield chunk
+        else:
+            yield from self._as_they_come(self._feed, self._stream)
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._feed is not None:
+            self._feed.close()
+        elif self._stream is not None:
+            self._stream.close()
+
+    def _as_they_come(self, feed: Feed, stream: Stream) -> Iterator[Chunk]:
+        waiting: Waiting = Queue(_WAITING)
+        threading.Thread(target=_read, args=(feed, stream, waiting, self._closed), daemon=True).start()
+        while not self._closed.is_set():
+            try:
+                self.arrived, item = waiting.get(timeout=_LOOK)
+            except Empty:
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+
+def _read(feed: Feed, stream: Stream, waiting: Waiting, closed: threading.Event) -> None:
+    """Put what comes with the moment it came, then None, or what went wrong."""
+    try:
+        for chunk in stream:
+            _put(waiting, (feed.arrived, chunk), closed)
+            if closed.is_set():
+                return
+        _put(waiting, (feed.arrived, None), closed)
+    except BaseException as error:
+        _put(waiting, (feed.arrived, error), closed)
+
+
+def _put(waiting: Waiting, item: Arrival, closed: threading.Event) -> None:
+    while not closed.is_set():
+        try:
+            waiting.put(item, timeout=_LOOK)
+        except Full:
+            continue
+        return
+
+
+def _arrivals(
+    source: str | os.PathLike[str] | BinaryIO | Recording,
+    follow: bool,
+    format: str | None,  # noqa: A002
+    sensor: tuple[int, int] | None,
+) -> _Arrivals:
+    if isinstance(source, str | os.PathLike) and not _is_address(source) and not follow and format is None:
+        width, height = sensor or (None, None)
+        found = open_file(Path(source), width=width, height=height)
+        if isinstance(found, EventDataset):
+            found.close()
+            raise ValueError(f"{source}: holds samples of a data set, not a recording")
+        source = found
+    if isinstance(source, Recording):
+        return _Arrivals(source, None)
+    feed = open_feed(source, follow=follow)
+    try:
+        return _Arrivals(feed_recording(feed, format, sensor), feed)
+    except BaseException:
+        feed.close()
+        raise
+
+
+def _is_address(source: str | os.PathLike[str]) -> bool:
+    return source == "-" or os.fspath(source).startswith("tcp://")
+
+
+def _warm(network: Network, encoder: CameraEncoder, readout: FittedReadout | None, sensor: tuple[int, int]) -> None:
+    """Compile what the first window would wait for."""
+    sample = next(encoder.stream(np.zeros(1, EVENT_DTYPE), sensor=sensor), None)
+    if sample is not None:
+        _decided(network, readout, sample)
+
+
+def _decided(network: Network, readout: FittedReadout | None, sample: Events) -> tuple[Events, int]:
+    """Return the spikes of the last layer, and what is decided."""
+    output, n = network.run(sample), len(network.layers)
+    if readout is not None:
+        return output, int(readout.predict(spike_features(output, readout.kind))[0])
+    winner = int(network.decide(output, n, n).winners[0, 0])
+    return output, winner if winner < 0 or network.classes is None else int(network.classes[winner])

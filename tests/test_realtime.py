@@ -1,0 +1,252 @@
+"""Windows of a stream that comes in pieces, by pipe, socket or growing file: those of the file read at once."""
+
+import io
+import os
+import socket
+import threading
+import time
+
+import numpy as np
+import prophesee_files as files
+import pytest
+
+import eventsnn as es
+from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory
+from eventsnn.io import EVENT_DTYPE
+
+SENSOR = (12, 9)
+SMALL_HEADER = files.header(evt="3.0", geometry="12x9")
+
+
+def drawn(n=400, seed=0):
+    """Return steps of a recording of about 20 ms."""
+    rng = np.random.default_rng(seed)
+    columns = (rng.integers(0, high, n).tolist() for high in (100, *SENSOR, 2))
+    return [("event", *step) for step in zip(*columns, strict=True)]
+
+
+STEPS = drawn()
+ENCODER = CameraEncoder(ByTime(1000), FirstSpike(bins=10), [Refractory(50)])
+
+
+@pytest.fixture(scope="module")
+def network():
+    layers = [es.Conv(4, kernel=3, padding=1, threshold=1.5), es.Conv(3, kernel=3, threshold=1)]
+    net, rng = es.Network(layers, (2, 9, 12)), np.random.default_rng(0)
+    net.set_weights(0, rng.normal(0.8, 0.4, (4, 2, 3, 3)))
+    net.set_weights(1, rng.normal(0, 1, (3, 4, 3, 3)))
+    net.classes = np.array([7, 8, 9])
+    return net
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Return a recording in EVT 3."""
+    file = tmp_path_factory.mktemp("recordings") / "bar.raw"
+    file.write_bytes(SMALL_HEADER + files.evt3(STEPS))
+    return file
+
+
+@pytest.fixture(scope="module")
+def expected(path):
+    return list(ENCODER.samples(es.open(path)))
+
+
+def check(windows, expected, network):
+    windows = list(windows)
+    assert [(w.index, w.start, w.length) for w in windows] == [(i, s.start, s.length) for i, s in enumerate(expected)]
+    for window, sample in zip(windows, expected, strict=True):
+        assert window.events.equals(sample.events)
+        assert window.output.equals(network.run(sample.events))
+        assert window.decision == es.decide(network, sample.events)[0]
+        assert 0 < window.network_seconds <= window.latency
+    assert len({w.decision for w in windows}) > 1
+    return windows
+
+
+def written(write, content, piece=37):
+    """Write content in small pieces, in a thread of its own."""
+
+    def work():
+        for start in range(0, len(content), piece):
+            write(content[start : start + piece])
+        write(b"")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+class Pipe:
+    """The two ends of a pipe; the writing one closes when nothing is written any more."""
+
+    def __init__(self, buffered):
+        read, self._write = os.pipe()
+        self.read = os.fdopen(read, "rb") if buffered else os.fdopen(read, "rb", buffering=0)
+
+    def write(self, data):
+        if data:
+            os.write(self._write, data)
+        else:
+            os.close(self._write)
+
+
+CONTENTS = {
+    "evt3": files.evt3(STEPS),
+    "evt2": files.evt2(STEPS),
+    "evt21": files.evt21(STEPS),
+    "events": np.array(files.events_of(STEPS), EVENT_DTYPE).tobytes(),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(CONTENTS))
+def test_a_pipe_in_small_pieces(kind, expected, network):
+    pipe = Pipe(buffered=False)
+    writer = written(pipe.write, CONTENTS[kind])
+    with pipe.read, es.live(pipe.read, network, ENCODER, format=kind, sensor=SENSOR) as windows:
+        check(windows, expected, network)
+        assert windows.report.n_events == len(STEPS)
+        assert not windows.report.dropped
+    writer.join()
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1000])
+@pytest.mark.parametrize("buffered", [False, True])
+def test_a_pipe_with_a_header(piece, buffered, expected, network):
+    pipe = Pipe(buffered)
+    writer = written(pipe.write, SMALL_HEADER + CONTENTS["evt3"], piece)
+    with pipe.read, es.live(pipe.read, network, ENCODER) as windows:
+        check(windows, expected, network)
+    writer.join()
+
+
+def test_headers_that_end_with_a_line_or_look_as_if_they_went_on(expected, network):
+    ended = SMALL_HEADER + b"% end\n" + CONTENTS["evt3"]
+    with es.live(io.BytesIO(ended), network, ENCODER) as windows:
+        check(windows, expected, network)
+    # A trigger whose bytes are "%\xa0" and other words: a percent sign, but no line.
+    with es.live(io.BytesIO(SMALL_HEADER + b"%\xa0" + CONTENTS["evt3"]), network, ENCODER) as windows:
+        check(windows, expected, network)
+        assert windows.report.skipped == {"triggers": 1}
+
+
+def test_a_socket(expected, network):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        done = threading.Event()
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                for start in range(0, len(CONTENTS["evt2"]), 41):
+                    connection.sendall(CONTENTS["evt2"][start : start + 41])
+            done.set()
+
+        threading.Thread(target=serve, daemon=True).start()
+        with es.live(address, network, ENCODER, format="evt2", sensor=SENSOR) as windows:
+            check(windows, expected, network)
+        assert done.wait(10)
+
+
+def test_a_socket_can_be_left(network):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        threads = threading.active_count()
+        with es.live(address, network, ENCODER, format="events", sensor=SENSOR) as windows:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(CONTENTS["events"][: 13 * 100])
+                assert next(windows).index == 0
+                windows.close()
+                assert list(windows) == []
+    deadline = time.monotonic() + 10
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= threads
+
+
+def test_a_growing_file(tmp_path, expected, network):
+    file = tmp_path / "growing.raw"
+    file.write_bytes(b"")
+    content = SMALL_HEADER + CONTENTS["evt3"]
+
+    def append(data):
+        with file.open("ab") as stream:
+            stream.write(data)
+
+    writer = written(append, content, 300)
+    with es.live(file, network, ENCODER, follow=True) as windows:
+        found = [next(windows) for _ in expected[:-1]]  # the last window is never known to be complete
+        writer.join()
+        check(found, expected[:-1], network)
+
+
+def test_a_file_that_shrinks(tmp_path, network):
+    file = tmp_path / "file.raw"
+    file.write_bytes(SMALL_HEADER + CONTENTS["evt3"])
+    with es.live(file, network, CameraEncoder(ByTime(10_000_000), EveryEvent(5)), follow=True) as windows:
+        timer = threading.Timer(0.3, os.truncate, (file, 10))
+        timer.start()
+        with pytest.raises(es.EventFileError, match=r"file\.raw: became shorter while it was read"):
+            next(windows)
+
+
+def test_recordings_and_their_files(path, expected, network):
+    for source in (path, str(path), es.open(path)):
+        with es.live(source, network, ENCODER) as windows:
+            check(windows, expected, network)
+    bare = path.with_name("bare.raw")
+    bare.write_bytes(CONTENTS["evt3"])
+    with es.live(bare, network, ENCODER, format="evt3", sensor=SENSOR) as windows:
+        check(windows, expected, network)
+
+
+def test_without_classes_the_map_decides(path):
+    net = es.Network([es.Conv(3, kernel=3, threshold=1.5)], (2, 9, 12))
+    with es.live(path, net, ENCODER) as windows:
+        for window in windows:
+            first = window.output.channel[window.output.time == window.output.time[:1]]
+            assert window.decision in first if len(first) else window.decision == -1
+
+
+def test_a_readout_decides(path, network):
+    encoder = CameraEncoder(ByCount(40), EveryEvent(10))
+    events = encoder.encode(es.open(path), 0).with_labels(np.arange(10) % 2)
+    net = es.Network(network.layers[:1], network.shape)
+    readout = es.LinearReadout().fit(es.features(net, events), events.labels)
+    with es.live(path, net, encoder, readout) as windows:
+        assert [w.decision for w in windows] == readout.predict(es.features(net, events)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "has no header, so its format is needed: one of evt2, evt21, evt3, events"),
+        ({"format": "evt4"}, "format expects one of evt2, .*got 'evt4'"),
+        ({"format": "evt3"}, r"does not say the sensor's size; give it as sensor="),
+        ({"format": "evt3", "sensor": (13, 9)}, "expects a grid of 9x12, got 9x13"),
+    ],
+)
+def test_streams_that_cannot_be(options, message, network):
+    with pytest.raises(ValueError, match=message):
+        es.live(io.BytesIO(CONTENTS["evt3"]), network, ENCODER, **options)
+
+
+def test_sources_that_cannot_be(network, tmp_path):
+    with pytest.raises(ValueError, match=r"expects tcp://HOST:PORT, got 'tcp://nowhere'"):
+        es.live("tcp://nowhere", network, ENCODER, format="evt3")
+    with pytest.raises(TypeError, match=r"expects a method readinto\(\), got list"):
+        es.live([], network, ENCODER, format="evt3")
+    with pytest.raises(es.EventFileError, match="no such file"):
+        es.live(tmp_path / "none.raw", network, ENCODER)
+    broken = np.array([(0, 1, 1, 5)], EVENT_DTYPE).tobytes()
+    windows = es.live(io.BytesIO(broken), network, ENCODER, format="events", sensor=SENSOR)
+    with windows, pytest.raises(es.EventFileError, match="polarities expect 0 and 1, found 5"):
+        next(windows)
+
+
+def test_a_grid_that_filters_make(path):
+    encoder = CameraEncoder(ByTime(5000), EveryEvent(5), [Crop(2, 2, 5, 5)])
+    net = es.Network([es.Conv(3, kernel=5, threshold=1.5)], (2, 5, 5))
+    with es.live(path, net, encoder) as windows:
+        assert next(windows).events.shape == (2, 5, 5)
