@@ -7,17 +7,19 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import render_peers, scale_tables
+from benchmarks import at_scale, render_gpu, render_peers, scale_tables
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
 ALL_RESULTS = Path(__file__).parent / "README.md"
+SCALE = Path(__file__).parent / "SCALE.md"
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
 
 
 def main() -> None:
     README.write_text(with_results(README.read_text(), results()))
     ALL_RESULTS.write_text(with_results(ALL_RESULTS.read_text(), all_results()))
+    SCALE.write_text(with_results(SCALE.read_text(), at_scale.tables(read("shares"))))
 
 
 def with_results(text: str, made: str) -> str:
@@ -42,6 +44,7 @@ def results() -> str:
         parts.extend(low_seeds(list(seeds.values())))
     if peers := render_peers.targets_table(read("peers"), read("mnist")):
         parts.append(peers)
+    parts.append(render_gpu.gpu_section(read("gpu"), render_gpu.fingerprint()))
     parts += [start_sentence(line) for line in read("cold_start")[-1:]]
     return "".join(f"\n{part}\n" for part in parts) + "\n"
 

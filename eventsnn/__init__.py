@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 # For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
-    from eventsnn import encode, io, models, plot
+    from eventsnn import encode, io, models, parallel, plot
     from eventsnn.checkpoint import Checkpoint
     from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
     from eventsnn.events import Events, concatenate
@@ -51,7 +51,7 @@ _NAMES = {
     "train": "fit",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_ROOMS = ("encode", "io", "models", "plot")
+_ROOMS = ("encode", "io", "models", "parallel", "plot")
 
 __all__ = [
     "RSTDP",
@@ -99,6 +99,7 @@ __all__ = [
     "live",
     "models",
     "open",
+    "parallel",
     "plot",
     "read_features",
     "split_evenly",

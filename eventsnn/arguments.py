@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -12,6 +14,7 @@ from eventsnn.console import UsageError, describe
 from eventsnn.models import MODELS
 
 if TYPE_CHECKING:
+    from eventsnn.devices import Computed
     from eventsnn.encode import ImageEncoder
     from eventsnn.models import Model
     from eventsnn.readout import Feature, Kind
@@ -82,11 +85,44 @@ def with_epochs(model: Model, text: str) -> Model:
         raise UsageError(f"--epochs {text!r}: {error}") from None
 
 
+@contextmanager
+def elsewhere(devices: str, dask: str, data: str) -> Iterator[Computed]:
+    """Yield what has a network computed by several devices, or by the workers of a cluster; with neither, as it is."""
+    if devices and dask:
+        raise UsageError("expected --devices or --dask, got both")
+    with ExitStack() as stack:
+        yield _on_cluster(dask, data, stack) if dask else _on_devices(devices) if devices else nullcontext
+
+
+def _on_devices(names: str) -> Computed:
+    from eventsnn.devices import computed_on, device
+
+    chosen = [name.strip() for name in names.split(",")]
+    try:
+        return partial(computed_on, [device(name) for name in chosen])
+    except ValueError as error:
+        raise UsageError(f"--devices: {describe(error)}") from None
+
+
+def _on_cluster(address: str, data: str, stack: ExitStack) -> Computed:
+    from eventsnn import parallel
+    from eventsnn.sources import is_event_file
+
+    if not is_event_file(data):
+        raise UsageError(f"--dask expects an event file that all workers see, got {data}; 'eventsnn encode' makes one")
+    try:
+        return partial(parallel.computed_by, stack.enter_context(parallel.connect(address)))
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--dask: {error}") from None
+
+
 def check_backend(name: str) -> None:
-    """Refuse a backend that there is not."""
+    """Refuse a backend that there is not, or whose device or software is missing."""
     from eventsnn.backends import get
 
     try:
         get(name or None)
     except ValueError as error:
         raise UsageError(f"--backend: {describe(error)}") from None
+    except RuntimeError as error:  # no device, or nothing to use it with
+        raise UsageError(f"--backend: {error}") from None

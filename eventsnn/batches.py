@@ -52,11 +52,11 @@ class DataSet(Protocol):
 Data = Events | DataSet
 
 
-def batches(data: Data, size: int = BATCH) -> Iterator[Events]:
+def batches(data: Data, size: int = BATCH, parts: int = 1) -> Iterator[Events]:
     """Yield all samples in order, ``size`` at a time; data without samples are one empty batch.
 
-    Fewer at a time where that many would hold more than about two million spikes. From a file the next batch is read
-    while the caller works on one.
+    Fewer at a time where that many would hold more than about two million spikes; ``parts`` times as many where each
+    batch is to be cut into so many. From a file the next batch is read while the caller works on one.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def batches(data: Data, size: int = BATCH) -> Iterator[Events]:
     """
     if size < 1:
         raise ValueError(f"batch_size expects at least 1 sample, got {size}")
-    size = bounded(data, size)
+    size = bounded(data, size) * parts
     if isinstance(data, Events):
         for start in range(0, max(len(data), 1), size):
             yield data[start : start + size]

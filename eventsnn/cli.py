@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from eventsnn import __version__
-from eventsnn.arguments import check_backend, feature, named_encoder, one_of, parse_size, recipe, with_epochs
+from eventsnn.arguments import check_backend, elsewhere, feature, named_encoder, one_of, parse_size, recipe, with_epochs
 from eventsnn.console import (
     INTERRUPTED,
     Debug,
@@ -57,6 +57,18 @@ Data = Annotated[
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A recording of an event camera, or an event file (HDF5).")]
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")]
+
+Several = Annotated[
+    str,
+    typer.Option(metavar="NAME,NAME,...", help="Share the work among devices; cpu:0, cpu:1, ... are single threads."),
+]
+Dask = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Let the workers of the Dask scheduler at tcp://HOST:PORT compute; --data is an event file that they see.",
+    ),
+]
 
 
 @app.callback(cls=PlainGroup, invoke_without_command=True, epilog="Start with: eventsnn demo")
@@ -186,7 +198,7 @@ def train(
         int | None, typer.Option(min=0, metavar="N", help="Of the initial weights. Default: the .toml file's, else 0.")
     ] = None,
     backend: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu or reference. Default: $EVENTSNN_BACKEND, else cpu.")
+        str, typer.Option(metavar="NAME", help="cpu, reference, or a GPU. Default: $EVENTSNN_BACKEND, else cpu.")
     ] = "",
     validation: Annotated[
         float | None,
@@ -249,6 +261,8 @@ def evaluate(
     context: typer.Context,
     run: Run,
     data: Data,
+    devices: Several = "",
+    dask: Dask = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -260,8 +274,8 @@ def evaluate(
     with one_line_errors("eventsnn evaluate", debug or context.obj):
         from eventsnn import runs
 
-        with phases() as progress:
-            result = runs.evaluate(run, data, progress=progress, say=_say(as_json))
+        with elsewhere(devices, dask, data) as computed, phases() as progress:
+            result = runs.evaluate(run, data, progress=progress, say=_say(as_json), computed=computed)
         _print_json(as_json, result)
 
 
@@ -312,6 +326,8 @@ def features(
     split: Annotated[
         str, typer.Option(metavar="train|test|all", help="Part of the images, where the source has parts.")
     ] = "train",
+    devices: Several = "",
+    dask: Dask = "",
     debug: Debug = False,
 ) -> None:
     """Write a run's last layer as features for any classifier (HDF5).
@@ -323,8 +339,8 @@ def features(
 
         part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
         wanted = feature(kind, target, parse_size(regions, "--regions", "2x2"))
-        with phases() as progress:
-            found = extract(run, data, out, wanted, part=part, progress=progress)
+        with elsewhere(devices, dask, data) as computed, phases() as progress:
+            found = extract(run, data, out, wanted, part=part, progress=progress, computed=computed)
         samples, size = found.features.shape
         print(f"{samples:,} samples, {size:,} features ({found.meta['feature']['kind']}), {found.features.nnz:,} not 0")
         print(f"Written: {out}")

@@ -10,7 +10,8 @@ from eventsnn.validation import DTYPES, Shape, as_integers, check_grid, check_of
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # time, channel, y, x
 
-_ALIASES = {
+#: Names of the fields of events, as programs write them.
+ALIASES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps"),
     "x": ("x", "xs", "x_pos"),
     "y": ("y", "ys", "y_pos"),
@@ -110,7 +111,7 @@ def latency_of_waves(waves: Any) -> tuple[np.ndarray, int]:
 def _field(array: np.ndarray, name: str) -> np.ndarray:
     """Return field ``t``, ``x``, ``y`` or ``p`` of structured events under any of its usual names, as integers."""
     present = array.dtype.names or ()
-    found = next((alias for alias in _ALIASES[name] if alias in present), None)
+    found = next((alias for alias in ALIASES[name] if alias in present), None)
     if found is None:
         raise TypeError(f"structured events need a field {name!r}, found {list(present) or array.dtype}")
     values = as_integers(found, array[found])

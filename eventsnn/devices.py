@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from eventsnn.backends import Backend, Found, Geometry, Lesson, get
+from eventsnn.backends import Backend, Found, Geometry, Lesson, Update, get
 from eventsnn.batches import Data, batches, put, uploaded
 from eventsnn.events import Events
 from eventsnn.threads import balanced
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 Work = Callable[["Network", Events], R]
+#: takes a network, and is a context in which another is in its place that is computed elsewhere
+Computed = Callable[["Network"], AbstractContextManager["Network"]]
+Report = Callable[[int, int, str], object]
 Pools = Mapping[int, ThreadPoolExecutor]  # by the number of the device
 
 _HOST = ("cpu", "reference")
@@ -72,8 +76,11 @@ class Place(Protocol):
     def hold(self, events: Events) -> Events:
         """Return the input of a layer that will learn, where :meth:`learn` wants it."""
 
-    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
-        """Present samples to a layer as :meth:`Backend.learn` does."""
+    def prepared(self, net: Network, data: Data, layer: int, inhibit: bool, report: Report) -> Data | None:
+        """Return a data set, for :meth:`learn`, of what a layer receives; None if it is to be made batch by batch."""
+
+    def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+        """Present samples, from :meth:`hold` or :meth:`prepared`, to a layer as :meth:`Backend.learn` does."""
 
 
 class Devices:
@@ -101,7 +108,7 @@ class Devices:
         self._working = [_device(number, one) for number, one in enumerate(chosen)]
         self._several = len(self._working) > 1
         self._lost: list[str] = []
-        self._moved: tuple[Events, Events] | None = None
+        self._moved: tuple[Device, Events, Events] | None = None
 
     @classmethod
     def one(cls, backend: Backend, packed: dict[int, Any]) -> Devices:
@@ -124,6 +131,10 @@ class Devices:
         """See :class:`Place`: of several devices each takes its part of a mini-batch."""
         return events if self._several else put(events, self.first.backend)
 
+    def prepared(self, net: Network, data: Data, layer: int, inhibit: bool, report: Report) -> Data | None:
+        """See :class:`Place`."""
+        return None
+
     def each(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
         """See :class:`Place`."""
         if not self._several:
@@ -131,19 +142,25 @@ class Devices:
             return
         with self._threads() as pools:
             self._replicate(pools)
-            for batch in batches(data, batch_size * len(self._working)):
+            for batch in batches(data, batch_size, len(self._working)):
                 yield from self._share(batch, pools, lambda one, part: work(net.on(Devices._alone(one)), part))
 
-    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+    def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         """See :class:`Place`; online learning has no part that could be shared, and takes the first device alone."""
-        if not self._several or lesson.batch == 1:
-            neurons, update, reward, positions, batch = lesson
-            winners = self.first.backend.learn(
-                self._on_first(events), order, self.first.packed[layer], neurons, update, reward, positions=positions,
-                batch=batch,
-            )  # fmt: skip
-            self._forget(layer)
-            return winners
+        if self._several and lesson.batch > 1:
+            try:
+                return self._in_mini_batches(layer, events, order, lesson)
+            except BaseException:  # some may have changed their weights, and others not
+                self._forget(layer)
+                raise
+        neurons, update, reward, positions, batch = lesson
+        self._forget(layer)
+        return self.first.backend.learn(
+            self._on_first(events), order, self.first.packed[layer], neurons, update, reward, positions=positions,
+            batch=batch,
+        )  # fmt: skip
+
+    def _in_mini_batches(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         winners = np.full((len(order), lesson.update.k, 4), -1, np.int64)
         with self._threads() as pools:
             self._replicate(pools)
@@ -159,7 +176,7 @@ class Devices:
             return one.backend.find(put(part, one.backend), one.packed[layer], own)
 
         found = joined(self._share(samples, pools, find, lesson))
-        near = reached(samples, found.winners, lesson.neurons.geometry)
+        near = reached(samples, found.winners, lesson.neurons.geometry, asks_for_times(lesson.update))
         jobs = [(one, pools[one.number].submit(_changed, one, layer, near, found, lesson)) for one in self._working]
         thresholds = [threshold for _, threshold in self._results(jobs)]
         lesson.neurons.threshold[:] = thresholds[0]
@@ -216,9 +233,9 @@ class Devices:
         """Return events in the memory of the first device; the last ones asked for are kept there."""
         if not self._several:
             return events
-        if self._moved is None or self._moved[0] is not events:
-            self._moved = events, put(events, self.first.backend)
-        return self._moved[1]
+        if self._moved is None or self._moved[0] is not self.first or self._moved[1] is not events:
+            self._moved = self.first, events, put(events, self.first.backend)
+        return self._moved[2]
 
     @staticmethod
     def _alone(one: Device) -> Devices:
@@ -233,6 +250,15 @@ class Devices:
             }
 
 
+@contextmanager
+def computed_on(devices: Sequence[Backend | str], net: Network) -> Iterator[Network]:
+    """Yield the same network with copies of its weights on several devices, to be run and not to learn."""
+    place = Devices(devices)
+    for layer, weights in net.weights.items():
+        place.set_weights(layer, weights)
+    yield net.on(place)
+
+
 def place_of(backend: Backend | str | None, devices: Sequence[Backend | str] | None) -> Devices:
     """Return where a network computes that was given a backend, or devices, or neither."""
     if devices is None:
@@ -242,8 +268,11 @@ def place_of(backend: Backend | str | None, devices: Sequence[Backend | str] | N
     return Devices(devices)
 
 
-def reached(samples: Events, winners: np.ndarray, geometry: Geometry) -> Events:
-    """Return the samples with only the events in the receptive fields of their winners: all that a change depends on.
+def reached(samples: Events, winners: np.ndarray, geometry: Geometry, timed: bool) -> Events:
+    """Return the samples with only the events that a change by their winners can depend on.
+
+    These lie in the winners' receptive fields, and are no later than the last winner of their sample unless the rule
+    asks for times.
 
     Parameters
     ----------
@@ -253,16 +282,33 @@ def reached(samples: Events, winners: np.ndarray, geometry: Geometry) -> Events:
         ``(map, y, x, time)``, -1 where there is none.
     geometry : Geometry
         Of the layer.
+    timed : bool
+        From :func:`asks_for_times`.
     """
-    of = samples.sample_index()
-    keep = np.zeros(samples.n_events, bool)
-    for winner in winners.transpose(1, 0, 2):  # the first of every sample, the second of every sample, ...
-        inside = winner[of, 0] >= 0
-        for axis, column in enumerate((samples.y, samples.x)):
-            low = winner[of, 1 + axis] * geometry.stride[axis] - geometry.padding[axis]
-            inside &= (column >= low) & (column < low + geometry.kernel[axis])
-        keep |= inside
+    height, width = samples.shape[1:]
+    keep, inside = np.zeros(samples.n_events, bool), np.zeros((height, width), bool)
+    latest = winners[:, :, 3].max(axis=1)
+    for s, (begin, end) in enumerate(pairwise(samples.offsets.tolist())):
+        windows = [_window(y, x, geometry) for f, y, x, _ in winners[s].tolist() if f >= 0]
+        for window in windows:
+            inside[window] = True
+        stop = end if timed else begin + int(np.searchsorted(samples.time[begin:end], latest[s], side="right"))
+        keep[begin:stop] = inside[samples.y[begin:stop], samples.x[begin:stop]]
+        for window in windows:
+            inside[window] = False
     return samples.where(keep)
+
+
+def asks_for_times(update: Update) -> bool:
+    """Tell whether a rule depends on when inputs fire, and not only on which fire no later than the winner."""
+    return update.tau is not None or update.function is not None
+
+
+def _window(y: int, x: int, geometry: Geometry) -> tuple[slice, slice]:
+    """Return the rows and columns of the input that the neurons at (y, x) see."""
+    (height, width), (down, right), (above, left) = geometry.kernel, geometry.stride, geometry.padding
+    top, first = y * down - above, x * right - left
+    return slice(max(top, 0), top + height), slice(max(first, 0), first + width)
 
 
 def joined(parts: Sequence[Found]) -> Found:

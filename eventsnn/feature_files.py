@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from eventsnn import store
+from eventsnn.devices import Computed
 from eventsnn.models import Trained
 from eventsnn.readout import Feature, as_feature, features
 from eventsnn.sources import Part, open_data
@@ -107,6 +109,7 @@ def extract(
     *,
     part: Part = "train",
     progress: Progress | None = None,
+    computed: Computed = nullcontext,
 ) -> FeatureSet:
     """Run data through a run's network and write the features of its last layer.
 
@@ -124,6 +127,8 @@ def extract(
         Of the images.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    computed : callable, optional
+        Takes the network, and is a context in which another takes its place that is computed elsewhere.
 
     Raises
     ------
@@ -138,10 +143,11 @@ def extract(
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
         open_data(source, part, trained.encoder, trained.size, Path(scratch), progress) as dataset,
+        computed(trained.network) as net,
     ):
         if progress is not None:
             progress(0, 1, "features")
-        matrix, labels = features(trained.network, dataset, feature), dataset.labels
+        matrix, labels = features(net, dataset, feature), dataset.labels
         meta: dict[str, Any] = {"feature": asdict(feature), "grid": list(feature.grid(trained.network.shapes[-1]))}
         meta |= {"model": trained.name, "source": source, "source_sha256": dataset.provenance.get("source_sha256")}
     write_features(out, matrix, labels, meta)

@@ -7,6 +7,7 @@ calls it. ``benchmarks/NOTES.md`` says what this and the rest is worth.
 
 from __future__ import annotations
 
+import functools
 import gc
 import warnings
 from collections.abc import Callable
@@ -77,6 +78,8 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
         if library is None and self._library is not None:
             self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
             self.state.library.enable_object_caching()
+        # Numba looks for new definitions whenever one is not found by its name; once for each function will do.
+        self.state.targetctx.refresh = functools.cache(self.state.targetctx.refresh)
 
     def compile_extra(self, func: Any) -> Any:
         """Compile without the garbage collector, which would go through all that Numba makes again and again."""
@@ -86,6 +89,9 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
             return super().compile_extra(func)
         finally:
             if collects:
+                # All that is new now counts as old: looking through it at once would take a second of a first command.
+                gc.freeze()
+                gc.unfreeze()
                 gc.enable()
 
     def define_pipelines(self) -> list[PassManager]:
@@ -130,12 +136,12 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
     return njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
 
 
-def lean_kernel(function: Callable[..., Any]) -> Any:
+def lean_kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile an entry point that makes no array, so that nobody needs to count references to arrays.
 
     Numba counts them wherever an array is taken out of a tuple, in the innermost loops too.
     """
-    return kernel(function, _nrt=False)
+    return kernel(function, _nrt=False, **options)
 
 
 _INNER: dict[str, Any] = {

@@ -83,21 +83,21 @@ class Network:
         self.layers: tuple[Layer, ...] = tuple(layers)
         self.shapes = shapes_of(self.layers, check_shape(shape))
         self.seed = int(seed)
-        self._place: Place = place_of(backend, devices)
+        self.place: Place = place_of(backend, devices)
         self.classes: np.ndarray | None = None
         self._neurons = neurons_of(self.layers, self.shapes)
         self.trainable = tuple(self._neurons)
         for i, weights in initial_weights(self.layers, self.shapes, self.seed).items():
-            self._place.set_weights(i, weights)
+            self.place.set_weights(i, weights)
 
     @property
     def backend(self) -> Backend:
         """Where everything is computed that several devices do not share."""
-        return self._place.first.backend
+        return self.place.first.backend
 
     @property
     def _packed(self) -> dict[int, Any]:
-        return self._place.first.packed
+        return self.place.first.packed
 
     @property
     def shape(self) -> Shape:
@@ -146,7 +146,7 @@ class Network:
             raise ValueError(f"{self.describe(layer)} expects {expected[1]} input channels, got {array.shape[1]}")
         if array.shape != expected:
             raise ValueError(f"{self.describe(layer)} expects weights of shape {expected}, got {array.shape}")
-        self._place.set_weights(layer, np.ascontiguousarray(finite(self.describe(layer), array)))
+        self.place.set_weights(layer, np.ascontiguousarray(finite(self.describe(layer), array)))
 
     def set_thresholds(self, layer: int, thresholds: Any) -> None:
         """Replace the thresholds of a layer.
@@ -242,7 +242,7 @@ class Network:
         ValueError
             If the range of layers is empty backwards or outside the network, or the events do not fit.
         """
-        first, last = self._range(start, stop)
+        first, last = self.check_range(start, stop)
         self.check_input(events.shape, first)
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
         for outputs in self.each(partial(_outputs, first, last, record), events, batch_size):
@@ -254,7 +254,7 @@ class Network:
     def on(self, place: Place) -> Network:
         """Return this network with its computing done elsewhere; layers, thresholds and classes are shared."""
         moved = copy.copy(self)
-        moved._place = place
+        moved.place = place
         return moved
 
     def each(self, work: Callable[[Network, Events], R], data: Data, batch_size: int = BATCH) -> Iterator[R]:
@@ -270,13 +270,13 @@ class Network:
         batch_size : int
             Samples at a time and device, at most.
         """
-        return self._place.each(self, work, data, batch_size)
+        return self.place.each(self, work, data, batch_size)
 
     def hold(self, events: Events) -> Events:
         """Return input of a layer that will learn, in the host's memory, where :meth:`learn` wants it."""
-        return self._place.hold(events)
+        return self.place.hold(events)
 
-    def learn(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+    def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         """Present samples to a layer as :meth:`Backend.learn` does, wherever the network computes.
 
         Parameters
@@ -285,17 +285,10 @@ class Network:
             Index of a layer that has weights.
         events : Events
             Its input, from :meth:`hold`.
-        order : ndarray of int64, shape (n,)
-            The samples to present.
-        lesson : Lesson
-            Its thresholds change in place, where they do at all.
-
-        Returns
-        -------
-        ndarray of int64, shape (n, k, 4)
-            The winners of each presentation.
+        order, lesson
+            As of :meth:`Backend.learn`, whose winners are returned.
         """
-        return self._place.learn(layer, events, order, lesson)
+        return self.place.learn(layer, events, order, lesson)
 
     def run_recorded(self, batch: Events, start: int, stop: int) -> list[Events]:
         """Return the spikes of each of ``layers[start:stop]`` over one batch, all of it at once."""
@@ -384,7 +377,8 @@ class Network:
         lines = [f"  {i}: {layer} -> {self.shapes[i + 1]}" for i, layer in enumerate(self.layers)]
         return "\n".join([f"Network(shape={self.shape}, backend={self.backend.name!r})", *lines])
 
-    def _range(self, start: int, stop: int | None) -> tuple[int, int]:
+    def check_range(self, start: int, stop: int | None) -> tuple[int, int]:
+        """Return the range of layers that is meant, or raise ``ValueError`` if there is none."""
         last = len(self.layers) if stop is None else stop
         if not 0 <= start <= last <= len(self.layers):
             raise ValueError(f"layers expects 0 <= start <= stop <= {len(self.layers)}, got {start} and {stop}")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,9 @@ _SHARE = 8  # of the budget that a block may take: it, the next one and what rea
 
 
 class Block(NamedTuple):
-    """Input of the learning layer, labels in the host's memory, and the order of presentation."""
+    """Input of the learning layer as :meth:`Network.learn` takes it, labels, and the order of presentation."""
 
-    events: Events
+    events: Any
     labels: np.ndarray | None
     order: np.ndarray
 
@@ -64,16 +64,18 @@ class Source:
         self._as_is = layer == 0 and not inhibit_input
         self._file: EventDataset | None = None
 
-    def load(self, report: Progress, *, in_order: bool, once: bool) -> Events | None:
-        """Return everything, or None if it would take too much memory.
+    def load(self, report: Progress, *, in_order: bool, once: bool) -> Data | None:
+        """Return everything, or None if it would take too much memory; a data set where others hold it.
 
         What is then needed out of order, or more than ``once`` and is not in a file yet, goes to a temporary file.
         """
-        data = self._data
+        data, net = self._data, self._net
+        if (elsewhere := net.place.prepared(net, data, self._layer, self._inhibit, report)) is not None:
+            return elsewhere
         if self._as_is and isinstance(data, Events):
-            return self._net.hold(data)
+            return net.hold(data)
         if self._as_is and not isinstance(data, Events) and data.n_events * _BYTES_PER_SPIKE <= self._memory:
-            return self._net.hold(data.load())
+            return net.hold(data.load())
         if self._as_is and in_order:
             return None
         collector, parts = Collector(len(data), potential=False), self._parts(report)
@@ -83,7 +85,7 @@ class Source:
                 if not (once and in_order):
                     self._keep(chain(batches(collector.result(), self._batch_size), parts))
                 return None
-        return self._net.hold(collector.result())
+        return net.hold(collector.result())
 
     def stream(self, order: np.ndarray) -> Iterator[Block]:
         """Yield the samples of ``order`` block by block: the last of the data, or any if there is a temporary file."""
@@ -152,7 +154,7 @@ class Passes:
 
     def __init__(self, source: Source, data: Data, dropout: float, shuffle: bool, seed: int) -> None:
         self._source, self._data, self._dropout, self._shuffle, self._seed = source, data, dropout, shuffle, seed
-        self._whole: Events | None = None
+        self._whole: Data | None = None
 
     @property
     def cached(self) -> bool:

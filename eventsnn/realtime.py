@@ -250,6 +250,7 @@ def _arrivals(
         found = open_file(Path(source), width=width, height=height)
         if isinstance(found, EventDataset):
             found.close()
+        if not isinstance(found, Recording):
             raise ValueError(f"{source}: holds samples of a data set, not a recording")
         source = found
     if isinstance(source, Recording):

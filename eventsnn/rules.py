@@ -268,7 +268,9 @@ class Custom:
     The CPU backend compiles it with Numba when it is used, in about half a second, and anew when its code or what it
     takes from outside (globals and their attributes, closure, defaults, functions that it calls) has changed: what
     is there when :func:`eventsnn.fit` begins counts, and what ``on_epoch`` or ``progress`` changes counts from then on.
-    Helpers may be plain Python functions. All arguments are Python floats, the function computes in float64, and its
+    Helpers may be plain Python functions. The GPU backend translates the function's source, so that must be in a file,
+    and may consist of arithmetic, comparisons, conditions, assignments, ``min``, ``max``, ``abs``, ``math`` and such
+    helpers. All arguments are Python floats, the function computes in float64, and its
     result is rounded to float32 and clipped to the bounds. With arithmetic and comparisons alone all backends give the
     same bits; ``math.exp`` and its like may differ in the last place.
 

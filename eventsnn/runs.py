@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from eventsnn import __version__
 from eventsnn.batches import Data
 from eventsnn.checkpoint import Checkpoint
+from eventsnn.devices import Computed
 from eventsnn.evaluation import Evaluation
 from eventsnn.io import EventDataset
 from eventsnn.models import Model, Trained, write_text
@@ -313,7 +314,14 @@ def trained_on(run: Path, data: dict[str, Any]) -> bool:
     return any(old is not None and old == new for old, new in zip(known, now, strict=True))
 
 
-def evaluate(run: Path, source: str, *, progress: Progress | None = None, say: Say = print) -> dict[str, Any]:
+def evaluate(
+    run: Path,
+    source: str,
+    *,
+    progress: Progress | None = None,
+    say: Say = print,
+    computed: Computed = nullcontext,
+) -> dict[str, Any]:
     """Evaluate a trained model on an event file or on the test part of images.
 
     Parameters
@@ -326,6 +334,8 @@ def evaluate(run: Path, source: str, *, progress: Progress | None = None, say: S
         Called as ``progress(done, total, phase)``.
     say : callable, optional
         Takes lines for people.
+    computed : callable, optional
+        As of :func:`eventsnn.feature_files.extract`.
 
     Returns
     -------
@@ -341,12 +351,10 @@ def evaluate(run: Path, source: str, *, progress: Progress | None = None, say: S
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
         open_data(source, "test", trained.encoder, trained.size, Path(scratch), progress) as dataset,
+        computed(trained.network) as net,
     ):
-        result, data, origin = (
-            evaluated(trained, dataset, progress),
-            describe_data(source, dataset),
-            _origin(source, dataset),
-        )
+        result = evaluated(replace(trained, network=net), dataset, progress)
+        data, origin = describe_data(source, dataset), _origin(source, dataset)
     say(f"{trained.name} on {origin}")
     say(str(result))
     seen = trained_on(run, data)

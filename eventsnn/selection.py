@@ -54,7 +54,7 @@ class Validation:
             raise ValueError(f"validation: {error}") from None
         self._net, self._layer, self._data = net, layer, data
         self._source = Source(net, data, layer, False, batch_size, memory)
-        self._cached: Events | None = None
+        self._cached: Data | None = None
 
     def prepare(self) -> None:
         """Run the layers below, once for all epochs, and keep their spikes in memory or in a file."""
@@ -70,7 +70,7 @@ class Validation:
             hits = self._hits(self._cached, self._data.labels)
         return hits / len(self._data)
 
-    def _hits(self, spikes: Events, labels: np.ndarray | None) -> int:
+    def _hits(self, spikes: Data, labels: np.ndarray | None) -> int:
         """Return the number of right decisions, given the spikes that go into the layer."""
         net, stop = self._net, len(self._net.layers)
         assert net.classes is not None

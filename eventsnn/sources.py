@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from eventsnn.events import Events, Shape, TimeUnit
 from eventsnn.io import EventDataset, EventWriter, Images, fetch_mnist, load_images
 from eventsnn.io.images import has_parts, is_npz
 from eventsnn.models import MODELS
+from eventsnn.threads import in_turn
 from eventsnn.train import Progress
 
 Part = Literal["train", "test", "all"]
@@ -75,6 +76,10 @@ def _has_parts(source: str) -> bool:
     return bool(inside) and inside <= {"train", "test"}
 
 
+def _encode(encoder: ImageEncoder, part: tuple[np.ndarray, np.ndarray]) -> Events:
+    return encoder.encode(*part)
+
+
 def write_encoded(
     path: str | os.PathLike[str],
     images: Images,
@@ -82,6 +87,7 @@ def write_encoded(
     progress: Progress | None = None,
     *,
     learn: np.ndarray | None = None,
+    each: Callable[..., Iterator[Events]] = in_turn,
 ) -> None:
     """Encode images into an event file, some at a time, so that memory stays bounded.
 
@@ -99,6 +105,8 @@ def write_encoded(
         Called as ``progress(done, total, phase)``.
     learn : ndarray of bool, shape (n_images,), optional
         Which images the encoder may be fitted to. Default: all.
+    each : callable, optional
+        Yields ``work(common, task)`` of all tasks in order, as :func:`eventsnn.threads.in_turn` does here.
 
     Raises
     ------
@@ -112,12 +120,12 @@ def write_encoded(
     shape = encoder.output_shape(*images.pixels.shape[1:])
     origin: dict[str, Any] = {"source": images.source, "source_sha256": images.sha256, "encoder": encoder.to_dict()}
     with EventWriter(Path(path), shape, encoder.latency.duration(shape), **origin, extra=extra) as writer:
-        for start in range(0, len(images), _CHUNK):
-            block = slice(start, start + _CHUNK)
-            groups = None if images.groups is None else images.groups[block]
-            writer.append(encoder.encode(images.pixels[block], images.labels[block]), groups)
+        blocks = [slice(start, start + _CHUNK) for start in range(0, len(images), _CHUNK)]
+        parts = ((images.pixels[block], images.labels[block]) for block in blocks)
+        for block, events in zip(blocks, each(_encode, encoder, parts), strict=True):
+            writer.append(events, None if images.groups is None else images.groups[block])
             if progress is not None:
-                progress(min(start + _CHUNK, len(images)), len(images), "encode")
+                progress(min(block.stop, len(images)), len(images), "encode")
 
 
 @contextmanager

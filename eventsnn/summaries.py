@@ -14,8 +14,12 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     """Return what :func:`eventsnn.io.info` found as a table for people."""
     if "samples" not in summary:
         return _recording_lines(summary)
-    labels, origin = summary["labels"], summary["provenance"]
     grid = "{} channels of {} x {} (height x width)".format(*summary["shape"])
+    if "format" in summary:
+        rows = {"format": summary["format"], "samples": f"{summary['samples']:,}", "shape": grid}
+        rows |= {"labels": _classes(summary["labels"]), "file": f"{summary['bytes']:,} bytes"}
+        return _table(summary["path"], rows)
+    origin = summary["provenance"]
     rows = {
         "samples": f"{summary['samples']:,}",
         "events": f"{summary['events']:,}, {summary['events'] / max(summary['samples'], 1):,.1f} a sample",
@@ -23,9 +27,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         "time unit": {"bin": "bin", "us": "microsecond"}[summary["unit"]],
         "duration": f"{summary['duration']:,}",
         "density": f"{summary['density']:.4f} spikes per neuron and sample",
-        "labels": "none"
-        if labels is None
-        else f"{len(labels['classes'])} classes of {_range(labels['counts'])} samples",
+        "labels": _classes(summary["labels"]),
         "file": f"{summary['bytes']:,} bytes, format version {summary['format_version']}",
     }
     if summary["groups"] is not None:
@@ -55,6 +57,10 @@ def _recording_lines(summary: dict[str, Any]) -> list[str]:
 def _table(title: str, rows: dict[str, str]) -> list[str]:
     width = max(15, *(len(name) + 1 for name in rows))
     return [title, *(f"  {name:<{width}}{text}" for name, text in rows.items())]
+
+
+def _classes(labels: dict[str, list[int]] | None) -> str:
+    return "none" if labels is None else f"{len(labels['classes'])} classes of {_range(labels['counts'])} samples"
 
 
 def _range(counts: list[int]) -> str:

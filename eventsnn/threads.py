@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 
 T = TypeVar("T")
 R = TypeVar("R")
+C = TypeVar("C")
 
 
 def default_threads() -> int:
@@ -39,6 +40,11 @@ def spread(work: Callable[[T], R], tasks: Sequence[T], threads: int) -> Iterator
 
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, tasks)
+
+
+def in_turn(work: Callable[[C, T], R], common: C, tasks: Iterable[T]) -> Iterator[R]:
+    """Yield ``work(common, task)`` for all tasks, in order."""
+    return (work(common, task) for task in tasks)
 
 
 def balanced(offsets: np.ndarray, parts: int, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:

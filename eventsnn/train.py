@@ -180,10 +180,10 @@ def fit(
         judged = {"validation": validation is not None, "score": score, "select": select}
         settings = recipe._asdict() | extent | {"inhibit_input": inhibit_input, "classes": learner.classes} | judged
         keeper = Keeper(checkpoint, course, identify(net, (data, validation), checkpoint, settings))
-    course.prepare(progress or _ignore)
+    course.prepare(progress or ignore)
     if decides:
         net.classes = learner.classes
-    course.run(partial(_advance, progress or _ignore, len(data), epochs), on_epoch, keeper)
+    course.run(partial(_advance, progress or ignore, len(data), epochs), on_epoch, keeper)
     history = course.history(layer)
     selection.restore()
     return history
@@ -259,8 +259,8 @@ def _nothing() -> None:
     pass
 
 
-def _ignore(done: int, total: int, phase: str) -> None:
-    pass
+def ignore(done: int, total: int, phase: str) -> None:
+    """Stand for a ``progress`` that nobody asked for."""
 
 
 def _advance(report: Progress, total: int, epochs: int, number: int, done: int) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from eventsnn.backends import Geometry, Neurons, Update
+from eventsnn.batches import put
 from eventsnn.events import Events
 
 
@@ -25,5 +26,5 @@ def rates(plus, minus, maps=1, **fields):
 def learn_rows(backend, events, weights, neurons, update, reward=None, order=(0,)):
     """Learn with weights given as rows (maps, width); return them, and the winners."""
     packed = backend.pack(np.array(weights, np.float32)[:, None, None])
-    winners = backend.learn(events, np.array(order, np.int64), packed, neurons, update, reward)
+    winners = backend.learn(put(events, backend), np.array(order, np.int64), packed, neurons, update, reward)
     return backend.unpack(packed)[:, 0, 0].tolist(), winners.tolist()

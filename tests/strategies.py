@@ -10,6 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from eventsnn.backends import Geometry, LeakTable, Neurons, Reward, ThresholdAdaptation, Update
+from eventsnn.batches import put
 from eventsnn.events import Events
 
 MAPS = (1, 2, 3, 33, 70)  # blocks of the CPU kernels hold 32 maps: below, across and beyond a second block
@@ -181,7 +182,7 @@ class Lesson:
         neurons = replace(self.layer.neurons, threshold=self.layer.neurons.threshold.copy())
         packed = backend.pack(self.layer.weights)
         winners = backend.learn(
-            self.layer.events, self.order, packed, neurons, self.update, self.reward,
+            put(self.layer.events, backend), self.order, packed, neurons, self.update, self.reward,
             positions=self.positions, batch=self.batch,
         )  # fmt: skip
         return backend.unpack(packed), neurons.threshold, winners

@@ -201,9 +201,9 @@ def test_what_cannot_be_kept_is_compiled_all_the_same():
 
 def test_compiled_code_is_kept():
     from eventsnn.backends.cpu._conv import conv_samples
-    from eventsnn.encode._kernels import correlate
+    from eventsnn.encode._kernels import transform
 
-    assert all(function.stats.cache_path for function in (conv_samples, correlate))
+    assert all(function.stats.cache_path for function in (conv_samples, transform))
 
 
 def test_the_start_leaves_heavy_libraries_out():

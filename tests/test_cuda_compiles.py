@@ -4,7 +4,10 @@ import sys
 
 import pytest
 
-from eventsnn.backends import device, get
+from eventsnn.arguments import check_backend
+from eventsnn.backends import cuda_rules, device, get
+from eventsnn.backends.nvrtc import OPTIONS, compiled
+from eventsnn.console import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -19,29 +22,50 @@ def nvrtc():
     return nvrtc
 
 
-def compiled(nvrtc, source, architecture):
+def cubin(nvrtc, source, architecture):
     program = nvrtc.createProgram(source, "kernels.cu", (), ())
-    nvrtc.compileProgram(program, (*device.OPTIONS, f"--gpu-architecture=sm_{architecture}"))
+    nvrtc.compileProgram(program, (*OPTIONS, f"--gpu-architecture=sm_{architecture}"))
     return nvrtc.getCUBIN(program)
 
 
 @pytest.mark.parametrize("architecture", [75, 80, 86, 90, 100])
 def test_kernels_compile(nvrtc, architecture):
-    assert compiled(nvrtc, device.source(), architecture).startswith(b"\x7fELF")
+    assert cubin(nvrtc, device.source(), architecture).startswith(b"\x7fELF")
 
 
 def test_what_is_wrong_does_not_compile(nvrtc):
     with pytest.raises(nvrtc.NVRTCError):
-        compiled(nvrtc, device.source().replace("const i64 end", "const end", 1) + "}", 90)
+        cubin(nvrtc, device.source().replace("const i64 end", "const end", 1) + "}", 90)
 
 
 def test_multiplication_and_addition_stay_apart(nvrtc):
-    apart = {}
-    for options in (device.OPTIONS, [o for o in device.OPTIONS if "fmad" not in o]):
-        program = nvrtc.createProgram(device.source(), "kernels.cu", (), ())
+    def fused(names, options):
+        program = nvrtc.createProgram(device.source(names), "kernels.cu", (), ())
         nvrtc.compileProgram(program, (*options, "--gpu-architecture=compute_90"))
-        apart[options is device.OPTIONS] = b"fma.rn.f32" not in nvrtc.getPTX(program)
-    assert apart == {True: True, False: False}
+        return b"fma.rn.f32" in nvrtc.getPTX(program)
+
+    assert not fused([name for name in device.SOURCES if name != "images.cu"], OPTIONS)  # images.cu asks for it
+    assert fused(["kernels.cu"], [option for option in OPTIONS if "fmad" not in option])
+
+
+def test_tiny_floats_are_not_made_zero(nvrtc):
+    program = nvrtc.createProgram(device.source(), "kernels.cu", (), ())
+    nvrtc.compileProgram(program, (*OPTIONS, "--gpu-architecture=compute_90"))
+    assert b".ftz" not in nvrtc.getPTX(program)
+
+
+def test_what_is_compiled_is_kept(nvrtc, tmp_path, monkeypatch):
+    text = cuda_rules.with_own(device.source(), lambda w, dt: max(w, 0.5) ** 2 if dt > 0 else w // 3 % 2)
+    path = compiled(text, "sm_90", tmp_path / "cache")
+    assert path.read_bytes().startswith(b"\x7fELF")
+    monkeypatch.setattr(nvrtc, "compileProgram", None)
+    assert compiled(text, "sm_90", tmp_path / "cache") == path
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_error_holds_what_the_compiler_says(nvrtc, tmp_path):
+    with pytest.raises(RuntimeError, match=r"the kernels do not compile .*expected a"):
+        compiled("__device__ int f() { return 1 }", "sm_90", tmp_path)
 
 
 def test_without_cupy_the_error_says_what_to_install(monkeypatch):
@@ -49,6 +73,17 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch):
     device.cuda_device.cache_clear()
     with pytest.raises(RuntimeError, match=r"needs CuPy, .*pip install 'eventsnn\[cuda13\]'"):
         get("cuda:5")
+
+
+def test_the_command_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    device.cuda_device.cache_clear()
+    with pytest.raises(UsageError, match=r"--backend: the cuda backend needs CuPy, .*pip install"):
+        check_backend("cuda:5")
+
+
+def test_cupys_lack_of_memory_is_the_one_that_is_handled():
+    assert issubclass(pytest.importorskip("cupy").cuda.memory.OutOfMemoryError, MemoryError)
 
 
 def test_without_a_device_the_error_says_so():

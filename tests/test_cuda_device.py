@@ -1,15 +1,19 @@
 """The same equalities on a real CUDA device; skipped where there is none, saying why."""
 
 import hostcuda.examples
+import numpy as np
 import pytest
 import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventsnn.backends import get
+from eventsnn import Conv, Dense, FeatureInhibition, Network, PointwiseInhibition, Pool, decide, inf
+from eventsnn.backends import cuda_learning, get
 from eventsnn.backends.cuda import CudaBackend
 from eventsnn.backends.device import Device, cuda_device
 from eventsnn.batches import fetch, put
+from eventsnn.encode import falez2019_mnist, mozafari2019_mnist, spyker_mnist
+from eventsnn.encoding import encoded
 
 pytestmark = pytest.mark.gpu
 REFERENCE = get("reference")
@@ -27,11 +31,12 @@ def test_examples_equal_the_reference(cuda):
     assert hostcuda.examples.differences(cuda) == []
 
 
-@pytest.mark.parametrize("threads", [1, 7, 32, 1024])
+@pytest.mark.parametrize("threads", [1, 7, 32, 256])
 def test_any_launch_shape_gives_the_same(cuda, threads):
     import cupy
 
-    other = CudaBackend(Device(cupy, cuda_device(0).module, threads))
+    there = cuda_device(0)
+    other = CudaBackend(Device(cupy, there.module, threads, compiled=there.compiled))
     assert hostcuda.examples.differences(other) == []
 
 
@@ -51,3 +56,62 @@ def test_pool_pointwise_and_winners_equal_reference(cuda, data):
     assert fetch(cuda.pool(there, geometry), cuda).equals(REFERENCE.pool(events, geometry))
     assert fetch(cuda.pointwise(there), cuda).equals(REFERENCE.pointwise(events))
     assert (cuda.winners(there, 3, 1) == REFERENCE.winners(events, 3, 1)).all()
+
+
+@settings(max_examples=300)
+@given(lesson=strategies.lessons(), spikes=st.sampled_from([1, 16, cuda_learning.ROUND]))
+def test_learning_equals_reference(cuda, lesson, spikes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda_learning, "ROUND", spikes)
+        for found, expected in zip(lesson.learn(cuda), lesson.learn(REFERENCE), strict=True):
+            assert (found == expected).all()
+
+
+@pytest.fixture
+def images():
+    """Return strokes and noise, in which many intensities are equal."""
+    pixels = np.random.default_rng(5).integers(0, 3, (300, 28, 28), np.uint8) * 100
+    pixels[1::2, ::2] = 0
+    return pixels
+
+
+@pytest.mark.parametrize("make", [mozafari2019_mnist, spyker_mnist, falez2019_mnist])
+def test_encoders_are_equal(cuda, images, make):
+    batches = encoded(make(), images, backend=cuda, batch_size=128)
+    found = [fetch(batch, cuda) for batch in batches]
+    for start, batch in zip(range(0, 300, 128), found, strict=True):
+        assert batch.equals(make().encode(images[start : start + 128]))
+
+
+HIDDEN = (Conv(30, 5, padding=2, threshold=15), FeatureInhibition([1]), PointwiseInhibition(), Pool(2))
+LAYERS = (*HIDDEN, Dense(20, threshold=inf))
+
+
+def test_networks_are_equal(cuda, images):
+    events = mozafari2019_mnist().encode(images)
+    nets = [Network(LAYERS, events.shape, seed=1, backend=b) for b in ("cpu", cuda)]
+    expected, found = ([*net.run(events, record=True), net.run(events, batch_size=64)] for net in nets)
+    assert all(one.equals(other) for one, other in zip(found, expected, strict=True))
+    assert np.array_equal(*(decide(net, events, np.arange(20), batch_size=100) for net in nets))
+
+
+def test_little_memory_gives_the_same(cuda, images):
+    import cupy
+
+    events = mozafari2019_mnist().encode(images)
+    nets = [Network(LAYERS, events.shape, seed=1, backend=b) for b in ("cpu", cuda)]
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.used_bytes() + (24 << 20))  # the scratch of all images takes 70 MiB
+    try:
+        found = nets[1].run(events, batch_size=300)
+    finally:
+        pool.set_limit(size=0)
+    assert found.equals(nets[0].run(events))
+
+
+def test_every_device_gives_the_same(cuda):
+    import cupy
+
+    for index in range(cupy.cuda.runtime.getDeviceCount()):
+        assert hostcuda.examples.differences(get(f"cuda:{index}")) == []

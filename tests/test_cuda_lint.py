@@ -10,8 +10,10 @@ import eventsnn.backends
 ROOM = Path(eventsnn.backends.__file__).parent
 LAUNCHERS = sorted(p for p in ROOM.glob("*.py") if "device import" in p.read_text(encoding="utf-8"))
 # Attributes that are arrays of the device wherever they are found in a launcher.
-COLUMNS = {"time", "channel", "y", "x", "offsets", "potential", "labels", "rank", "rows", "starts", "spikes", "decay"}
-CROSSINGS = {"asnumpy", "last", "len", "int"}  # what comes out of these lies in the host's memory
+COLUMNS = {"time", "channel", "y", "x", "offsets", "potential", "labels", "rank", "rows", "starts", "decay"}
+ARGUMENTS = {"values", "when", "fired", "potential", "rank"}  # parameters that are
+DESCRIPTIONS = {"shape", "size", "dtype", "nbytes"}  # of an array, known on the host
+CROSSINGS = {"asnumpy", "last", "len", "int", "structure"}  # what comes out of these is the host's
 
 
 def called(node):
@@ -22,7 +24,7 @@ def called(node):
 def of_xp(node):
     """Tell whether a call is of the device's array module, ``xp.f()`` or ``self.xp.f()``."""
     owner = node.func.value if isinstance(node.func, ast.Attribute) else None
-    return getattr(owner, "attr", getattr(owner, "id", None)) == "xp"
+    return getattr(owner, "attr", getattr(owner, "id", None)) in ("xp", "_xp")
 
 
 def on_device(node, names):
@@ -32,8 +34,8 @@ def on_device(node, names):
             return False
         if of_xp(node):
             return True
-    if isinstance(node, ast.Attribute) and node.attr in COLUMNS:
-        return True
+    if isinstance(node, ast.Attribute) and node.attr in COLUMNS | DESCRIPTIONS:
+        return node.attr in COLUMNS
     if isinstance(node, ast.Name) and node.id in names:
         return True
     return any(on_device(child, names) for child in ast.iter_child_nodes(node))
@@ -52,7 +54,7 @@ def pairs(assignment):
 
 def names_on_device(function):
     """Return the local names of a function that are bound to arrays of the device."""
-    names, before = set(), None
+    names, before = {a.arg for a in function.args.args} & ARGUMENTS, None
     while names != before:
         before = set(names)
         for node in ast.walk(function):
@@ -83,17 +85,24 @@ def test_launchers_call_no_numpy_on_device_arrays(path):
 
 
 def test_launchers_are_looked_at():
-    assert "cuda.py" in {p.name for p in LAUNCHERS}
+    assert {"cuda.py", "cuda_images.py"} <= {p.name for p in LAUNCHERS}
 
 
 @pytest.mark.parametrize(
     "body",
-    ["np.diff(events.offsets)", "a = self.xp.empty(3); b = a + 1; np.abs(b)", "np.sum(packed.rows.max())"],
+    [
+        "np.diff(events.offsets)",
+        "a = self.xp.empty(3); b = a + 1; np.abs(b)",
+        "np.sum(packed.rows.max())",
+        "np.log(values)",
+    ],
 )
 def test_the_lint_sees_what_is_wrong(body):
-    assert wrong_calls(f"def f(self, events, packed):\n    {body}\n")
+    assert wrong_calls(f"def f(self, events, packed, values):\n    {body}\n")
 
 
-@pytest.mark.parametrize("body", ["np.zeros(3)", "np.diff(self.xp.asnumpy(events.offsets))", "np.int64(len(a.time))"])
+@pytest.mark.parametrize(
+    "body", ["np.zeros(3)", "np.diff(self.xp.asnumpy(events.offsets))", "np.int64(len(a.time) + values.size)"]
+)
 def test_the_lint_lets_pass_what_is_right(body):
-    assert wrong_calls(f"def f(self, events, a):\n    {body}\n") == []
+    assert wrong_calls(f"def f(self, events, a, values):\n    {body}\n") == []

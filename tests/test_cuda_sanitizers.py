@@ -7,8 +7,10 @@ from pathlib import Path
 
 import hostcuda
 import pytest
+from hostcuda.examples import OWN_RULE
 
 from eventsnn.backends import device
+from eventsnn.backends.cuda_rules import with_own
 
 TESTS = Path(__file__).parent
 THREAD = ("thread", ("-fsanitize=thread", "-DTHREADS"))
@@ -33,7 +35,8 @@ def run(sanitizer, source):
         "ASAN_OPTIONS": "detect_leaks=0 exitcode=66",
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }
-    command = [sys.executable, "-m", "hostcuda.examples", str(hostcuda.build(source, flags))]
+    library = hostcuda.build(with_own(source, OWN_RULE), flags)
+    command = [sys.executable, "-m", "hostcuda.examples", str(library)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -49,10 +52,11 @@ def test_kernels_are_clean(sanitizer):
     [
         (THREAD, "    __syncthreads();  // scratch may be used again\n", "", "data race"),
         (THREAD, "atomicMin(when + place", "when[place] = 0; atomicMin(when + place", "data race"),
+        (THREAD, "        __threadfence();\n", "", "data race"),
         (ADDRESS, "if (place >= places ||", "if (place > places ||", "heap-buffer-overflow"),
-        (ADDRESS, "(i64)(row[i] >> 1) * padded", "(row[i] << 29) * padded", "runtime error"),
+        (ADDRESS, "(i64)(row[i] >> 1) * in.padded", "(row[i] << 29) * in.padded", "runtime error"),
     ],
-    ids=["barrier", "blocks", "bounds", "overflow"],
+    ids=["barrier", "blocks", "fence", "bounds", "overflow"],
 )
 def test_what_is_planted_is_found(sanitizer, old, new, report):
     source = device.source()

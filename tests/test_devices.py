@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventsnn.backends.cpu import CpuBackend
+from eventsnn.batches import batches
+from eventsnn.checkpoint import Checkpoint
 from eventsnn.devices import reached
 from eventsnn.evaluation import decide, evaluate
 from eventsnn.events import Events
@@ -152,6 +154,16 @@ def test_each_device_has_one_thread():
     assert len(set.union(*seen)) == 3
 
 
+def test_a_batch_is_of_so_many_samples_for_each_device():
+    sizes = [list(network(devices).each(lambda net, batch: len(batch), random_events(20), 5)) for devices in
+             (["cpu"], ["cpu"] * 3)]  # fmt: skip
+    assert sizes[0] == [5, 5, 5, 5]
+    assert sum(sizes[1]) == 20
+    assert len(sizes[1]) == 6  # of 15 samples each device has a part, then of 5
+    wide = list(batches(random_events(20), 5, parts=3))
+    assert [len(batch) for batch in wide] == [15, 5]
+
+
 TRAININGS = {
     "order": {"rule": STDP(0.05, -0.04)},
     "time": {"rule": STDP(0.05, -0.04, tau=3.0), "competition": WTA(3, radius=1), "schedule": Annealing(0.8)},
@@ -254,6 +266,38 @@ def test_an_error_of_the_caller_is_no_failure_of_a_device():
     assert net.run(events).n_events
 
 
+def test_after_an_error_all_devices_have_the_weights_of_the_first():
+    """Some change their weights in place, and others have new ones only after a whole mini-batch."""
+
+    def late(w, dt):
+        return w - 0.1 if w > 0.45 else 1 / (w - w)
+
+    events, net = random_events(), network([DeviceBackend(), Failing(), Failing()])
+    net.set_weights(0, np.full_like(net.weights[0], 0.6))
+    net.run(events)
+    with pytest.raises(ZeroDivisionError):
+        fit(net, events, layer=0, rule=Custom(late), mini_batch=4, epochs=3)
+    alone = network(["cpu"])
+    alone.set_weights(0, net.weights[0])
+    same(outcome(net, events), outcome(alone, events))
+
+
+def test_devices_take_up_a_checkpoint_of_one(tmp_path):
+    options = {"layer": 0, "rule": STDP(0.05, -0.04), "mini_batch": 6, "epochs": 3}
+    whole, cut = network(["cpu"]), network(["cpu"])
+    fit(whole, random_events(), **options)
+    kept = Checkpoint(tmp_path / "kept.h5", every_samples=6)
+
+    def interrupt(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, random_events(), checkpoint=kept, on_epoch=interrupt, **options)
+    several = network(["cpu", DeviceBackend(), "reference"])
+    fit(several, random_events(), checkpoint=kept, **options)
+    same([several.weights[0]], [whole.weights[0]])
+
+
 @pytest.mark.parametrize(
     ("where", "message"),
     [
@@ -276,21 +320,24 @@ def test_devices_of_a_file(tmp_path):
         Network.load(tmp_path / "net.h5", devices=["nothing"])
 
 
-def test_what_a_change_depends_on_lies_in_the_fields_of_winners():
-    events = random_events(4)
-    layer = replace(LAYERS[0], stride=(1, 2), padding=(0, 1))
-    geometry = layer.neurons(SHAPE).geometry
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("timed", [False, True])
+def test_what_a_change_depends_on_lies_in_the_fields_of_winners(timed):
+    events, rng = random_events(4), np.random.default_rng(0)
+    geometry = replace(LAYERS[0], stride=(1, 2), padding=(0, 1)).neurons(SHAPE).geometry
     height, width = geometry.output(*SHAPE[1:])
-    winners = np.stack([rng.integers(-1, 5, (4, 3)), rng.integers(0, height, (4, 3)), rng.integers(0, width, (4, 3)),
-                        np.zeros((4, 3), np.int64)], axis=2)  # fmt: skip
-    near = reached(events, winners, geometry)
-    kept = {(int(s), *map(int, row)) for s, *row in
-            zip(near.sample_index(), near.time, near.channel, near.y, near.x, strict=True)}  # fmt: skip
-    for s, *event in zip(events.sample_index(), events.time, events.channel, events.y, events.x, strict=True):
-        t, c, y, x = map(int, event)
-        inside = any(f >= 0 and 0 <= y - oy < 3 and 0 <= x + 1 - 2 * ox < 3 for f, oy, ox, _ in winners[s].tolist())
-        assert ((int(s), int(t), int(c), int(y), int(x)) in kept) == inside
+    limits = ((-1, 5), (0, height), (0, width), (0, 7))
+    winners = np.stack([rng.integers(*limit, (4, 3)) for limit in limits], axis=2)
+    winners[winners[:, :, 0] < 0] = -1
+    near = reached(events, winners, geometry, timed)
+    columns = [(e.sample_index(), e.time, e.channel, e.y, e.x) for e in (near, events)]
+    kept, every = ([tuple(map(int, row)) for row in zip(*column, strict=True)] for column in columns)
+    expected = []
+    for s, t, c, y, x in every:
+        rows = [row for row in winners[s].tolist() if row[0] >= 0]
+        inside = any(0 <= y - oy < 3 and 0 <= x + 1 - 2 * ox < 3 for _, oy, ox, _ in rows)
+        if inside and (timed or t <= max(row[3] for row in rows)):
+            expected.append((s, t, c, y, x))
+    assert kept == expected
     assert 0 < near.n_events < events.n_events
     assert np.array_equal(near.labels, events.labels)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import at_scale  # noqa: E402
 from benchmarks.render import (  # noqa: E402
     ALL_RESULTS,
     README,
+    SCALE,
     all_results,
     low_seeds,
     mnist_row,
@@ -17,6 +19,7 @@ from benchmarks.render import (  # noqa: E402
     selection_table,
     with_results,
 )
+from benchmarks.render_gpu import fingerprint, gpu_section  # noqa: E402
 from benchmarks.render_peers import full, newest, targets_table  # noqa: E402
 
 
@@ -100,3 +103,58 @@ def test_a_selection_is_the_mean_over_seeds():
     lines = [line | {"C": 0.1, "held_out_accuracy": 0.5}, line | {"C": 0.1, "held_out_accuracy": 1.0, "seed": 1}]
     rows = selection_table([*lines, line | {"C": 1.0, "held_out_accuracy": 0.25}]).splitlines()
     assert rows[-1] == "| 1 + 2 | 2x2 | 75.00% | 25.00% |"
+
+
+def test_the_cost_model_shows_the_newest_records():
+    text = SCALE.read_text()
+    assert with_results(text, at_scale.tables(read("shares"))) == text
+
+
+def records_of_shares(**inference):
+    common = {"processor": "CPU", "commit": "abc", "date": "today"}
+    file = {"events": 2_000_000, "recorded_seconds": 100, "bytes": 6_000_000, "reading_cpu_seconds": 0.2}
+    passed = {"events": 1_000_000, "cpu_seconds": 0.5, "recordings": 250, "output_spikes": 250_000} | inference
+    half = {"layer": 0, "mini_batch": 100, "find_cpu_seconds": 0.01, "reach_cpu_seconds": 0.005}
+    half |= {"change_cpu_seconds": 0.002, "weights_bytes": 4000, "near_bytes": 110_000, "winners_bytes": 15_000}
+    parts = {"file": file, "inference": passed, "learning": half}
+    parts["tasks"] = {"round_trip_seconds": 0.03, "task_seconds": 0.01}
+    return [common | {"part": part} | line for part, line in parts.items()]
+
+
+def test_the_cost_model_by_hand():
+    old = records_of_shares(cpu_seconds=99)
+    rows = at_scale.tables([*old, *records_of_shares()]).splitlines()
+    assert "| events in a second of recording | 20,000 |" in rows
+    assert "| the same, times real time | 100 |" in rows  # 2 million events a second
+    # 3.6e9 s x 20,000 = 7.2e13 events of 3 bytes; 10 million a second are read, 2 million go through
+    assert "| as N-MNIST's | 7.2e+13 | 216 TB | 2,000 | 10,000 | 10 h |" in rows
+    assert "| bytes a second from storage | 3,000 *g* | 60 GB/s |" in rows  # g = 20 million
+    assert "| cores that read and check, for each GPU | *g* / 1.0e+07 | 2.00 |" in rows
+    assert "| a feature for each neuron that fired | 12,000 | 208 |" in rows  # 1.25e9 / (500 recordings x 12,000)
+    # 120 us alone; 20 us to change and 1,250 bytes, 1 us: 120 / 21
+    assert "| 0 | 100 | 50 | 20 | 1,250 | 4,000 | 5.7 x |" in rows
+    half = at_scale.Half.of(records_of_shares()[2])
+    tasks = records_of_shares()[3]
+    # 1,000 samples: 150 / 4 + 20 us, 1,250,000 + 16,000 bytes, 30 ms for two tasks and 10 ms for each of two more
+    assert abs(half.seconds(4, 1000, tasks) - (0.0375 + 0.020 + 1_266_000 / 1.25e9 + 0.05)) < 1e-9
+
+
+def gpu_line(sources):
+    rates = {"eventsnn": 60_000.0, "SpykeTorch": 500.0}
+    tests = {"passed": 9, "failed": 0, "skipped": 0, "error": 0}
+    layers = [{"layer": "Conv(30, kernel=5)", "bytes_per_second": 2e12, "seconds": {}}]
+    common = {"device": "NVIDIA H100", "date": "today", "commit": "abc", "tests": tests, "sources": sources}
+    return common | {"all layers": rates, "layers": layers, "l2_bytes_per_second": 5e12}
+
+
+def test_the_readme_says_whether_a_gpu_was_ever_had():
+    assert "never run on a device" in gpu_section([], fingerprint())
+    shown = gpu_section([gpu_line("old"), gpu_line(fingerprint())], fingerprint())
+    assert "a record of the present kernels" in shown
+    assert "| 60,000 | – | 500 (120.0 x) |" in shown
+    assert "weights at 40% of what" in shown
+    assert "tests on the device: 9 passed)" in shown
+
+
+def test_a_record_of_other_kernels_is_called_so():
+    assert "**earlier kernels**" in gpu_section([gpu_line(fingerprint()), gpu_line("old")], fingerprint())

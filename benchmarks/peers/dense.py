@@ -21,11 +21,12 @@ from eventsnn import Pool
 from eventsnn.encode import EqualBins, Filter, ImageEncoder, LocalNormalization, OnOff
 from eventsnn.encode.stages import Scale
 
+GPU_BATCHES = (32, 128, 512)
 BATCHES, LAYOUTS, TRIAL = (2, 8, 32), ("contiguous_format", "channels_last"), 32
 
 
-def load() -> Dense:
-    """Import PyTorch.
+def load(device: str = "cpu") -> Dense:
+    """Import PyTorch; on a GPU it may round products to TF32.
 
     Raises
     ------
@@ -37,7 +38,8 @@ def load() -> Dense:
     except ImportError as error:
         raise Absent("PyTorch is not installed") from error
     torch.set_num_threads(1)
-    return Dense(f"torch {torch.__version__}", torch)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return Dense(f"torch {torch.__version__}", torch, device=device)
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Dense:
     torch: Any
     name: str = "dense PyTorch"
     threads: int = 1
+    device: str = "cpu"
     ways: dict[Any, tuple[int, str]] = field(default_factory=dict)
 
     def prepare(self, task: Task) -> Job:
@@ -65,8 +68,9 @@ class Dense:
         """Try every way on the first network with the same layers; single layers take the way of their network."""
         key = (task.steps, task.events.shape if task.events is not None else task.encoder, len(task.stack.layers))
         if key not in self.ways:
-            few = task.first(TRIAL)
-            sizes = sorted({min(size, few.samples) for size in (BATCHES if task.steps < 100 else (1, 2))})
+            few = task.first(TRIAL if self.device == "cpu" else max(GPU_BATCHES))
+            offered = BATCHES if self.device == "cpu" else GPU_BATCHES
+            sizes = sorted({min(size, few.samples) for size in (offered if task.steps < 100 else (1, 2))})
             ways = [(size, layout) for size in sizes for layout in LAYOUTS]
             self.ways[key] = min(ways, key=lambda way: self._seconds(few, *way))
         return self.ways[key]
@@ -75,10 +79,16 @@ class Dense:
         work, seconds = self._work(task, size, layout), []
         next(work(None))
         for _ in range(3):
-            start = time.process_time()
+            start = self._clock()
             deque(work(None), maxlen=0)
-            seconds.append(time.process_time() - start)
+            seconds.append(self._clock() - start)
         return min(seconds)
+
+    def _clock(self) -> float:
+        if self.device == "cpu":
+            return time.process_time()
+        self.torch.cuda.synchronize()
+        return time.perf_counter()
 
     def _work(self, task: Task, size: int, layout: str) -> Callable[[Any], Iterator[Any]]:
         torch = self.torch
@@ -93,7 +103,7 @@ class Dense:
         def work(_: Any) -> Iterator[Any]:
             with torch.inference_mode():
                 for start in range(0, len(source), size):
-                    waves = encode(source[start : start + size])
+                    waves = encode(source[start : start + size].to(self.device))
                     for layer in layers:
                         waves = layer(waves)
                     yield waves
@@ -104,7 +114,7 @@ class Dense:
         torch, memory = self.torch, getattr(self.torch, layout)
         if weights is None and not isinstance(layer, Pool):
             raise NotOffered(f"no {layer}")
-        kernel = None if weights is None else torch.from_numpy(weights).to(memory_format=memory)
+        kernel = None if weights is None else torch.from_numpy(weights).to(self.device, memory_format=memory)
 
         def folded(waves: Any) -> Any:
             return waves.flatten(0, 1).to(torch.float32).contiguous(memory_format=memory)

@@ -12,6 +12,7 @@ import numpy as np
 import eventsnn
 from benchmarks.peers.tasks import Job, Lesson, Task
 from eventsnn import RSTDP, Events, Network
+from eventsnn.backends import Backend
 from eventsnn.backends.cpu import CpuBackend
 
 
@@ -37,7 +38,7 @@ class Ours:
                 yield eventsnn.decide(network, events, np.arange(network.shapes[-1][0]))
                 return
             spikes = events if network is None else network.run(events)
-            yield spikes if task.lesson is None else _learn(task.lesson, backend, spikes, packed, batch)
+            yield spikes if task.lesson is None else learn(task.lesson, backend, spikes, packed, batch)
 
         def setup() -> Any:
             return None if task.lesson is None else backend.pack(task.lesson.weights)
@@ -68,7 +69,8 @@ def _network(task: Task, threads: int) -> Network | None:
     return network
 
 
-def _learn(lesson: Lesson, backend: CpuBackend, events: Events, packed: Any, batch: int) -> np.ndarray:
+def learn(lesson: Lesson, backend: Backend, events: Events, packed: Any, batch: int) -> np.ndarray:
+    """Let a layer learn from the spikes that come to it; return the winners."""
     neurons, order = lesson.layer.neurons(events.shape), np.arange(len(events))
     if isinstance(lesson.rule, RSTDP):
         assert lesson.classes is not None

@@ -77,6 +77,7 @@ class SpykeTorch:
     utils: Any
     name: str = "SpykeTorch"
     threads: int = 1
+    device: str = "cpu"
 
     def prepare(self, task: Task) -> Job:
         """Return the job, image by image."""
@@ -105,7 +106,7 @@ class SpykeTorch:
         if task.images is None or task.encoder is None:
             assert task.events is not None
             waves = self.torch.from_numpy(cumulative(task.events))
-            return waves.__getitem__
+            return lambda sample: waves[sample].to(self.device)
         transform = self._front_end(task.encoder)
         images = self.torch.from_numpy(task.images)
         return lambda sample: transform(images[sample].float()[None, None])
@@ -143,7 +144,7 @@ class SpykeTorch:
         maps, channels, height, width = weights.shape
         convolution = self.snn.Convolution(channels, maps, (height, width))
         convolution.load_weight(self.torch.from_numpy(weights))
-        return convolution
+        return convolution.to(self.device)
 
     def _learning(self, task: Task, lesson: Lesson, forward: Any) -> Job:
         present = self._present_rewarded if isinstance(lesson.rule, RSTDP) else self._present
@@ -163,7 +164,8 @@ class SpykeTorch:
 
     def _rule(self, convolution: Any, rule: Any) -> Any:
         stabilizer = rule.update(1).dependence == "stabilized"
-        return self.snn.STDP(convolution, (rule.a_plus, rule.a_minus), stabilizer, *rule.bounds)
+        stdp = self.snn.STDP(convolution, (rule.a_plus, rule.a_minus), stabilizer, *rule.bounds)
+        return stdp.to(self.device)
 
     def _present(self, wave: Any, _: int, lesson: Lesson, convolution: Any, rules: list[Any]) -> Any:
         sf, wta = self.functional, lesson.competition

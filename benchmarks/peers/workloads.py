@@ -152,15 +152,15 @@ def part(net: Network, start: int, stop: int) -> Stack:
 
 
 def stages(net: Network, model: Model, events: Events) -> Iterator[Task]:
-    """Yield inference of all layers, of single ones, and learning of each, on the spikes of the layers below."""
+    """Yield inference of all layers, of single ones with the pool after them, and learning of each."""
     yield Task("all layers", whole(net), events, additions=_additions(net, 0, len(net.layers), events))
     if np.isinf(getattr(net.layers[-1], "threshold", 0)):
         yield Task("layers 1-2", part(net, 0, 4), events, additions=_additions(net, 0, 4, events))
     for number, layer in enumerate(net.trainable, 1):
-        below = net.run(events, stop=layer)
-        yield Task(
-            f"layer {number}", part(net, layer, layer + 1), below, additions=_additions(net, layer, layer + 1, below)
-        )
+        below, stop = net.run(events, stop=layer), layer + 1
+        if stop < len(net.layers) and isinstance(net.layers[stop], Pool):
+            stop += 1
+        yield Task(f"layer {number}", part(net, layer, stop), below, additions=_additions(net, layer, stop, below))
     for number, step in enumerate(model.steps, 1):
         below = net.run(events, stop=step.layer)
         if step.inhibit_input:

@@ -90,6 +90,7 @@ class Backend(ABC):
 
     name: str
     xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
+    images: Any = None  #: stages of image encoders in the backend's memory, see ``cuda_images.py``; None: it has none
     #: what is raised when the device fails, and not the caller: others may go on, see :class:`eventsnn.Network`
     failures: tuple[type[Exception], ...] = (RuntimeError, MemoryError)
 

@@ -6,22 +6,25 @@ how the tests run the shipped kernels and their launcher on a machine without on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-SOURCES = ("kernels.cu",)  #: compiled together, in this order
-OPTIONS = ("--std=c++17", "--fmad=false")  # a fused multiply-add rounds once where the other backends round twice
+from eventsnn.backends import nvrtc
+
+MOST_THREADS = 256  #: of a block, as in kernels.cu
+SOURCES = ("kernels.cu", "images.cu", "learn.cu")  #: compiled together, in this order
 _INSTALL = "pip install 'eventsnn[cuda13]' (or [cuda12], after the CUDA version that `nvidia-smi` shows)"
 
 
-def source() -> str:
-    """Return the text of all kernels."""
-    return "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in SOURCES)
+def source(names: Sequence[str] = SOURCES) -> str:
+    """Return the text of all kernels, or of some files beside this one."""
+    return "\n".join((Path(__file__).parent / name).read_text(encoding="utf-8") for name in names)
 
 
 class Device:
@@ -35,35 +38,68 @@ class Device:
     module : object
         ``cupy.RawModule`` of :func:`source`, or what has its ``get_function``.
     threads : int
-        Of a block. Results do not depend on it.
+        Of a block, up to :data:`MOST_THREADS`. Results do not depend on it.
     current : callable
         Makes a context in which ``xp`` and ``module`` work on this device.
     upload : callable, optional
         What copies an array of the host to the device; default ``xp.asarray``.
+    compiled : callable, optional
+        Makes a kernel module of another text, for rules of a user's own.
+    processors : int
+        Blocks that may run at the same time, and wait for each other.
     """
 
     def __init__(
         self,
         xp: Any,
         module: Any,
-        threads: int = 256,
+        threads: int = MOST_THREADS,
         current: Callable[[], AbstractContextManager[Any]] = nullcontext,
         upload: Callable[[np.ndarray], Any] | None = None,
+        compiled: Callable[[str], Any] | None = None,
+        processors: int = 1,
     ) -> None:
         self.xp, self.threads, self.current = xp, threads, current
-        self.module = module
+        self.module, self._kernels = module, dict[str, Any]()
         self.upload = upload or xp.asarray
+        self.compiled, self.processors = compiled, processors
 
-    def launch(self, name: str, blocks: int | tuple[int, int], *args: Any, shared: int = 0) -> None:
+    def with_source(self, text: str) -> Device:
+        """Return the same device with kernels of another text.
+
+        Raises
+        ------
+        RuntimeError
+            If the device cannot compile.
+        """
+        if self.compiled is None:
+            raise RuntimeError("this device has no compiler, so it cannot run a rule of your own")
+        module = self.compiled(text)
+        return Device(self.xp, module, self.threads, self.current, self.upload, self.compiled, self.processors)
+
+    def launch(
+        self,
+        name: str,
+        blocks: int | tuple[int, int],
+        *args: Any,
+        shared: int = 0,
+        threads: int | None = None,
+        together: bool = False,
+    ) -> None:
         """Launch a kernel with ``shared`` bytes of shared memory a thread; nothing happens where there is no block.
 
-        Arguments are device arrays, NumPy scalars, structures from :func:`structure`, and None for a null pointer.
+        Blocks ``together``, of which there are no more than ``processors``, may wait for each other. Arguments are
+        device arrays, NumPy scalars, structures from :func:`structure`, and None for a null pointer.
         """
         grid = blocks if isinstance(blocks, tuple) else (blocks,)
+        threads = threads or self.threads
         if min(grid) > 0:
-            kernel = self.module.get_function(name)
+            kernel = self._kernels.get(name) or self._kernels.setdefault(name, self.module.get_function(name))
             given = tuple(np.uint64(0) if a is None else a for a in args)
-            kernel(grid, (self.threads,), given, shared_mem=shared * self.threads)
+            how = {"shared_mem": shared * threads}
+            if together:
+                kernel, how = kernel.kernel, how | {"enable_cooperative_groups": True}
+            kernel(grid, (threads,), given, **how)
 
     def for_each(self, name: str, n: int, *args: Any) -> None:
         """Launch a kernel with at least ``n`` threads."""
@@ -80,12 +116,17 @@ def pointer(array: Any) -> int:
 
 
 def structure(dtype: np.dtype, *values: Any) -> np.ndarray:
-    """Return a C structure as kernels take it by value; device arrays become their addresses.
+    """Return a C structure as kernels take it by value; device arrays become their addresses, structures its parts.
 
     The caller keeps the arrays until the kernel is launched; after that, memory is given away in stream order.
     """
-    numbers = [v if isinstance(v, int | float | np.number) else pointer(v) for v in values]
-    return np.array([tuple(numbers)], dtype)
+    return np.array([tuple(map(_part, values))], dtype)
+
+
+def _part(value: Any) -> Any:
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        return value[0]
+    return value if isinstance(value, int | float | np.number) else pointer(value)
 
 
 def record(numbers: str = "", pointers: str = "", *more: tuple[str, str]) -> np.dtype:
@@ -114,12 +155,20 @@ def cuda_device(index: int) -> Device:
     if index >= count:
         raise RuntimeError(f"backend cuda:{index} expects a device below {count}, the number of CUDA devices here")
     here = cupy.cuda.Device(index)
+
+    architecture = f"sm_{here.compute_capability}"
+    folder = Path(os.environ.get("CUPY_CACHE_DIR") or Path.home() / ".cupy" / "kernel_cache")
+
+    def compiled(text: str) -> Any:
+        return cupy.RawModule(path=str(nvrtc.compiled(text, architecture, folder)))
+
     with here:
-        module = cupy.RawModule(code=source(), options=OPTIONS)
-        return Device(cupy, module, current=lambda: cupy.cuda.Device(index), upload=_uploader(cupy))
+        module, upload, processors = compiled(source()), uploader(cupy), here.attributes["MultiProcessorCount"]
+        current = partial(cupy.cuda.Device, index)
+        return Device(cupy, module, MOST_THREADS, current, upload, compiled, processors)
 
 
-def _uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
+def uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
     """Return what copies to the present device while kernels run there: through pinned memory, on a stream of its own.
 
     The caller waits, so an upload overlaps kernels that another thread launches (``batches.uploaded``).

@@ -14,6 +14,7 @@ typedef unsigned long long u64;
 #define NEVER 0xffffffffu  // in place of a spike: the neuron is silent
 #define WIDTH 4            // maps that a thread computes; weights, thresholds and dense scratch are padded to it
 #define AHEAD 4            // spikes whose weights are asked for before the first of them is added
+#define MOST 256           // threads of a block
 #define DIGITS 16          // of a radix pass
 
 // Sizes of a layer; `padded` is the number of maps rounded up to WIDTH.
@@ -32,6 +33,16 @@ struct Spikes {
 __device__ i64 thread_id() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
 
 __device__ float infinity() { return __int_as_float(0x7f800000); }
+
+// Returns unsigned integers that are ordered as the floats are; -0 counts as 0.
+__device__ unsigned ordered(float value) {
+    const unsigned bits = __float_as_uint(value + 0.0f);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ float unordered(unsigned value) {
+    return __int_as_float(value & 0x80000000u ? value & 0x7fffffffu : ~value);
+}
 
 // Returns the sum of `value` over the threads before this one, and in `total` that over all; scratch holds one int a thread.
 __device__ int scan_block(int value, int *scratch, int *total) {
@@ -159,16 +170,23 @@ struct Layer {
     const i64 *starts;
     const int *rows, *spikes;
     const float *decay, *weights, *limit;
-    const float *largest;  // weight
-    float lowest;          // limit
+    const i64 *quiet;  // spikes that surely make nobody fire; null: every spike counts
 };
 
-// Spikes that surely leave every potential at or below its limit: none is above `largest`, and each addition may be
+// The largest weight, as ordered() has it, into *largest, which holds that of some bound before. Comparing floats by CuPy would make tiny ones 0.
+extern "C" __global__ void find_largest(const float *weights, i64 n, unsigned *largest) {
+    unsigned mine = 0;
+    for (i64 i = thread_id(); i < n; i += (i64)gridDim.x * blockDim.x) mine = max(mine, ordered(weights[i]));
+    atomicMax(largest, mine);
+}
+
+// Spikes that surely leave every potential at or below its limit: no weight is above the largest, and each addition may be
 // rounded up once, which the factor allows for.
-__device__ i64 quiet_spikes(float largest, float lowest) {
-    if (!(largest > 0.0f)) return (i64)1 << 60;
-    const double n = min((double)lowest / largest, 1e6);
-    return (i64)(n * (1 - n * 2e-7));
+extern "C" __global__ void find_quiet(const unsigned *largest, float lowest, i64 *quiet) {
+    if (thread_id() > 0) return;
+    const float weight = unordered(*largest);
+    const double n = weight > 0.0f ? min((double)lowest / weight, 1e6) : 0;
+    *quiet = weight > 0.0f ? (i64)(n * (1 - n * 2e-7)) : (i64)1 << 60;
 }
 
 struct Quad {
@@ -221,45 +239,61 @@ __device__ bool above(const Cells &c) {
     return any;
 }
 
-// Adds the spikes of a list, in order; without AT_END, fires after the last of each time, and stops when all have.
+// The list of a place, and the weights of a thread's maps.
+struct Input {
+    const int *rows, *spikes;
+    const float *decay, *weights;
+    int padded;
+};
+
+// Adds up to AHEAD spikes from the `first` of a list on, in order; without AT_END, fires after the last of each time. Returns whether all
+// have fired.
 template <bool LEAKY, bool AT_END>
-__device__ void integrate(Cells *c, const Layer &layer, int padded, int map, i64 begin, i64 end) {
-    for (i64 first = begin; first < end; first += AHEAD) {
-        int row[AHEAD];
-        Quad weight[AHEAD];
+__device__ bool add_spikes(Cells *c, const Input &in, int first, int n) {
+    int row[AHEAD];
+    Quad weight[AHEAD];
 #pragma unroll
-        for (int i = 0; i < AHEAD; i++) row[i] = layer.rows[min(first + i, end - 1)];
+    for (int i = 0; i < AHEAD; i++) row[i] = in.rows[first + min(i, n - 1)];
 #pragma unroll
-        for (int i = 0; i < AHEAD; i++) weight[i] = load_quad(layer.weights + (i64)(row[i] >> 1) * padded + map);
+    for (int i = 0; i < AHEAD; i++) weight[i] = load_quad(in.weights + (i64)(row[i] >> 1) * in.padded);
 #pragma unroll
-        for (int i = 0; i < AHEAD; i++) {
-            if (first + i >= end) return;
-            const float decay = LEAKY ? layer.decay[first + i] : 1.0f;
+    for (int i = 0; i < AHEAD; i++) {
+        if (i >= n) break;
+        const float decay = LEAKY ? in.decay[first + i] : 1.0f;
 #pragma unroll
-            for (int j = 0; j < WIDTH; j++) {
-                const float before = LEAKY ? c->potential.v[j] * decay : c->potential.v[j];
-                c->potential.v[j] = before + weight[i].v[j];
-            }
-            if (!AT_END && (row[i] & 1) && above(*c)) {
-                fire(c, layer.spikes[first + i]);
-                if (c->alive == 0) return;
-            }
+        for (int j = 0; j < WIDTH; j++) {
+            const float before = LEAKY ? c->potential.v[j] * decay : c->potential.v[j];
+            c->potential.v[j] = before + weight[i].v[j];
+        }
+        if (!AT_END && (row[i] & 1) && above(*c)) {
+            fire(c, in.spikes[first + i]);
+            if (c->alive == 0) return true;
         }
     }
+    return false;
 }
 
-// Thread (place, quad of maps of blockIdx.y's part): `lanes` threads side by side share a place. when[place * padded + map]
+template <bool LEAKY, bool AT_END>
+__device__ void integrate(Cells *c, const Input &in, int n) {
+    int first = 0;
+#pragma unroll 1  // else the compiler asks for weights later than it could
+    for (; first + AHEAD <= n; first += AHEAD)
+        if (add_spikes<LEAKY, AT_END>(c, in, first, AHEAD)) return;
+    if (first < n) add_spikes<LEAKY, AT_END>(c, in, first, n - first);
+}
+
+// Thread (place, quad of maps of blockIdx.y's part): 2^lane_bits threads side by side share a place. when[place * padded + map]
 // becomes the spike after which the neuron fires, as an index in its sample, or NEVER; potential what it then has.
 template <bool LEAKY, bool AT_END>
 __device__ void neurons(const Sizes &z, const Spikes &in, const Leak &leak, i64 last_time, const Layer &layer, i64 places,
-                        int lanes, unsigned *when, float *potential) {
-    const i64 place = thread_id() / lanes;
-    const int map = (blockIdx.y * lanes + (int)(thread_id() % lanes)) * WIDTH;
+                        int lane_bits, unsigned *when, float *potential) {
+    const i64 place = thread_id() >> lane_bits;
+    const int lanes = 1 << lane_bits, map = (blockIdx.y * lanes + ((int)thread_id() & (lanes - 1))) * WIDTH;
     if (place >= places || map >= z.padded) return;
     Cells c = resting(load_quad(layer.limit + map));
     const i64 begin = layer.starts[place], end = layer.starts[place + 1];
-    const bool quiet = !LEAKY && !AT_END && end - begin <= quiet_spikes(layer.largest[0], layer.lowest);
-    if (!quiet && c.alive) integrate<LEAKY, AT_END>(&c, layer, z.padded, map, begin, end);
+    const Input list = {layer.rows + begin, layer.spikes + begin, layer.decay + begin, layer.weights + map, z.padded};
+    if (c.alive && (!layer.quiet || end - begin > layer.quiet[0])) integrate<LEAKY, AT_END>(&c, list, end - begin);
     if (AT_END && LEAKY && end > begin) {
         const i64 t = in.time[in.offsets[place / (z.oh * z.ow)] + layer.spikes[end - 1]];
         const float decay = leak_factor(leak.coarse, leak.n_coarse, leak.fine, leak.n_fine, last_time - t);
@@ -271,10 +305,11 @@ __device__ void neurons(const Sizes &z, const Spikes &in, const Leak &leak, i64 
     store_quad(potential + at, c.fired_at);
 }
 
-#define NEURONS(name, leaky, at_end)                                                                                  \
-    extern "C" __global__ void name(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer, i64 places, int lanes, \
-                                    unsigned *when, float *potential) {                                               \
-        neurons<leaky, at_end>(z, in, leak, last_time, layer, places, lanes, when, potential);                        \
+#define NEURONS(name, leaky, at_end)                                                                               \
+    extern "C" __global__ void __launch_bounds__(MOST, 4)                                                          \
+        name(Sizes z, Spikes in, Leak leak, i64 last_time, Layer layer, i64 places, int lane_bits, unsigned *when,      \
+             float *potential) {                                                                                   \
+        neurons<leaky, at_end>(z, in, leak, last_time, layer, places, lane_bits, when, potential);                     \
     }
 NEURONS(conv, false, false)
 NEURONS(conv_leaky, true, false)
@@ -283,38 +318,58 @@ NEURONS(conv_leaky_at_end, true, true)
 
 // Spikes out ---------------------------------------------------------------------------------------------------------
 
-// Thread (sample, map): counts[1 + sample * maps + map] becomes the number of neurons that fire.
-extern "C" __global__ void count_fired(Sizes z, const unsigned *when, i64 n, i64 *counts) {
-    const i64 id = thread_id(), positions = z.oh * z.ow;
-    if (id >= n) return;
-    const unsigned *mine = when + id / z.maps * positions * z.padded + id % z.maps;
-    i64 fired = 0;
-    for (i64 p = 0; p < positions; p++) fired += mine[p * z.padded] != NEVER;
-    counts[id + 1] = fired;
+// How fired neurons are found in dense scratch: a thread for each map of a sample and stretch of positions, maps side by side.
+struct Stretch {
+    const unsigned *when;
+    i64 place;  // in the order (sample, map, stretch)
+    int map, first, last;
+};
+
+__device__ Stretch stretch_of(i64 id, const Sizes &z, const unsigned *when, int length, int stretches) {
+    const int positions = z.oh * z.ow, map = id % z.maps, stretch = id / z.maps % stretches, first = stretch * length;
+    const i64 sample = id / z.maps / stretches;
+    const unsigned *mine = when + sample * positions * z.padded + map;
+    return {mine, (sample * z.maps + map) * stretches + stretch, map, first, min(first + length, positions)};
 }
 
-// Thread (sample, map): writes (flat index, spike) of the neurons that fire, by position, from starts[sample * maps + map] on.
-extern "C" __global__ void gather_fired(Sizes z, const unsigned *when, i64 n, const i64 *starts, uint2 *fired) {
-    const i64 id = thread_id(), positions = z.oh * z.ow;
-    if (id >= n) return;
-    const unsigned *mine = when + id / z.maps * positions * z.padded + id % z.maps;
-    i64 at = starts[id];
-    for (i64 p = 0; at < starts[id + 1]; p++) {
-        if (mine[p * z.padded] != NEVER) fired[at++] = make_uint2(id % z.maps * positions + p, mine[p * z.padded]);
+// counts[1 + place] becomes the number of neurons that fire.
+extern "C" __global__ void count_fired(Sizes z, const unsigned *when, i64 n, int length, int stretches, i64 *counts) {
+    if (thread_id() >= n) return;
+    const Stretch s = stretch_of(thread_id(), z, when, length, stretches);
+    int fired = 0;
+#pragma unroll 8
+    for (int p = s.first; p < s.last; p++) fired += s.when[(i64)p * z.padded] != NEVER;
+    counts[s.place + 1] = fired;
+}
+
+// Writes (flat index, spike) of the neurons that fire from starts[place] on, by position.
+extern "C" __global__ void gather_fired(Sizes z, const unsigned *when, i64 n, int length, int stretches, const i64 *starts,
+                                        uint2 *fired) {
+    if (thread_id() >= n) return;
+    const Stretch s = stretch_of(thread_id(), z, when, length, stretches);
+    i64 at = starts[s.place];
+    if (at == starts[s.place + 1]) return;
+    for (int p = s.first; p < s.last; p++) {
+        const unsigned spike = s.when[(i64)p * z.padded];
+        if (spike != NEVER) fired[at++] = make_uint2(s.map * z.oh * z.ow + p, spike);
     }
 }
 
-// Block s sorts what fired in sample s by one digit of the rank of its time, stably: each thread counts and moves a
-// stretch of neighbours. Shared: (DIGITS + 1) * threads ints.
-extern "C" __global__ void sort_digit(const i64 *starts, int maps, const i64 *offsets, const int *rank, int shift,
+__device__ int digit_of(const uint2 &fired, const int *ranks, int shift) {
+    return (ranks ? (unsigned)ranks[fired.y] : fired.y) >> shift & (DIGITS - 1);
+}
+
+// Block s sorts what fired in sample s, which has `stretches` starts, by one digit of the rank of its time, or where there are no
+// ranks of its second half, stably: each thread counts and moves neighbours. Shared: (DIGITS + 1) * threads ints.
+extern "C" __global__ void sort_digit(const i64 *starts, int stretches, const i64 *offsets, const int *rank, int shift,
                                       const uint2 *from, uint2 *to) {
     int *counts = (int *)shared, *scratch = counts + DIGITS * blockDim.x;
-    const i64 begin = starts[(i64)blockIdx.x * maps], n = starts[(i64)(blockIdx.x + 1) * maps] - begin;
-    const i64 stretch = (n + blockDim.x - 1) / blockDim.x;
-    const i64 first = min(begin + stretch * threadIdx.x, begin + n), last = min(first + stretch, begin + n);
-    const int *ranks = rank + offsets[blockIdx.x];
+    const i64 begin = starts[(i64)blockIdx.x * stretches], n = starts[(blockIdx.x + (i64)1) * stretches] - begin;
+    const i64 share = (n + blockDim.x - 1) / blockDim.x;
+    const i64 first = min(begin + share * threadIdx.x, begin + n), last = min(first + share, begin + n);
+    const int *ranks = rank ? rank + offsets[blockIdx.x] : nullptr;
     for (int d = 0; d < DIGITS; d++) counts[d * blockDim.x + threadIdx.x] = 0;
-    for (i64 i = first; i < last; i++) counts[(ranks[from[i].y] >> shift) % DIGITS * blockDim.x + threadIdx.x]++;
+    for (i64 i = first; i < last; i++) counts[digit_of(from[i], ranks, shift) * blockDim.x + threadIdx.x]++;
     __syncthreads();
     int sum = 0, total;
     for (int i = 0; i < DIGITS; i++) sum += counts[threadIdx.x * DIGITS + i];
@@ -326,8 +381,7 @@ extern "C" __global__ void sort_digit(const i64 *starts, int maps, const i64 *of
     }
     __syncthreads();
     for (i64 i = first; i < last; i++) {
-        const uint2 f = from[i];
-        to[begin + counts[(ranks[f.y] >> shift) % DIGITS * blockDim.x + threadIdx.x]++] = f;
+        to[begin + counts[digit_of(from[i], ranks, shift) * blockDim.x + threadIdx.x]++] = from[i];
     }
 }
 
@@ -337,12 +391,13 @@ struct Columns {
     float *potential;  // or null
 };
 
-// Block s writes the columns of sample s. All fire at `last_time` if that is not negative.
-extern "C" __global__ void emit(Sizes z, const i64 *starts, const uint2 *fired, const float *potential, const i64 *time,
+// Block s writes the columns of sample s, which has `stretches` starts. All fire at `last_time` if that is not negative.
+extern "C" __global__ void emit(Sizes z, const i64 *starts, int stretches, const uint2 *fired, const float *potential, const i64 *time,
                                 const i64 *offsets, i64 last_time, Columns out) {
-    const i64 sample = blockIdx.x, positions = z.oh * z.ow, end = starts[(sample + 1) * z.maps];
-    for (i64 i = starts[sample * z.maps] + threadIdx.x; i < end; i += blockDim.x) {
-        const i64 map = fired[i].x / positions, p = fired[i].x % positions;
+    const i64 sample = blockIdx.x, end = starts[(sample + 1) * stretches];
+    const unsigned positions = z.oh * z.ow;
+    for (i64 i = starts[sample * stretches] + threadIdx.x; i < end; i += blockDim.x) {
+        const unsigned map = fired[i].x / positions, p = fired[i].x % positions;
         out.time[i] = last_time < 0 ? time[offsets[sample] + fired[i].y] : last_time;
         out.channel[i] = map;
         out.y[i] = p / z.ow;
@@ -368,13 +423,25 @@ extern "C" __global__ void pool_earliest(Sizes z, Spikes in, unsigned *when) {
     }
 }
 
-// Competition --------------------------------------------------------------------------------------------------------
-
-// Returns unsigned integers that are ordered as the floats are; -0 counts as 0.
-__device__ unsigned ordered(float value) {
-    const unsigned bits = __float_as_uint(value + 0.0f);
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+// The same from dense scratch of the layer below, whose grid is (channels, height, width): thread (place, quad of maps). Whoever fires after an
+// earlier spike fires no later, so the smallest of a window is the earliest.
+extern "C" __global__ void pool_fired(Sizes z, const unsigned *when, i64 n, unsigned *pooled) {
+    if (thread_id() >= n) return;
+    const int quads = z.padded / WIDTH, map = thread_id() % quads * WIDTH, positions = z.oh * z.ow;
+    const i64 place = thread_id() / quads, sample = place / positions;
+    const int oy = place % positions / z.ow, ox = place % positions % z.ow;
+    const int top = oy * z.sh - z.ph, left = ox * z.sw - z.pw;
+    uint4 first = make_uint4(NEVER, NEVER, NEVER, NEVER);
+    for (int y = max(top, 0); y < min(top + z.kh, z.height); y++) {
+        for (int x = max(left, 0); x < min(left + z.kw, z.width); x++) {
+            const uint4 w = *(const uint4 *)(when + ((sample * z.height + y) * z.width + x) * z.padded + map);
+            first = make_uint4(min(first.x, w.x), min(first.y, w.y), min(first.z, w.z), min(first.w, w.w));
+        }
+    }
+    *(uint4 *)(pooled + place * z.padded + map) = first;
 }
+
+// Competition --------------------------------------------------------------------------------------------------------
 
 __device__ u64 urgency(const Spikes &in, const float *potential, i64 e) {
     return (u64)(unsigned)in.rank[e] << 32 | (potential ? ~ordered(potential[e]) : 0u);

@@ -16,8 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from eventsnn.jit import kernel
-from eventsnn.jit import making_arrays as inner
+from eventsnn.jit import inner, kernel, lean_kernel
+from eventsnn.memory import scratch_empty
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
@@ -101,8 +101,9 @@ def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
     at = np.int64(0)
     while at < length:
         width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
-        first = max(np.int64(0), lit[0] - (at + width - 1) // n_images)
-        n = min(columns, lit[1] - at // n_images) - first
+        first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
+        first = first if first > 0 else np.int64(0)
+        n = (end if end < columns else columns) - first
         if n > 0:
             target, terms = cells + 4 * at, source + 4 * (at + first * beside)
             if width == 64:
@@ -122,30 +123,28 @@ def _span(row, n_images):
     # All of it, since that goes in vectors.
     for i in range(len(row)):
         lit = row[i] != _ZERO
-        low = min(low, np.int32(i) if lit else length)
-        high = max(high, np.int32(i + 1) if lit else np.int32(0))
+        first, end = np.int32(i) if lit else length, np.int32(i + 1) if lit else np.int32(0)
+        low, high = first if first < low else low, end if end > high else high
     return np.int64(low) // n_images, (np.int64(high) + n_images - 1) // n_images
 
 
 @inner
-def _spans(plane, n_images):
-    """Return the spans of the rows of a plane (H, W * N), and the box outside of which it is 0.
+def _spans(plane, n_images, spans):
+    """Write the spans of the rows of a plane (H, W * N) to ``spans`` (H, 2); return the box outside of which it is 0.
 
     The box is its first and last but one row, and its first and last but one pixel.
     """
     height = np.int64(len(plane))
-    spans = np.empty((height, 2), np.int64)
     top, bottom, left, right = height, np.int64(0), np.int64(plane.shape[1]), np.int64(0)
     for y in range(height):
         low, high = _span(plane[y], n_images)
         spans[y, 0], spans[y, 1] = low, high
         if low < high:
-            top, bottom = min(top, y), y + 1
-            left, right = min(left, low), max(right, high)
-    return spans, (top, bottom, left, right)
+            top, bottom = top if top < y else y, y + 1
+            left, right = low if low < left else left, high if high > right else right
+    return top, bottom, left, right
 
 
-@kernel
 def correlate(padded, weights, windows, n_images, mode, out):
     """Cross-correlate ``padded`` (C, H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
 
@@ -157,29 +156,38 @@ def correlate(padded, weights, windows, n_images, mode, out):
     Fused multiply-adds are the same on every machine, and in this order give SpykeTorch's results to the last
     bit. That matters where two outputs would be equal but for rounding: the stages after this compare them.
     """
+    spans, boxes = (scratch_empty((n, m), np.int64) for n, m in ((padded.shape[1], 2), (len(padded), 4)))
+    _correlate(padded, weights, windows, n_images, mode, (spans, boxes), out)
+
+
+@lean_kernel
+def _correlate(padded, weights, windows, n_images, mode, scratch, out):
     absolute, signed, threshold = mode
+    spans, boxes = scratch
     channels, height, length = padded.shape
     largest = height - out.shape[1] + 1
-    boxes = [_spans(padded[c], n_images)[1] for c in range(channels)]
-    weight = weights.ctypes.data
+    for c in range(channels):
+        boxes[c, 0], boxes[c, 1], boxes[c, 2], boxes[c, 3] = _spans(padded[c], n_images, spans)
+    weight = np.int64(weights.ctypes.data)
     for k in range(out.shape[0]):
         n = windows[k]
         margin = (largest - n) // 2
         for y in range(out.shape[1]):
             row = out[k, y]
-            row[:] = _ZERO
+            for i in range(len(row)):
+                row[i] = _ZERO
             for c in range(channels):
-                top, bottom, left, right = boxes[c]
-                first = max(0, top - y - margin)
+                below = boxes[c, 0] - y - margin
+                first, end = below if below > 0 else np.int64(0), boxes[c, 1] - y - margin
                 source = ((c * height + y + margin + first) * length) + margin * n_images
                 _weigh(
-                    row.ctypes.data,
+                    np.int64(row.ctypes.data),
                     len(row),
-                    padded.ctypes.data + 4 * source,
+                    np.int64(padded.ctypes.data) + 4 * source,
                     weight + 4 * (c * n + first) * n,
-                    (min(n, bottom - y - margin) - first, n),
+                    ((end if end < n else n) - first, n),
                     (length, n_images, n),
-                    (left - margin, right - margin),
+                    (boxes[c, 2] - margin, boxes[c, 3] - margin),
                     n_images,
                 )
             for i in range(len(row)):
@@ -215,42 +223,53 @@ def moments(cells):
     return mean, np.sqrt(spread / len(cells))
 
 
-@partial(kernel, error_model="numpy")
 def normalize(block, radius, n_images, out):
     """Divide ``block`` (C, H, W * N) by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
     Window sums are plain sums, first along rows: subtracting what leaves the window would be faster, but
     leave rounding errors behind where a bright part is followed by a dark one.
     """
+    height, length = block.shape[1:]
+    ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
+    padded.fill(0)
+    sums, spans = scratch_empty((height, length)), scratch_empty((height, 2), np.int64)
+    _normalize(block, radius, n_images, (ones, padded, sums, spans), out)
+
+
+@partial(lean_kernel, error_model="numpy")
+def _normalize(block, radius, n_images, scratch, out):
+    ones, padded, sums, spans = scratch
     channels, height, length = block.shape
     side, border = 2 * radius + 1, radius * n_images
-    area = np.float32(side**2)
-    ones = np.ones(side, np.float32)
-    padded = np.zeros(length + 2 * border, np.float32)
-    sums = np.empty((height, length), np.float32)
+    area, one, nothing = np.float32(side**2), np.int64(1), np.int64(0)
+    weights, above = np.int64(ones.ctypes.data), np.int64(sums.ctypes.data)
     for c in range(channels):
-        spans, (top, bottom, left, right) = _spans(block[c], n_images)
+        top, bottom, left, right = _spans(block[c], n_images, spans)
         start, width = left * n_images, (right - left) * n_images
         for y in range(top, bottom):
             low, high = spans[y, 0], spans[y, 1]
-            # Slices first: with an index that is a sum, Numba asks each time whether it counts from the end.
-            pixels, copied = block[c, y], padded[border:]
+            pixels, row = block[c, y], sums[y]
             for i in range(length):
-                copied[i] = pixels[i]
-            sums[y, start : start + width] = _ZERO
+                padded[np.uint64(border + i)] = pixels[i]
+            for i in range(start, start + width):
+                row[np.uint64(i)] = _ZERO
             lit = (low + radius - left, high + radius - left)
-            row, source = sums[y, start:].ctypes.data, padded[start:].ctypes.data
-            _weigh(row, width, source, ones.ctypes.data, (1, side), (0, n_images, 0), lit, n_images)
+            source = np.int64(padded.ctypes.data) + 4 * start
+            _weigh(above + 4 * (y * length + start), width, source, weights, (one, side), (nothing, n_images, nothing),
+                   lit, n_images)  # fmt: skip
         for y in range(height):
-            out[c, y, :] = _ZERO
+            cells, total = block[c, y], out[c, y]
+            for i in range(length):
+                total[i] = _ZERO
             low, high = spans[y, 0], spans[y, 1]
-            start, width = low * n_images, max(0, high - low) * n_images
-            first, end = max(top, y - radius), min(bottom, y + radius + 1)
-            cells, total = block[c, y, start:], out[c, y, start:]
-            row, source = total.ctypes.data, sums[first, start:].ctypes.data
-            _weigh(row, width, source, ones.ctypes.data, (end - first, 1), (length, 0, 1), (0, length), n_images)
-            for i in range(width):
-                total[i] = cells[i] / (total[i] / area + _EPSILON)
+            start, width = low * n_images, (high - low if high > low else nothing) * n_images
+            first, end = y - radius, y + radius + 1
+            first, end = first if first > top else top, end if end < bottom else bottom
+            _weigh(np.int64(total.ctypes.data) + 4 * start, width, above + 4 * (first * length + start), weights,
+                   (end - first, one), (length, nothing, one), (nothing, length), n_images)  # fmt: skip
+            for i in range(start, start + width):
+                at = np.uint64(i)
+                total[at] = cells[at] / (total[at] / area + _EPSILON)
 
 
 @kernel

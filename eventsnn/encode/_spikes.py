@@ -8,6 +8,7 @@ Where each spike is looked at, indices are unsigned: of others Numba asks whethe
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from eventsnn.jit import kernel
-from eventsnn.jit import making_arrays as inner
+from eventsnn.jit import inner, kernel, lean_kernel, making_arrays
+from eventsnn.memory import scratch_empty
 
 _HALF = np.int64(32)
 _LOW_HALF = np.int64(2**32 - 1)
@@ -38,33 +39,34 @@ _trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
 
 
 @inner
-def _gather(bits, values, sites, counts):
+def _gather(bits, values, sites, marks, counts):
     """Write what is not 0 in each column of ``bits`` (n_sites, N), and its sites, to a row of ``values`` and ``sites``.
 
-    Whether a site is 0 is hard to predict. So 32 sites at a time are marked in a word for each image, in vectors, and
-    only the marks are followed.
+    Whether a site is 0 is hard to predict. So 32 sites at a time are marked in a word for each image (``marks``, N), in
+    vectors, and only the marks are followed.
     """
-    marks = np.empty(len(counts), np.uint32)
+    for i in range(len(counts)):
+        counts[i] = 0
     for low in range(0, len(bits), 32):
-        marks[:] = 0
-        for j in range(min(32, len(bits) - low)):
+        for i in range(len(marks)):
+            marks[i] = np.uint32(0)
+        for j in range(32 if len(bits) - low > 32 else len(bits) - low):
             row, shift = bits[low + j], np.uint32(j)
             for i in range(len(marks)):
                 marks[i] |= np.uint32(row[i] & _MAGNITUDE != 0) << shift
         for i in range(len(marks)):
-            word, n = marks[i], np.uint64(counts[i])
-            value, site, rows = values[i], sites[i], bits[low:, i]
+            word, n, column = marks[i], np.uint64(counts[i]), np.uint64(i)
+            value, site = values[i], sites[i]
             while word != 0:
-                row = np.uint64(_trailing_zeros(word))
+                at = np.uint64(low) + np.uint64(_trailing_zeros(word))
                 word &= word - np.uint32(1)
-                value[n] = rows[row]
-                site[n] = np.uint64(low) + row
+                value[n] = bits[at, column]
+                site[n] = at
                 n += np.uint64(1)
             counts[i] = n
 
 
-@kernel
-def equal_spikes(bits, bins, shape, found, time, columns):
+def equal_spikes(bits, bins, shape):
     """Return events of equal numbers in each bin, in canonical order, without ranking what shares a bin.
 
     Parameters
@@ -75,14 +77,11 @@ def equal_spikes(bits, bins, shape, found, time, columns):
         Of ``n`` intensities each bin takes ``n // bins``, at least 1, and the weakest are left over.
     shape : tuple of int
         Grid (C, H, W).
-    found : ndarray of int32, shape (2, N, n_sites)
-        Scratch memory.
-    time, columns : ndarray of int64, shape (n_sites * N,), and of uint16, shape (3, n_sites * N)
-        What the events are written to.
 
     Returns
     -------
     time : ndarray of int64, shape (m,)
+        In scratch memory, as the next one.
     columns : ndarray of uint16, shape (3, m)
         Channel, y and x.
     offsets : ndarray of int64, shape (N + 1,)
@@ -90,27 +89,44 @@ def equal_spikes(bits, bins, shape, found, time, columns):
         False if an intensity is negative or not finite; then there are no events.
     """
     n_sites, n_images = bits.shape
-    values, sites = found[0], found[1]
-    channel, y, x = columns[0], columns[1], columns[2]
-    counts = np.zeros(n_images, np.int64)
-    _gather(bits, values, sites, counts)
-    places = _places(shape)
+    found, marks = scratch_empty((2, n_images, n_sites), np.int32), scratch_empty((n_images,), np.uint32)
+    counts, times = scratch_empty((n_images,), np.int64), scratch_empty((n_sites,), np.int32)
+    keys, digits = scratch_empty((2, n_sites + 1), np.int64), scratch_empty((4, 256), np.int64)
+    buckets = scratch_empty((3, _BUCKETS), np.int32)
+    time, columns = scratch_empty((bits.size,), np.int64), scratch_empty((3, bits.size), np.uint16)
     offsets = np.zeros(n_images + 1, np.int64)
-    buckets = np.empty((3, _BUCKETS), np.int32)
-    times = np.empty(n_sites, np.int32)
-    spare = np.empty((2, n_sites + 1), np.int64)
-    for i in range(n_images):
+    scratch = found, marks, counts, times, buckets, keys, digits
+    valid = bool(_equal_spikes(bits, bins, _places(shape), scratch, time, columns, offsets))
+    n = offsets[-1] if valid else 0
+    return time[:n], columns[:, :n], offsets, valid
+
+
+@lru_cache(maxsize=1)
+def _places(shape):
+    """Return channel, y and x of every site, in 16 bits each."""
+    channel, y, x = (np.arange(size) << shift for size, shift in zip(shape, (0, 16, 32), strict=True))
+    return (channel[:, None, None] + (y[:, None] + x)).ravel()
+
+
+@lean_kernel
+def _equal_spikes(bits, bins, places, scratch, time, columns, offsets):
+    """Write events and ``offsets``; return whether all intensities were valid."""
+    found, marks, counts, times, buckets, keys, digits = scratch
+    values, sites, fill = found[0], found[1], keys[0]
+    channel, y, x = columns[0], columns[1], columns[2]
+    _gather(bits, values, sites, marks, counts)
+    for i in range(len(counts)):
         n, start = counts[i], offsets[i]
         offsets[i + 1] = start
         if n == 0:
             continue
-        if not _equal_times(values[i, :n], bins, times, buckets, spare):
-            return time[:0], columns[:, :0], np.zeros_like(offsets), False
-        size, used = max(np.int64(1), n // bins), min(bins, n)
-        fill = spare[0]
+        if not _equal_times(values[i], n, bins, times, buckets, keys, digits):
+            return False
+        size, used = _share(n, bins)
         for t in range(used):
             fill[t] = start + t * size
-            time[start + t * size : start + (t + 1) * size] = t
+            for k in range(start + t * size, start + (t + 1) * size):
+                time[np.uint64(k)] = t
         # What is left over comes last and is overwritten by the next image.
         fill[used] = start + used * size
         for j in range(n):
@@ -122,45 +138,39 @@ def equal_spikes(bits, bins, shape, found, time, columns):
             y[at] = place >> 16
             x[at] = place >> 32
         offsets[i + 1] = start + used * size
-    return time[: offsets[-1]], columns[:, : offsets[-1]], offsets, True
+    return True
 
 
 @inner
-def _places(shape):
-    """Return channel, y and x of every site, in 16 bits each."""
-    channels, height, width = shape
-    places = np.empty(channels * height * width, np.int64)
-    site = 0
-    for channel in range(channels):
-        for y in range(height):
-            for x in range(width):
-                places[site] = channel | (y << 16) | (x << 32)
-                site += 1
-    return places
+def _share(n, bins):
+    """Return of how many intensities a bin has its spikes, and how many bins have any."""
+    return (n // bins, bins) if n >= bins else (np.int64(1), n)
 
 
 @inner
-def _equal_times(values, bins, times, buckets, spare):
-    """Write the bin of each intensity, one more than the last for those left over; return whether all were valid.
+def _equal_times(values, n, bins, times, buckets, spare, digits):
+    """Write the bin of ``n`` intensities, one more than the last for those left over; return whether all were valid.
 
     Intensities are dealt into buckets of near ones. Most buckets lie in one bin as a whole; only what is in the others
     must be sorted.
     """
-    n = np.int64(len(values))
     low = high = np.int64(values[0])
     for j in range(n):
-        low, high = min(low, np.int64(values[j])), max(high, np.int64(values[j]))
+        value = np.int64(values[j])
+        low = value if value < low else low
+        high = value if value > high else high
     if low < 0 or high >= _INFINITY:
         return False
-    shift = np.int64(0)
-    while (high - low) >> shift >= min(n, _BUCKETS):
+    shift, most = np.int64(0), n if n < _BUCKETS else _BUCKETS
+    while (high - low) >> shift >= most:
         shift += 1
     counts, starts, table = buckets[0], buckets[1], buckets[2]
     last = (high - low) >> shift
-    counts[: last + 1] = 0
+    for bucket in range(last + 1):
+        counts[bucket] = 0
     for j in range(n):
         counts[np.uint64((high - values[j]) >> shift)] += 1
-    size, used = max(np.int64(1), n // bins), min(bins, n)
+    size, used = _share(n, bins)
     bin_, end, edge = np.int64(0), np.int64(0), size
     for bucket in range(last + 1):
         first, end = end, end + counts[bucket]
@@ -168,7 +178,7 @@ def _equal_times(values, bins, times, buckets, spare):
         if end > edge:
             starts[bucket] = first
             table[bucket] = _UNDECIDED
-            bin_ = min(end // size, used)
+            bin_ = end // size if end // size < used else used
             edge = (bin_ + 1) * size if bin_ < used else n
     undecided = spare[0]
     m = np.uint64(0)
@@ -178,10 +188,11 @@ def _equal_times(values, bins, times, buckets, spare):
         times[j] = bin_
         undecided[m] = (fall << _HALF) | j
         m += np.uint64(bin_ == _UNDECIDED)
-    _sort(undecided[:m], spare[1])
-    for key in undecided[:m]:
-        bucket = key >> _HALF >> shift
-        times[key & _LOW_HALF] = min(starts[bucket] // size, used)
+    _sort(undecided, np.int64(m), spare[1], digits)
+    for j in range(np.int64(m)):
+        bucket = undecided[j] >> _HALF >> shift
+        bin_ = starts[bucket] // size
+        times[undecided[j] & _LOW_HALF] = bin_ if bin_ < used else used
         starts[bucket] += 1
     return True
 
@@ -207,20 +218,21 @@ def rank(bits):
     n_sites, n_images = bits.shape
     values = np.empty((n_images, n_sites), np.int32)
     found = np.empty((n_images, n_sites), np.int32)
-    counts = np.zeros(n_images, np.int64)
-    _gather(bits, values, found, counts)
+    counts = np.empty(n_images, np.int64)
+    _gather(bits, values, found, np.empty(n_images, np.uint32), counts)
     offsets = np.zeros(n_images + 1, np.int64)
     offsets[1:] = np.cumsum(counts)
     sites = np.empty(offsets[-1], np.int32)
     ranked = np.empty(offsets[-1], np.int32)
     ranked_bits = np.empty(offsets[-1], np.int32)
     keys, spare = np.empty(n_sites, np.int64), np.empty(n_sites, np.int64)
+    digits = np.empty((4, 256), np.int64)
     for i in range(n_images):
         n, start = counts[i], offsets[i]
         sites[start : start + n] = found[i, :n]
         for j in range(n):
             keys[j] = (np.int64(_MAGNITUDE - values[i, j]) << _HALF) | found[i, j]
-        _sort(keys[:n], spare)
+        _sort(keys, n, spare, digits)
         for j in range(n):
             ranked[start + j] = keys[j] & _LOW_HALF
             ranked_bits[start + j] = _MAGNITUDE - (keys[j] >> _HALF)
@@ -228,27 +240,29 @@ def rank(bits):
 
 
 @inner
-def _sort(keys, spare):
-    """Sort keys by their upper halves, which are not negative, in place; those equal in it stay in order."""
-    if len(keys) <= 64:
-        for j in range(1, len(keys)):
+def _sort(keys, n, spare, counts):
+    """Sort ``n`` keys by their upper halves, which are not negative, in place; those equal in it stay in order."""
+    if n <= 64:
+        for j in range(1, n):
             key, place = keys[j], j
             while place > 0 and keys[place - 1] > key:
                 keys[place] = keys[place - 1]
                 place -= 1
             keys[place] = key
         return
-    counts = np.zeros((4, 256), np.int64)
-    for j in range(len(keys)):
+    for digit in range(4):
+        for value in range(256):
+            counts[digit, value] = 0
+    for j in range(n):
         for digit in range(4):
             counts[digit, (keys[j] >> (32 + 8 * digit)) & _BYTE] += 1
     source, target = keys, spare
     for digit in range(4):
         place = counts[digit]
-        start = 0
+        start = np.int64(0)
         for value in range(256):
             start, place[value] = start + place[value], start
-        for j in range(len(keys)):
+        for j in range(n):
             value = (source[j] >> (32 + 8 * digit)) & _BYTE
             target[place[value]] = source[j]
             place[value] += 1
@@ -308,7 +322,7 @@ def emit(sites, ranked, times, offsets, pointwise, shape):
     return time[: kept[-1]], columns[:, : kept[-1]], kept
 
 
-@inner
+@making_arrays
 def _place(ranked, times, plane, taken, start, time, place):
     """Write the spikes' times from ``start`` on, and return one 0 for each.
 

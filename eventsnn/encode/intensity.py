@@ -245,9 +245,7 @@ class ImageEncoder:
         block = np.require(self._block(batch, start, stop), np.float32, ["C", "W"])
         bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
         if isinstance(self.latency, EqualBins) and not self.pointwise:
-            found = scratch_empty((2, bits.shape[1], len(bits)), np.int32)
-            room = scratch_empty((bits.size,), np.int64), scratch_empty((3, bits.size), np.uint16)
-            time, columns, kept, valid = equal_spikes(bits, self.latency.bins, shape, found, *room)
+            time, columns, kept, valid = equal_spikes(bits, self.latency.bins, shape)
             if not valid:
                 _check_intensities(block, start)
         else:

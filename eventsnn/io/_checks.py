@@ -116,7 +116,7 @@ def checked_group(parent: h5py.Group, name: str) -> h5py.Group:
     """Return a group that is really in this file."""
     import h5py
 
-    item = _own(parent, name)
+    item = own(parent, name)
     if not isinstance(item, h5py.Group):
         raise DatasetError(f"{name!r} expects a group, found a dataset")
     return item
@@ -126,7 +126,7 @@ def checked_dataset(parent: h5py.Group, name: str, dtypes: tuple[str, ...], leng
     """Return a column whose type, length, storage and filters are as the format demands; reads none of it."""
     import h5py
 
-    item, where = _own(parent, name), _where(parent, name)
+    item, where = own(parent, name), _where(parent, name)
     if not isinstance(item, h5py.Dataset):
         raise DatasetError(f"{where} expects a dataset, found a group")
     if item.is_virtual or item.id.get_create_plist().get_external_count():
@@ -142,7 +142,7 @@ def checked_dataset(parent: h5py.Group, name: str, dtypes: tuple[str, ...], leng
 
 def check_polarity_link(events: h5py.Group) -> None:
     """Refuse an ``events/p`` that is not another name of ``events/c``."""
-    if events.id.links.exists(b"p") and _own(events, "p") != events["c"]:
+    if events.id.links.exists(b"p") and own(events, "p") != events["c"]:
         raise DatasetError("events/p expects a hard link to events/c, found other data")
 
 
@@ -162,7 +162,14 @@ def _where(parent: h5py.Group, name: str) -> str:
     return f"{parent.name}/{name}".lstrip("/")
 
 
-def _own(parent: h5py.Group, name: str) -> Any:
+def is_plain(stored: Any) -> bool:
+    """Tell whether a stored value is text or numbers; what else HDF5 knows, it reads without care if it is damaged."""
+    import h5py
+
+    return stored.get_type().get_class() in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT)
+
+
+def own(parent: h5py.Group, name: str) -> Any:
     """Look up a name without following soft or external links, which could lead to other files."""
     import h5py
 
@@ -224,8 +231,11 @@ def _integer(file: h5py.File, name: str, low: int) -> int:
 def _attribute(file: h5py.File, name: str, shape: tuple[int, ...]) -> Any:
     if name not in file.attrs:
         raise DatasetError(f"attribute {name!r} is missing")
-    if (found := file.attrs.get_id(name).shape) != shape:
+    stored = file.attrs.get_id(name)
+    if (found := stored.shape) != shape:
         raise DatasetError(f"attribute {name!r} expects shape {shape}, found {found}")
+    if not is_plain(stored):
+        raise DatasetError(f"attribute {name!r} expects text or numbers, found {stored.dtype!s:.80}")
     return file.attrs[name]
 
 
@@ -256,7 +266,7 @@ def _provenance(file: h5py.File) -> dict[str, Any]:
 
 def _long_encoder(file: h5py.File) -> dict[str, Any]:
     """Return the encoder that is too long for an attribute."""
-    item = _own(file, "encoder")
+    item = own(file, "encoder")
     length = item.shape[0] if len(getattr(item, "shape", ())) == 1 else 0
     stored = checked_dataset(file, "encoder", ("|u1",), length)
     try:

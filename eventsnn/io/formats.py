@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from eventsnn.io import prophesee_dat, prophesee_raw
+from eventsnn.io import (
+    aedat2,
+    aedat3,
+    aedat4,
+    arrays,
+    atis_bin,
+    event_stream,
+    hdf5_layouts,
+    prophesee_dat,
+    prophesee_raw,
+    stmnist,
+    text,
+)
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import EventFileError, Recording
+from eventsnn.io.spike_samples import SpikeSamples
 
 _START = 4096  # bytes that a format is recognized by
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -17,7 +31,7 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 #: Given the path and the file's first 4096 bytes (all, if it is shorter): is it this format?
 Recognize = Callable[[Path, bytes], bool]
 #: Reads the header. Raises :class:`EventFileError` if the file is damaged.
-Open = Callable[[Path], Recording | EventDataset]
+Open = Callable[[Path], Recording | EventDataset | SpikeSamples]
 
 
 def open(  # noqa: A001
@@ -29,7 +43,8 @@ def open(  # noqa: A001
     flip_x: bool | None = None,
     flip_y: bool | None = None,
     swap_polarity: bool | None = None,
-) -> Recording | EventDataset:
+    side: Literal["left", "right"] | None = None,
+) -> Recording | EventDataset | SpikeSamples:
     """Open a file of events of any known format, which its content tells.
 
     Parameters
@@ -43,11 +58,14 @@ def open(  # noqa: A001
         How coordinates and polarities of the file become those of the events; see
         :class:`~eventsnn.io.recording.Orientation`. Default: x to the right, y down and 1 for brighter, as the format's
         reader says.
+    side : {"left", "right"}, optional
+        Which camera of a file that has two (HDF5 of M3ED and MVSEC). Default: left, unless only the right one is there.
 
     Returns
     -------
-    Recording or EventDataset
-        The latter for event files of this package, which take none of the options.
+    Recording, EventDataset or SpikeSamples
+        The latter two for many samples, which take none of the options: event files of this package, and files laid
+        out as SHD and SSC.
 
     Raises
     ------
@@ -69,6 +87,10 @@ def open(  # noqa: A001
     opener = next((opener for recognize, opener in FORMATS if recognize(file, start)), None)
     if opener is None:
         raise EventFileError(f"is of no known format; {_seen(start)}", file)
+    if side is not None:
+        if opener is not _open_hdf5:
+            raise ValueError(f"{file}: is of a format of one camera, which takes no side={side!r}")
+        opener = partial(_open_hdf5, side=side)
     options: dict[str, Any] = {"width": width, "height": height, "swap_xy": swap_xy}
     options |= {"flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
     try:
@@ -77,8 +99,8 @@ def open(  # noqa: A001
         raise error if error.path is not None else EventFileError(error.reason, file, error.offset) from None
     if isinstance(found, Recording):
         return found.adjusted(**options)
-    if given := [name for name, value in options.items() if value is not None]:
-        raise ValueError(f"{file}: is an event file of this package, which takes no {', '.join(given)}")
+    if given := [name for name, value in (options | {"side": side}).items() if value is not None]:
+        raise ValueError(f"{file}: is a file of many samples, which takes no {', '.join(given)}")
     return found
 
 
@@ -104,8 +126,8 @@ def _is_hdf5(path: Path, start: bytes) -> bool:
     return start.startswith(_HDF5)
 
 
-def _open_hdf5(path: Path) -> Recording | EventDataset:
-    return EventDataset(path)
+def _open_hdf5(path: Path, side: Literal["left", "right"] | None = None) -> Recording | EventDataset | SpikeSamples:
+    return EventDataset(path) if hdf5_layouts.is_own(path) else hdf5_layouts.open_layout(path, side)
 
 
 #: Asked in this order; the first that recognizes a file opens it. What recognizes by a signature comes before what
@@ -114,4 +136,12 @@ FORMATS: tuple[tuple[Recognize, Open], ...] = (
     (_is_hdf5, _open_hdf5),
     (prophesee_raw.recognize, prophesee_raw.open_raw),
     (prophesee_dat.recognize, prophesee_dat.open_dat),
+    (aedat2.recognize, aedat2.open_aedat2),
+    (aedat3.recognize, aedat3.open_aedat3),
+    (aedat4.recognize, aedat4.open_aedat4),
+    (event_stream.recognize, event_stream.open_es),
+    (arrays.recognize, arrays.open_arrays),
+    (stmnist.recognize, stmnist.open_mat),
+    (text.recognize, text.open_text),
+    (atis_bin.recognize, atis_bin.open_bin),
 )

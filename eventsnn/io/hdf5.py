@@ -275,10 +275,6 @@ def check(path: str | Path) -> dict[str, Any]:
 
 def _summary(dataset: EventDataset) -> dict[str, Any]:
     neurons = len(dataset) * int(np.prod(dataset.shape, dtype=np.int64))
-    labels = None
-    if dataset.labels is not None:
-        classes, counts = np.unique(dataset.labels, return_counts=True)
-        labels = {"classes": classes.tolist(), "counts": counts.tolist()}
     return {
         "path": str(dataset.path),
         "bytes": dataset.path.stat().st_size,
@@ -289,10 +285,18 @@ def _summary(dataset: EventDataset) -> dict[str, Any]:
         "unit": dataset.unit,
         "duration": dataset.duration,
         "density": dataset.n_events / neurons if neurons else 0.0,
-        "labels": labels,
+        "labels": count_labels(dataset.labels),
         "groups": None if dataset.groups is None else _count_groups(dataset.groups, dataset.labels),
         "provenance": dataset.provenance,
     }
+
+
+def count_labels(labels: np.ndarray | None) -> dict[str, list[int]] | None:
+    """Return the classes and how many samples each has."""
+    if labels is None:
+        return None
+    classes, counts = np.unique(labels, return_counts=True)
+    return {"classes": classes.tolist(), "counts": counts.tolist()}
 
 
 def _count_groups(groups: np.ndarray, labels: np.ndarray | None) -> int:

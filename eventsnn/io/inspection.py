@@ -10,6 +10,7 @@ from eventsnn.io import hdf5
 from eventsnn.io.formats import open  # noqa: A004
 from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.recording import Recording
+from eventsnn.io.spike_samples import SpikeSamples
 
 
 def info(path: str | Path) -> dict[str, Any]:
@@ -22,7 +23,8 @@ def info(path: str | Path) -> dict[str, Any]:
         ``events``, ``shape``, ``unit``, ``duration``, ``density`` (spikes per neuron and sample), ``labels`` (None, or
         ``classes`` and how many samples each has, ``counts``), ``groups`` (None, or how many there are) and
         ``provenance``. Of a recording: ``path``, ``bytes``, ``format``, ``events`` (None where only reading it tells),
-        ``sensor`` (None, or width and height), ``unit``, ``orientation`` and ``metadata``.
+        ``sensor`` (None, or width and height), ``unit``, ``orientation`` and ``metadata``. Of samples laid out as SHD:
+        ``path``, ``bytes``, ``format``, ``samples``, ``shape``, ``unit`` and ``labels``.
 
     Raises
     ------
@@ -32,6 +34,8 @@ def info(path: str | Path) -> dict[str, Any]:
     found = open(path)
     if isinstance(found, Recording):
         return _facts(found)
+    if isinstance(found, SpikeSamples):
+        return _facts_of_samples(found)
     found.close()
     return hdf5.info(path)
 
@@ -44,7 +48,8 @@ def check(path: str | Path) -> dict[str, Any]:
     dict
         As :func:`info`, with the ``earliest`` and ``latest`` time (None without events). Of an event file of this
         package also ``empty_samples``; of a recording also ``dropped``, ``skipped``, ``backward`` and
-        ``furthest_back`` as in :class:`~eventsnn.io.recording.Report`: it is sound if nothing was dropped.
+        ``furthest_back`` as in :class:`~eventsnn.io.recording.Report`: it is sound if nothing was dropped. Of
+        samples laid out as SHD ``events`` and ``duration``.
 
     Raises
     ------
@@ -55,6 +60,10 @@ def check(path: str | Path) -> dict[str, Any]:
     if isinstance(found, EventDataset):
         found.close()
         return hdf5.check(path)
+    if isinstance(found, SpikeSamples):
+        earliest, latest = found.span or (None, None)
+        known = {"events": found.n_events, "duration": found.duration, "earliest": earliest, "latest": latest}
+        return _facts_of_samples(found) | known
     stream = found.chunks()
     for _ in stream:
         pass
@@ -72,4 +81,16 @@ def _facts(recording: Recording) -> dict[str, Any]:
         "unit": recording.unit,
         "orientation": dataclasses.asdict(recording.orientation),
         "metadata": recording.metadata,
+    }
+
+
+def _facts_of_samples(samples: SpikeSamples) -> dict[str, Any]:
+    return {
+        "path": str(samples.path),
+        "bytes": samples.path.stat().st_size,
+        "format": "SHD",
+        "samples": len(samples),
+        "shape": list(samples.shape),
+        "unit": samples.unit,
+        "labels": hdf5.count_labels(samples.labels),
     }

@@ -11,6 +11,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -143,6 +144,9 @@ class Report:
 #: number is a hint: about so many events a block. It raises :class:`EventFileError`, or OSError if the disk fails.
 Decode = Callable[[int, Tally], Iterator[Chunk]]
 
+#: The same for the events from one time up to before another, and possibly some around them.
+Seek = Callable[[int, int, int, Tally], Iterator[Chunk]]
+
 
 @dataclass(frozen=True, eq=False)
 class Recording:
@@ -166,6 +170,8 @@ class Recording:
         Applied to what ``decode`` gives.
     unit : {"us"}
         What times count.
+    seek : callable, optional
+        See :data:`Seek`; of formats whose files can be entered in the middle.
     """
 
     path: Path
@@ -176,6 +182,7 @@ class Recording:
     n_events: int | None = None
     orientation: Orientation = Orientation()
     unit: TimeUnit = "us"
+    seek: Seek | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.sensor is not None and not all(1 <= n <= 65536 for n in self.sensor):
@@ -221,6 +228,16 @@ class Recording:
             raise ValueError(f"{self.path}: does not say the sensor's size, so mirroring needs width= and height=")
         size = None if found[0] is None or found[1] is None else (found[0], found[1])
         return dataclasses.replace(self, sensor=size, orientation=orientation)
+
+    def between(self, start: int, stop: int) -> Recording:
+        """Return the recording of the events from ``start`` up to before ``stop``, in microseconds on the file's clock.
+
+        HDF5 layouts are entered near ``start`` and left soon after ``stop``, by the file's index or by bisection.
+        Events that come more than 10 ms after later ones (Metavision: at all) may be missed there. Files of other
+        formats are read from end to end.
+        """
+        decode = self.decode if self.seek is None else partial(self.seek, start, stop)
+        return dataclasses.replace(self, decode=partial(_within, decode, start, stop), n_events=None, seek=None)
 
     def chunks(self, size: int = CHUNK) -> Stream:
         """Iterate over the events in file order, at most ``size`` at a time, in memory that depends on ``size`` only.
@@ -325,6 +342,12 @@ class Stream:
         inside = (block.x < sensor[0]) & (block.y < sensor[1])
         self._tally.drop(OUTSIDE, len(block) - int(np.count_nonzero(inside)))
         return block[inside]
+
+
+def _within(decode: Decode, start: int, stop: int, size: int, tally: Tally) -> Iterator[Chunk]:
+    for block in decode(size, tally):
+        keep = (block.t >= start) & (block.t < stop)
+        yield block if keep.all() else block[keep]
 
 
 def _oriented(block: Chunk, recording: Recording) -> Chunk:

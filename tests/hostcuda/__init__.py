@@ -92,21 +92,23 @@ class HostModule:
 
     def get_function(self, name):
         function = getattr(self._library, f"launch_{name}")
-        return functools.partial(self._launch, name, function)
+        kernel = functools.partial(self._launch, name, function)
+        kernel.kernel = kernel  # what cupy.RawKernel has beneath, which takes one argument more
+        return kernel
 
-    def _launch(self, name, function, grid, block, args, *, shared_mem=0):
+    def _launch(self, name, function, grid, block, args, *, shared_mem=0, enable_cooperative_groups=False):
         assert len(block) == 1
         assert len(grid) <= 2
         held = [_argument(a) for a in args]
         pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value, _ in held))
         sizes = (ctypes.c_int * len(held))(*(size for _, size in held))
         shape = (ctypes.c_uint * 3)(*(*grid, 1)[:2], block[0])
-        self._library.set_order(self._order)
+        self._library.set_order(self._order, int(enable_cooperative_groups))
         failed = function(shape, ctypes.c_size_t(shared_mem), pointers, sizes, len(held))
         if failed < 0:
             raise TypeError(f"kernel {name}: argument {-1 - failed} is not what the source declares")
         if failed:
-            raise RuntimeError(f"kernel {name}: some threads of a block ended while others waited at a barrier")
+            raise RuntimeError(f"kernel {name}: some threads ended while others waited for them")
 
 
 def _argument(value):
@@ -129,8 +131,9 @@ def build(source=None, flags=()):
 @functools.cache
 def _build(source, flags):
     folder = Path(tempfile.mkdtemp(prefix="eventsnn-hostcuda-"))
-    names = re.findall(r'extern "C" __global__ void (\w+)\(', source) + re.findall(r"^NEURONS\((\w+)", source, re.M)
-    exports = "".join(f"EXPORT({name})\n" for name in names if name != "name")
+    names = re.findall(r'extern "C" __global__ void (?:__launch_bounds__\(.*?\) )?([a-z]\w*)\(', source)
+    names += re.findall(r"^NEURONS\((\w+)", source, re.MULTILINE)  # the kernels that a macro defines
+    exports = "".join(f"EXPORT({name})\n" for name in names)
     program = folder / "kernels.cpp"
     program.write_text(f'#include "{SHIM}"\n#line 1 "kernels.cu"\n{source}\n{exports}')
     library = folder / "kernels.so"
@@ -138,7 +141,13 @@ def _build(source, flags):
     return library
 
 
-def backend(threads=8, order="ascending", *, source=None, arrays=None):
+def backend(threads=8, order="ascending", *, source=None, arrays=None, processors=1):
     """Return the CUDA backend on a device that is this machine's CPU."""
-    module = HostModule(build(source), order)
-    return CudaBackend(device.Device(HostArrays() if arrays is None else arrays, module, threads))
+    arrays = HostArrays() if arrays is None else arrays
+
+    def compiled(text):
+        return HostModule(build(text), order)
+
+    return CudaBackend(
+        device.Device(arrays, HostModule(build(source), order), threads, processors=processors, compiled=compiled)
+    )

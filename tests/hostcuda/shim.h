@@ -1,15 +1,18 @@
 // Lets kernels.cu be compiled as C++ and run on the CPU, with the threads and barriers of a block.
 //
 // Two ways to run a block. Fibers (default): one thread after another, up to its next barrier, always in the same
-// order, so that a missing barrier shows every time. Threads (-DTHREADS): real ones, for the sanitizers; two groups
-// of threads share the blocks of a launch and never wait for each other, so that blocks race as on a device.
+// order, so that a missing barrier shows every time; blocks that may wait for each other take turns, each as far as it
+// comes. Threads (-DTHREADS): real ones, for the sanitizers; two groups of threads share the blocks of a launch and
+// never wait for each other, so that blocks race as on a device; blocks that may wait have a group each.
 
 #pragma once
 #define HOST
+#include <math.h>
 #include <pthread.h>
 #include <ucontext.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -20,6 +23,7 @@
 #define __global__
 #define __device__
 #define __align__(n) alignas(n)
+#define __launch_bounds__(...)
 
 struct uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
@@ -45,12 +49,20 @@ static To bits(From value) {
     return to;
 }
 static float __int_as_float(int value) { return bits<float>(value); }
+static float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
 static unsigned __float_as_uint(float value) { return bits<unsigned>(value); }
 
 template <typename T>
 static T atomicMin(T *at, T value) {
     T old = __atomic_load_n(at, __ATOMIC_RELAXED);
     while (value < old && !__atomic_compare_exchange_n(at, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+    return old;
+}
+
+template <typename T>
+static T atomicMax(T *at, T value) {
+    T old = __atomic_load_n(at, __ATOMIC_RELAXED);
+    while (old < value && !__atomic_compare_exchange_n(at, &old, value, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
     return old;
 }
 
@@ -66,7 +78,8 @@ enum { ASCENDING, DESCENDING, SCATTERED };  // order of blocks; of threads: asce
 
 static const size_t STACK = 1 << 16;
 static int order = ASCENDING;
-static bool diverged;  // some threads of a block ended while others waited at a barrier
+static bool together;  // the blocks of a launch are there at the same time, and may wait for each other
+static bool diverged;  // some threads ended while others waited for them
 
 static Index block_at(unsigned i) {
     const unsigned long n = (unsigned long)gridDim.x * gridDim.y;
@@ -85,8 +98,10 @@ static thread_local pthread_barrier_t *barrier;
 
 static void wait() { pthread_barrier_wait(barrier); }
 
+static void idle() { std::this_thread::yield(); }
+
 static void run(const Work &work, size_t shared_bytes) {
-    const unsigned groups = 2, blocks = gridDim.x * gridDim.y;
+    const unsigned blocks = gridDim.x * gridDim.y, groups = together ? blocks : 2;
     std::vector<pthread_barrier_t> barriers(groups);
     std::vector<std::vector<unsigned char>> memory(groups, std::vector<unsigned char>(shared_bytes + 16));
     std::vector<std::thread> threads;
@@ -117,11 +132,25 @@ struct Fiber {
     bool done;
 };
 
+// The threads of a block: those before `next` have come to their next barrier, or, so many as `ended`, to the end.
+struct Block {
+    std::vector<Fiber> fibers;
+    std::vector<unsigned char> memory;
+    Index index;
+    unsigned next, ended;
+};
+
 static ucontext_t scheduler;
 static Fiber *present;
 static const Work *task;
+static bool idled;  // the present thread waits for another block
 
 static void wait() { swapcontext(&present->context, &scheduler); }
+
+static void idle() {
+    idled = true;
+    wait();
+}
 
 static void start() {
     task->run();
@@ -129,9 +158,12 @@ static void start() {
     swapcontext(&present->context, &scheduler);
 }
 
-static void run_block(std::vector<Fiber> &fibers) {
-    const unsigned n = fibers.size();
-    for (Fiber &f : fibers) {
+static void begin(Block &block, Index index, size_t shared_bytes) {
+    if (block.fibers.size() != blockDim.x) block.fibers = std::vector<Fiber>(blockDim.x);
+    block.memory.assign(shared_bytes + 16, 0xA5);  // nothing is left of the block before
+    block.index = index;
+    block.next = block.ended = 0;
+    for (Fiber &f : block.fibers) {
         getcontext(&f.context);
         f.context.uc_stack.ss_sp = f.stack.data();
         f.context.uc_stack.ss_size = STACK;
@@ -139,30 +171,44 @@ static void run_block(std::vector<Fiber> &fibers) {
         f.done = false;
         makecontext(&f.context, start, 0);
     }
-    for (unsigned ended = 0; ended < n;) {
-        ended = 0;
-        for (unsigned i = 0; i < n; i++) {
-            const unsigned t = order == DESCENDING ? n - 1 - i : i;
-            threadIdx = {t, 0};
-            present = &fibers[t];
-            swapcontext(&scheduler, &present->context);
-            ended += present->done;
-        }
-        diverged |= ended > 0 && ended < n;
-        if (diverged) return;
+}
+
+// Runs the threads of a block up to their next barriers, or until one waits for another block; returns whether any ran.
+static bool advance(Block &block) {
+    const unsigned n = block.fibers.size(), first = block.next;
+    blockIdx = block.index;
+    shared = block.memory.data();
+    for (; block.next < n; block.next++) {
+        const unsigned t = order == DESCENDING ? n - 1 - block.next : block.next;
+        threadIdx = {t, 0};
+        present = &block.fibers[t];
+        idled = false;
+        swapcontext(&scheduler, &present->context);
+        if (idled) return block.next > first;
+        block.ended += present->done;
     }
+    diverged |= block.ended > 0 && block.ended < n;
+    block.next = 0;
+    return true;
 }
 
 static void run(const Work &work, size_t shared_bytes) {
-    static std::vector<Fiber> fibers;
-    std::vector<unsigned char> memory(shared_bytes + 16);
-    if (fibers.size() != blockDim.x) fibers = std::vector<Fiber>(blockDim.x);
-    shared = memory.data();
+    static std::vector<Block> blocks;
+    const unsigned all = gridDim.x * gridDim.y, held = together ? all : 1;
+    if (blocks.size() < held) blocks.resize(held);
     task = &work;
-    for (unsigned i = 0; i < gridDim.x * gridDim.y && !diverged; i++) {
-        std::fill(memory.begin(), memory.end(), 0xA5);  // nothing is left of the block before
-        blockIdx = block_at(i);
-        run_block(fibers);
+    for (unsigned first = 0; first < all; first += held) {
+        for (unsigned i = 0; i < held; i++) begin(blocks[i], block_at(first + i), shared_bytes);
+        for (unsigned ended = 0; ended < held;) {
+            bool any = false;
+            ended = 0;
+            for (unsigned i = 0; i < held; i++) {
+                while (!diverged && blocks[i].ended < blockDim.x && advance(blocks[i])) any = true;
+                ended += blocks[i].ended == blockDim.x;
+            }
+            diverged |= ended < held && !any;
+            if (diverged) return;
+        }
     }
 }
 
@@ -197,7 +243,20 @@ static int launch(void (*kernel)(A...), const unsigned *shape, size_t shared_byt
 
 static void __syncthreads() { host::wait(); }
 
-extern "C" void set_order(int order) { host::order = order; }
+// What makes one block's writes known to another: to the sanitizer, too.
+static void __threadfence() {
+    static int fences;
+    __atomic_fetch_add(&fences, 1, __ATOMIC_ACQ_REL);
+}
+
+// How a thread waits for what another block does.
+static unsigned long long peek(const unsigned long long *at) { return __atomic_load_n(at, __ATOMIC_RELAXED); }
+static void idle() { host::idle(); }
+
+extern "C" void set_order(int order, int together) {
+    host::order = order;
+    host::together = together;
+}
 
 #define EXPORT(name)                                                                                                   \
     extern "C" int launch_##name(const unsigned *shape, size_t shared_bytes, void **args, const int *sizes, int n) {   \

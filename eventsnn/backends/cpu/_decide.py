@@ -29,6 +29,9 @@ Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance"
 #: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``;
 #: ``pace``: about the best potential per spike
 Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace")
+#: one sample's part of them. Inner functions take no more than they need: each array of an argument is taken apart and
+#: put together in some 20 instructions, all of which are compiled
+Slot = namedtuple("Slot", "count first rows listed sums")
 _TOGETHER = 8
 _ROOM = 1 << 25  # bytes that sums of deficits may take, and lists of rows
 _MOST_SPIKES = 300_000  # beyond some 385,000 spikes float32 sums may be further off than ``slack`` allows for
@@ -104,35 +107,40 @@ def _own_row(sizes, p):
 
 
 @inner
-def _list_all(columns, begin, end, sizes, slots, j):
-    """Count a sample's spikes at all positions, and list all of them."""
-    start, rows, n = slots.fields.start, slots.rows[j], end - begin
-    slots.often[j] = 1
+def _slot(slots, j):
+    return Slot(slots.count[j], slots.first[j], slots.rows[j], slots.listed[j], slots.sums[j])
+
+
+@inner
+def _list_all(columns, begin, end, sizes, start, seen, slot):
+    """Count a sample's spikes at all positions, and list all of them; return how often its busiest input spikes."""
+    rows, n, often = slot.rows, end - begin, np.int64(1)
     for k in range(n):
         c, y, x = np.int64(columns.channel[begin + k]), np.int64(columns.y[begin + k]), np.int64(columns.x[begin + k])
         rows[k] = (c * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
         pixel = (c * sizes.height + y) * sizes.width + x
-        slots.seen[pixel] += 1
-        if slots.seen[pixel] > slots.often[j]:
-            slots.often[j] = slots.seen[pixel]
+        seen[pixel] += 1
+        if seen[pixel] > often:
+            often = seen[pixel]
     for e in range(begin, end):
         y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
-        slots.seen[(np.int64(columns.channel[e]) * sizes.height + y) * sizes.width + x] = 0
+        seen[(np.int64(columns.channel[e]) * sizes.height + y) * sizes.width + x] = 0
     for p in range(sizes.oh * sizes.ow):
-        slots.count[j, p] = start[p + 1] - start[p]
-        slots.first[j, p] = 0 if slots.count[j, p] == n else n + start[p]
-        slots.listed[j, p] = False
+        slot.count[p] = start[p + 1] - start[p]
+        slot.first[p] = 0 if slot.count[p] == n else n + start[p]
+        slot.listed[p] = False
+    return often
 
 
 @inner
-def _list(columns, begin, end, p, sizes, slots, j):
+def _list(columns, begin, end, p, sizes, slot):
     """List a sample's spikes at position ``p``."""
-    slots.listed[j, p] = True
-    k, rows = slots.first[j, p], slots.rows[j]
+    slot.listed[p] = True
+    k, rows = slot.first[p], slot.rows
     if k == 0:
         return
     top, left = (p // sizes.ow) * sizes.sh - sizes.ph, (p % sizes.ow) * sizes.sw - sizes.pw
-    stop = k + slots.count[j, p]
+    stop = k + slot.count[p]
     beyond = rows[stop]  # each spike is written and only those that are seen are kept: no branch to predict wrongly
     for e in range(end - begin):
         y, x = np.int64(columns.y[begin + e]) - top, np.int64(columns.x[begin + e]) - left
@@ -142,156 +150,156 @@ def _list(columns, begin, end, p, sizes, slots, j):
 
 
 @inner
-def _sum(tables, b, p, sizes, slots, j):
-    """Sum the deficits of a block of maps at position ``p``."""
-    rows, sums = slots.rows[j], slots.sums[j]
+def _sum(tables, b, p, own, slot):
+    """Sum the deficits of a block of maps at position ``p``, whose own row is ``own``."""
     at = p * len(tables.rise) + b * WIDE
     for i in range(at, at + WIDE):
-        sums[i] = 0
-    base = (b * tables.weights.shape[1] - _own_row(sizes, p)) * WIDE
-    stop = slots.first[j, p] + slots.count[j, p]
-    for first in range(slots.first[j, p], stop, STRIDE):
+        slot.sums[i] = 0
+    base = (b * tables.weights.shape[1] - own) * WIDE
+    stop = slot.first[p] + slot.count[p]
+    for first in range(slot.first[p], stop, STRIDE):
         end = first + STRIDE if first + STRIDE < stop else stop
-        add_deficits(tables.deficits, base, rows, first, end, sums, at)
+        add_deficits(tables.deficits, base, slot.rows, first, end, slot.sums, at)
 
 
 @inner
-def _together(order, first, slots):
-    """Return for how many samples from ``order[first]`` on bounds are summed together."""
-    left = len(order) - first
-    return left if left < len(slots.count) else len(slots.count)
+def _together(left, most):
+    """Return for how many of the samples that are left bounds are summed together."""
+    return left if left < most else most
 
 
 @inner
 def _foresee(columns, offsets, order, first, tables, sizes, windows, slots):
     """Sum deficits for samples from ``order[first]`` on, where there are spikes enough to win at the present pace."""
-    positions, n = sizes.oh * sizes.ow, _together(order, first, slots)
+    positions, n = sizes.oh * sizes.ow, _together(len(order) - first, len(slots.count))
     for j in range(n):
-        begin, end = offsets[order[first + j]], offsets[order[first + j] + 1]
+        begin, end, slot = offsets[order[first + j]], offsets[order[first + j] + 1], _slot(slots, j)
         reserve(columns, begin, end, sizes, windows, slots.fields)
-        _list_all(columns, begin, end, sizes, slots, j)
-        most = _most(slots, j)
+        slots.often[j] = _list_all(columns, begin, end, sizes, slots.fields.start, slots.seen, slot)
+        most = _most(slot.count)
         for p in range(positions):
-            if tables.upper * slots.count[j, p] >= slots.pace[0] * most:
-                _list(columns, begin, end, p, sizes, slots, j)
+            if tables.upper * slot.count[p] >= slots.pace[0] * most:
+                _list(columns, begin, end, p, sizes, slot)
     for b in range(len(tables.rise) // WIDE):
         for j in range(n):
+            slot = _slot(slots, j)
             for p in range(positions):
-                if slots.listed[j, p]:
-                    _sum(tables, b, p, sizes, slots, j)
+                if slot.listed[p]:
+                    _sum(tables, b, p, _own_row(sizes, p), slot)
 
 
 @inner
-def _most(slots, j):
+def _most(count):
     """Return the number of spikes at the position that sees most."""
     most = np.int64(0)
-    for p in range(slots.count.shape[1]):
-        most = slots.count[j, p] if slots.count[j, p] > most else most
+    for p in range(len(count)):
+        most = count[p] if count[p] > most else most
     return most
 
 
 @inner
-def _limit_at(tables, p, slots, j):
-    """Return what no potential at position ``p`` is above: before deficits and rises, with room for rounding."""
-    n = np.float64(slots.count[j, p])
-    return tables.upper * n + tables.slack * n * n
+def _limit(upper, slack, count):
+    """Return what no potential of so many spikes is above: before deficits and rises, with room for rounding."""
+    n = np.float64(count)
+    return upper * n + slack * n * n
 
 
 @inner
-def _potential(weights, p, sizes, slots, j):
-    total, own, rows = np.float32(0), _own_row(sizes, p), slots.rows[j]
-    for k in range(slots.first[j, p], slots.first[j, p] + slots.count[j, p]):
+def _potential(weights, rows, own, first, count):
+    total = np.float32(0)
+    for k in range(first, first + count):
         total = total + weights[rows[k] - own]
     return total
 
 
 @inner
-def _least(tables, p, sums, often):
+def _least(rise, p, sums, often):
     """Return the least deficit of all maps at a position, less what the map may have risen since."""
-    least, at = np.int64(-_NEVER), p * len(tables.rise)
-    for f in range(len(tables.rise)):
-        own = sums[at + f] - tables.rise[f] * often
+    least, at = np.int64(-_NEVER), p * len(rise)
+    for f in range(len(rise)):
+        own = sums[at + f] - rise[f] * often
         least = own if own < least else least
     return least
 
 
 @inner
-def _most_promising(tables, positions, slots, j):
+def _most_promising(tables, slot, top, often):
     """Return map and position with the highest bound, of those summed, and note each position's; or -1, -1."""
     highest, at = -np.inf, np.int64(-1)
-    sums = slots.sums[j]
-    for p in range(positions):
-        slots.top[p] = -_NEVER
-        if slots.listed[j, p]:
-            slots.top[p] = _least(tables, p, sums, slots.often[j])
-            bound = _limit_at(tables, p, slots, j) - tables.step * slots.top[p]
+    sums, rise = slot.sums, tables.rise
+    for p in range(len(top)):
+        top[p] = -_NEVER
+        if slot.listed[p]:
+            top[p] = _least(rise, p, sums, often)
+            bound = _limit(tables.upper, tables.slack, slot.count[p]) - tables.step * top[p]
             if bound > highest:
                 highest, at = bound, p
     f = np.int64(-1)
-    if at >= 0 and slots.top[at] < -_NEVER:
+    if at >= 0 and top[at] < -_NEVER:
         f += 1
-        while sums[at * len(tables.rise) + f] - tables.rise[f] * slots.often[j] != slots.top[at]:
+        while sums[at * len(rise) + f] - rise[f] * often != top[at]:
             f += 1
     return f, at
 
 
 @inner
-def _winner(columns, begin, end, tables, sizes, slots, j):
+def _winner(columns, begin, end, tables, sizes, slot, top, often):
     """Return map, position and potential of the neuron with the largest potential; -1, -1, 0 if none is above 0."""
-    positions, wide = sizes.oh * sizes.ow, len(tables.rise)
-    sums = slots.sums[j]
+    positions, wide = len(top), len(tables.rise)
+    sums, count, rows = slot.sums, slot.count, slot.rows
     best, best_map, best_position = np.float32(0), np.int64(-1), np.int64(-1)
-    first_map, first_position = _most_promising(tables, positions, slots, j)
+    first_map, first_position = _most_promising(tables, slot, top, often)
     if first_map >= 0:
-        value = _potential(tables.weights[first_map], first_position, sizes, slots, j)
+        p, own = first_position, _own_row(sizes, first_position)
+        value = _potential(tables.weights[first_map], rows, own, slot.first[p], count[p])
         if value > 0:
             best, best_map, best_position = value, first_map, first_position
     for p in range(positions):
-        room = (_limit_at(tables, p, slots, j) - best) / tables.step  # more steps below the limit cannot win
-        if slots.count[j, p] == 0 or room < 0:
+        limit, own = _limit(tables.upper, tables.slack, count[p]), _own_row(sizes, p)
+        room = (limit - best) / tables.step  # more steps below the limit cannot win
+        if count[p] == 0 or room < 0:
             continue
-        if not slots.listed[j, p]:
-            _list(columns, begin, end, p, sizes, slots, j)
+        if not slot.listed[p]:
+            _list(columns, begin, end, p, sizes, slot)
             for b in range(wide // WIDE):
-                _sum(tables, b, p, sizes, slots, j)
-            slots.top[p] = _least(tables, p, sums, slots.often[j])
-        if slots.top[p] > room:
+                _sum(tables, b, p, own, slot)
+            top[p] = _least(tables.rise, p, sums, often)
+        if top[p] > room:
             continue
         for f in range(wide):
-            if sums[p * wide + f] - tables.rise[f] * slots.often[j] > room or (f == first_map and p == first_position):
+            if sums[p * wide + f] - tables.rise[f] * often > room or (f == first_map and p == first_position):
                 continue
-            value = _potential(tables.weights[f], p, sizes, slots, j)
+            value = _potential(tables.weights[f], rows, own, slot.first[p], count[p])
             lower = f * positions + p < best_map * positions + best_position
             if value > best or (value == best and lower):
                 best, best_map, best_position = value, f, p
-                room = (_limit_at(tables, p, slots, j) - best) / tables.step
+                room = (limit - best) / tables.step
     return best_map, best_position, best
 
 
 @inner
-def _fires(weights, p, sizes, slots, j):
+def _fires(weights, rows, own, first, count):
     """Tell whether a neuron with weights of 0 or more fires: one of its spikes has a weight above 0."""
-    own, rows, k = _own_row(sizes, p), slots.rows[j], slots.first[j, p]
-    stop = k + slots.count[j, p]
+    k, stop = first, first + count
     while k < stop and weights[rows[k] - own] == 0:
         k += 1
     return k < stop
 
 
 @inner
-def _count_fired(columns, begin, end, tables, positive, sizes, slots, j):
+def _count_fired(columns, begin, end, weights, positive, sizes, slot):
     """Return how many neurons fire; ``positive``: no weight is 0. None is negative."""
-    maps, fired = len(tables.weights), np.int64(0)
+    maps, fired = len(weights), np.int64(0)
     for p in range(sizes.oh * sizes.ow):
-        if slots.count[j, p] == 0:
+        if slot.count[p] == 0:
             continue
         if positive:
             fired += maps
             continue
-        if not slots.listed[j, p]:
-            _list(columns, begin, end, p, sizes, slots, j)
+        if not slot.listed[p]:
+            _list(columns, begin, end, p, sizes, slot)
         for f in range(maps):
-            fired += _fires(tables.weights[f], p, sizes, slots, j)
+            fired += _fires(weights[f], slot.rows, _own_row(sizes, p), slot.first[p], slot.count[p])
     return fired
 
 
@@ -305,12 +313,12 @@ def _rise(old, new, step):
 
 
 @inner
-def _decide(columns, begin, end, tables, sizes, slots, j, time, winner):
+def _decide(columns, begin, end, tables, sizes, slot, top, often, pace, time, winner):
     """Find the winner of a sample and write down map, y, x and time; return its potential, 0 if nobody wins."""
-    f, p, best = _winner(columns, begin, end, tables, sizes, slots, j)
+    f, p, best = _winner(columns, begin, end, tables, sizes, slot, top, often)
     if f >= 0:
         winner[0], winner[1], winner[2], winner[3] = f, p // sizes.ow, p % sizes.ow, time
-        slots.pace[0] = 0.99 * best / _most(slots, j)
+        pace[0] = 0.99 * best / _most(slot.count)
     return best
 
 
@@ -327,23 +335,25 @@ def decide_samples(
     if plan.change:
         _renew(tables)
     for first in range(0, len(plan.order), len(slots.count)):
-        n = _together(plan.order, first, slots)
+        n = _together(len(plan.order) - first, len(slots.count))
         if plan.find:
             _foresee(columns, offsets, plan.order, first, tables, sizes, windows, slots)
         for j in range(n):
-            i, s = first + j, plan.order[first + j]
+            i, s, slot = first + j, plan.order[first + j], _slot(slots, j)
             begin, end, winner = offsets[s], offsets[s + 1], result.winners[i, 0]
             if plan.find:
-                result.potential[i, 0] = _decide(columns, begin, end, tables, sizes, slots, j, time, winner)
+                result.potential[i, 0] = _decide(
+                    columns, begin, end, tables, sizes, slot, slots.top, slots.often[j], slots.pace, time, winner
+                )
             if len(fired) > 0:
-                fired[i] = _count_fired(columns, begin, end, tables, positive, sizes, slots, j)
+                fired[i] = _count_fired(columns, begin, end, tables.weights, positive, sizes, slot)
             if not plan.change or winner[0] < 0:
                 continue
             pair, rewarded = np.int64(0), len(classes) > 0
             if rewarded and classes[winner[0]] != labels[s]:
                 pair += 1
             p = winner[1] * sizes.ow + winner[2]
-            rows, causal = slots.rows[j], (slots.first[j, p], slots.first[j, p] + slots.count[j, p], _own_row(sizes, p))
+            rows, causal = slot.rows, (slot.first[p], slot.first[p] + slot.count[p], _own_row(sizes, p))
             if not plan.find:
                 rows, causal = heard, (np.int64(0), list_causal(columns, begin, end, winner, sizes, heard), np.int64(0))
             weights = tables.weights[winner[0]]

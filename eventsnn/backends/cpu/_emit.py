@@ -17,7 +17,7 @@ Pending = namedtuple("Pending", "key potential key2 potential2 digits")
 #: columns of the result, longer than what is used
 Output = namedtuple("Output", "time channel y x potential")
 _BITS = 12  # of the largest digit to sort by
-_EXPECTED = 1 << 16  # spikes that a task's first output has room for
+_EXPECTED = 1 << 18  # spikes that a task's first output has room for
 
 
 def make_pending(capacity):

@@ -75,7 +75,8 @@ def make_times(offsets, samples):
 
 @inner
 def _within(place, size):
-    return min(max(place, np.int64(0)), size)
+    place = place if place > 0 else np.int64(0)
+    return place if place < size else size
 
 
 @inner

@@ -47,20 +47,22 @@ def make_candidates(capacity):
     return Candidates(np.empty(capacity, np.int64), np.empty(capacity, np.int64), np.empty(capacity, np.float32))
 
 
+# Inner functions take no more arrays than they need: each is taken apart and put together again in some 20 instructions
+# for each call and each function, and that is compiled too.
 @inner
-def _reset(state, fields, quiet):
-    for p in range(len(fields.cursor)):
-        state.done[p] = fields.start[p]
-        state.ripe[p] = fields.start[p] + quiet
-        state.blocked[p] = False
-    for i in range(len(state.alive)):
-        state.alive[i] = ALL
-    for f in range(len(state.won)):
-        state.won[f] = False
+def _reset(done, ripe, blocked, alive, won, start, quiet):
+    for p in range(len(done)):
+        done[p] = start[p]
+        ripe[p] = start[p] + quiet
+        blocked[p] = False
+    for i in range(len(alive)):
+        alive[i] = ALL
+    for f in range(len(won)):
+        won[f] = False
 
 
 @inner
-def _arrive(columns, e, end, sizes, windows, fields, state):
+def _arrive(columns, e, end, sizes, windows, cursor, rows, ripe, touched):
     """List the spikes that share the time of spike ``e``; return the next spike and the number of ``touched``."""
     time, n = columns.time[e], np.int64(0)
     while e < end and columns.time[e] == time:
@@ -69,12 +71,12 @@ def _arrive(columns, e, end, sizes, windows, fields, state):
         for oy in range(windows.y_low[y], windows.y_high[y]):
             for ox in range(windows.x_low[x], windows.x_high[x]):
                 p = oy * sizes.ow + ox
-                k = fields.cursor[p]
-                fields.rows[k] = row - oy * sizes.sh * sizes.kw - ox * sizes.sw
-                fields.cursor[p] = k + 1
-                if k >= state.ripe[p]:
-                    state.ripe[p] = _NEVER
-                    state.touched[n] = p
+                k = cursor[p]
+                rows[k] = row - oy * sizes.sh * sizes.kw - ox * sizes.sw
+                cursor[p] = k + 1
+                if k >= ripe[p]:
+                    ripe[p] = _NEVER
+                    touched[n] = p
                     n += 1
         e += 1
     return e, n
@@ -82,14 +84,21 @@ def _arrive(columns, e, end, sizes, windows, fields, state):
 
 @inner
 def _fire(weights, sizes, n_touched, time, may_fire, pointwise, cells, fields, state, candidates):
-    """Bring the touched positions up to date and collect who fires now; return the number of candidates."""
+    """Add what arrived at the touched positions and collect who fires now; return the number of candidates."""
     n = np.int64(0)
     for i in range(n_touched):
         state.best_map[i] = -1
         state.best_potential[i] = -np.inf
     for b in range(sizes.blocks):
         for i in range(n_touched):
-            hits = _advance(weights, b, sizes, state.touched[i], time, cells, fields, state)
+            p = state.touched[i]
+            at, begin, end = (p * sizes.blocks + b) * LANES, state.done[p], fields.cursor[p]
+            fresh = begin == fields.start[p]
+            if len(cells.fine) > 0 and not fresh:
+                decay(state.potential, at, leak_factor(cells.coarse, cells.fine, time - state.last[p]))
+            hits = advance(
+                weights, b * sizes.block, fields.rows, state.potential, at, cells.limit, b * LANES, fresh, begin, end
+            )
             if may_fire:
                 n = _claim(hits, b, i, sizes.blocks, pointwise, state, candidates, n)
     for i in range(n_touched):
@@ -103,17 +112,6 @@ def _fire(weights, sizes, n_touched, time, may_fire, pointwise, cells, fields, s
             state.ripe[p] = _NEVER  # one map fired here, so no other will
             n += 1
     return n
-
-
-@inner
-def _advance(weights, b, sizes, p, time, cells, fields, state):
-    """Add what arrived at a position since it was last looked at; return who is above the limit."""
-    at = (p * sizes.blocks + b) * LANES
-    fresh = state.done[p] == fields.start[p]
-    if len(cells.fine) > 0 and not fresh:
-        decay(state.potential, at, leak_factor(cells.coarse, cells.fine, time - state.last[p]))
-    base, begin, end = b * sizes.block, state.done[p], fields.cursor[p]
-    return advance(weights, base, fields.rows, state.potential, at, cells.limit, b * LANES, fresh, begin, end)
 
 
 @inner
@@ -136,13 +134,13 @@ def _claim(hits, b, i, n_blocks, pointwise, state, candidates, n):
 
 
 @inner
-def _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found):
+def _choose(candidates, n, time, contest, sizes, cursor, blocked, ripe, won, winners, potentials, causal, found):
     """Take winners from those who fired at one time; return how many there are now."""
     positions = sizes.oh * sizes.ow
     while found < contest.k:
         best = np.int64(-1)
         for i in range(n):
-            if state.won[candidates.map[i]] or state.blocked[candidates.position[i]]:
+            if won[candidates.map[i]] or blocked[candidates.position[i]]:
                 continue
             if best < 0 or _beats(candidates, i, best, positions):
                 best = i
@@ -152,9 +150,9 @@ def _choose(candidates, n, time, contest, sizes, fields, state, winners, potenti
         winners[found, 0], winners[found, 1], winners[found, 2] = f, p // sizes.ow, p % sizes.ow
         winners[found, 3] = time
         potentials[found] = candidates.potential[best]
-        causal[found] = fields.cursor[p]
-        state.won[f] = True
-        _block(p, contest.radius, sizes, state)
+        causal[found] = cursor[p]
+        won[f] = True
+        _block(p, contest.radius, sizes, blocked, ripe)
         found += 1
     return found
 
@@ -169,7 +167,7 @@ def _beats(candidates, i, j, positions):
 
 
 @inner
-def _block(p, radius, sizes, state):
+def _block(p, radius, sizes, blocked, ripe):
     """Exclude the neighbourhood of a winner in every map."""
     if radius == 0:
         return
@@ -178,8 +176,8 @@ def _block(p, radius, sizes, state):
     left, right = ox - radius, ox + radius + 1
     for y in range(top if top > 0 else 0, bottom if bottom < sizes.oh else sizes.oh):
         for x in range(left if left > 0 else 0, right if right < sizes.ow else sizes.ow):
-            state.blocked[y * sizes.ow + x] = True
-            state.ripe[y * sizes.ow + x] = _NEVER
+            blocked[y * sizes.ow + x] = True
+            ripe[y * sizes.ow + x] = _NEVER
 
 
 @inner
@@ -190,28 +188,33 @@ def _present(
     fields, state, candidates = scratch
     found, e, last = np.int64(0), begin, False
     reserve(columns, begin, end, sizes, windows, fields)
-    _reset(state, fields, quiet)
+    _reset(state.done, state.ripe, state.blocked, state.alive, state.won, fields.start, quiet)
     while found < contest.k and not last:
         last = e >= end
         if last and not cells.at_end:
             break
         if last:
-            time, n_touched = cells.end, _touch_all(state)
+            time, n_touched = cells.end, _touch_all(state.touched)
         else:
             time = columns.time[e]
-            e, n_touched = _arrive(columns, e, end, sizes, windows, fields, state)
+            e, n_touched = _arrive(
+                columns, e, end, sizes, windows, fields.cursor, fields.rows, state.ripe, state.touched
+            )
         may_fire = last or not cells.at_end
         n = _fire(weights, sizes, n_touched, time, may_fire, contest.pointwise, cells, fields, state, candidates)
-        found = _choose(candidates, n, time, contest, sizes, fields, state, winners, potentials, causal, found)
+        found = _choose(
+            candidates, n, time, contest, sizes, fields.cursor, state.blocked, state.ripe, state.won, winners,
+            potentials, causal, found,
+        )  # fmt: skip
     return found
 
 
 @inner
-def _touch_all(state):
+def _touch_all(touched):
     """Touch every position; return their number."""
-    for p in range(len(state.touched)):
-        state.touched[p] = p
-    return len(state.touched)
+    for p in range(len(touched)):
+        touched[p] = p
+    return len(touched)
 
 
 @inner
@@ -241,21 +244,24 @@ def _count(winners):
 
 
 @inner
-def _apply(columns, begin, end, weights, sizes, fields, rates, pair, rewarded, found, known, scratch, result, i):
-    """Change the weights of the winners of presentation ``i``; ``known``: whether their causal inputs are listed."""
-    _, times, causal, heard, old, new = scratch
+def _apply(
+    columns, begin, end, weights, sizes, rows, start, rates, pair, rewarded, found, known, room, winners, potential,
+    failed,
+):  # fmt: skip
+    """Change the weights of a presentation's winners; ``known``: whether ``rows`` lists their causal inputs."""
+    times, causal, heard, old, new = room
     for j in range(found):
-        winner = result.winners[i, j]
+        winner = winners[j]
         f, p = winner[0], winner[1] * sizes.ow + winner[2]
-        rows, part = fields.rows, (fields.start[p], causal[j], np.int64(0))
+        inputs, part = rows, (start[p], causal[j], np.int64(0))
         if not known:
-            rows, part = heard, (np.int64(0), list_causal(columns, begin, end, winner, sizes, heard), np.int64(0))
+            inputs, part = heard, (np.int64(0), list_causal(columns, begin, end, winner, sizes, heard), np.int64(0))
         at = (f // LANES) * sizes.block + f % LANES
         for row in range(len(old)):
             old[row] = weights[at + row * LANES]
         status = change_map(
-            old, new, rows, part, columns, begin, end, winner, result.potential[i, j], sizes, rates, pair, rewarded,
-            times, result.failed,
+            old, new, inputs, part, columns, begin, end, winner, potential[j], sizes, rates, pair, rewarded, times,
+            failed,
         )  # fmt: skip
         if status != 0:
             return status
@@ -273,29 +279,29 @@ def learn_samples(
 
     Without ``classes`` rewards play no part. Returns 0, or what went wrong with a user's rule.
     """
-    run, causal = scratch[0], scratch[2]
-    fields = run[0]
+    run, times, causal, heard, old, new = scratch
+    rows, start, room = run[0].rows, run[0].start, (times, causal, heard, old, new)
     lower, upper = np.float32(np.inf), np.float32(-np.inf)  # all weights lie within these
     quiet = _quiet_spikes(cells, bound)
     for i in range(len(plan.order)):
         s = plan.order[i]
         begin, end = offsets[s], offsets[s + 1]
+        winners, potential = result.winners[i], result.potential[i]
         if plan.find:
             if len(plan.positions) > 0:
                 look_at(plan.positions[i], sizes, windows)
             _present(
-                columns, begin, end, weights, quiet, sizes, windows, cells, contest, run, result.winners[i],
-                result.potential[i], causal,
+                columns, begin, end, weights, quiet, sizes, windows, cells, contest, run, winners, potential, causal
             )  # fmt: skip
-        found = _count(result.winners[i])
+        found = _count(winners)
         if found == 0 or not plan.change:
             continue
         pair = np.int64(0)
-        if len(classes) > 0 and classes[result.winners[i, 0, 0]] != labels[s]:
+        if len(classes) > 0 and classes[winners[0, 0]] != labels[s]:
             pair += 1
         status = _apply(
-            columns, begin, end, weights, sizes, fields, rates, pair, len(classes) > 0, found, plan.find, scratch,
-            result, i,
+            columns, begin, end, weights, sizes, rows, start, rates, pair, len(classes) > 0, found, plan.find, room,
+            winners, potential, result.failed,
         )  # fmt: skip
         if status != 0:
             return status
@@ -303,6 +309,6 @@ def learn_samples(
             lower, upper = rates.lower[pair], rates.upper[pair]
             clip(weights, lower, upper)
         for j in range(found if levels.rate >= 0 else 0):
-            adapt(cells.limit, result.winners[i, j, 0], result.winners[i, j, 3], levels)
+            adapt(cells.limit, winners[j, 0], winners[j, 3], levels)
             quiet = _quiet_spikes(cells, bound)
     return np.int64(0)

@@ -96,7 +96,7 @@ def _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, fields, f
     for b in range(sizes.blocks):
         done = np.int64(0)
         for oy in range(len(panes.y)):
-            below = max(done, panes.y_end[oy])
+            below = done if done > panes.y_end[oy] else panes.y_end[oy]
             _cross_rows(weights, b, done, below, sizes, limit, quiet, mask, fields, first)
             done = below
             n = _pool_row(b, oy, sizes, panes, sites, bits, first, time, pending, n)

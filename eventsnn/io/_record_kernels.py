@@ -1,0 +1,166 @@
+"""Compiled decoders of records of bytes; see :class:`eventsnn.io._records.RecordDecoder` for what they take.
+
+No number of a file serves as an index, and columns are written only where there is room.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from eventsnn.io._prophesee_kernels import _later
+from eventsnn.jit import inner, lean_kernel
+
+_ONE = np.int64(1)
+
+
+@inner
+def _big32(data, i):
+    """Return 4 bytes, the most significant first."""
+    return np.int64(data[i]) << 24 | np.int64(data[i + 1]) << 16 | np.int64(data[i + 2]) << 8 | np.int64(data[i + 3])
+
+
+@inner
+def _little16(data, i):
+    return np.int64(data[i]) | np.int64(data[i + 1]) << 8
+
+
+@inner
+def _little32(data, i):
+    """Return 4 bytes, the least significant first, as a number without sign."""
+    return _little16(data, i) | _little16(data, i + 2) << 16
+
+
+@inner
+def _signed32(data, i):
+    value = _little32(data, i)
+    return value - (_ONE << 32) if value >> 31 else value
+
+
+@lean_kernel
+def atis40(data, state, counts, t, x, y, p):
+    """Decode events of 40 bits. ``state``: error, what overflows have added to the time. Counts nothing."""
+    i, n, added = np.int64(0), np.int64(0), state[1]
+    while i + 5 <= len(data) and n < len(t):
+        row, upper = data[i + 1], np.int64(data[i + 2])
+        if row == 240:
+            added += 8192
+        else:
+            t[n] = added + ((upper & 127) << 16 | np.int64(data[i + 3]) << 8 | np.int64(data[i + 4]))
+            x[n], y[n], p[n] = data[i], row, upper >> 7
+            n += 1
+        i += 5
+    state[1] = added
+    return i, n
+
+
+@lean_kernel
+def aedat2(data, state, counts, t, x, y, p):
+    """Decode AEDAT 2.0. ``state``: error, last time, whether addresses are a DAVIS's.
+
+    Counts: addresses of no pixel, special events or triggers, words of frames and inertial measurements.
+    """
+    i, n, time, davis = np.int64(0), np.int64(0), state[1], state[2]
+    while i + 8 <= len(data) and n < len(t):
+        word = _big32(data, i)
+        time = _later(time, _big32(data, i + 4), _ONE << 32)
+        i += 8
+        if davis:
+            if word >> 31:
+                counts[2] += 1
+                continue
+            if word >> 10 & 1:
+                counts[1] += 1
+                continue
+            x[n], y[n], p[n] = word >> 12 & 1023, word >> 22 & 511, word >> 11 & 1
+        else:
+            if word >> 15:
+                counts[1 if word >> 16 == 0 else 0] += 1
+                continue
+            x[n], y[n], p[n] = word >> 1 & 127, word >> 8 & 127, word & 1
+        t[n] = time
+        n += 1
+    state[1] = time
+    return i, n
+
+
+@inner
+def _packet(data, i, state, counts):
+    """Read a packet's header of 28 bytes into the state; return whether it is one."""
+    kind, size = _little16(data, i), _signed32(data, i + 4)
+    overflow, capacity, number = _signed32(data, i + 12), _signed32(data, i + 16), _signed32(data, i + 20)
+    if kind >> 15 or size < 4 or overflow < 0 or not 0 <= number <= capacity:
+        state[0] = 1
+    elif kind != 1:
+        state[3] = capacity * size
+        counts[1 + min(kind, 4)] += number
+    elif size != 8:
+        state[0] = 2
+    else:
+        state[1], state[2], state[4] = overflow << 31, number, (capacity - number) * 8
+    return state[0] == 0
+
+
+@lean_kernel
+def aedat3(data, state, counts, t, x, y, p):
+    """Decode AEDAT 3.1.
+
+    ``state``: error, what is added to times, events left of this packet, bytes to pass over now, bytes to pass over
+    after the events. Counts: events marked as invalid, special events, nothing, frames, inertial measurements, others.
+    """
+    i, n = np.int64(0), np.int64(0)
+    while True:
+        if state[3]:
+            step = min(state[3], len(data) - i)
+            i += step
+            state[3] -= step
+            if state[3]:
+                break
+        elif state[2]:
+            if i + 8 > len(data) or n == len(t):
+                break
+            word = _little32(data, i)
+            if word & 1:
+                t[n] = state[1] | _little32(data, i + 4) & 0x7FFFFFFF
+                x[n], y[n], p[n] = word >> 17, word >> 2 & 32767, word >> 1 & 1
+                n += 1
+            else:
+                counts[0] += 1
+            i += 8
+            state[2] -= 1
+        elif state[4]:
+            state[3], state[4] = state[4], 0
+        elif i + 28 > len(data) or not _packet(data, i, state, counts):
+            break
+        else:
+            i += 28
+    return i, n
+
+
+@lean_kernel
+def event_stream(data, state, counts, t, x, y, p):
+    """Decode ``.es``.
+
+    ``state``: error, time, kind (1 DVS, 2 ATIS, 4 colour). Counts: exposure measurements.
+    """
+    i, n, time, kind = np.int64(0), np.int64(0), state[1], state[2]
+    size = 8 if kind == 4 else 5
+    while i < len(data) and n < len(t):
+        first = np.int64(data[i])
+        if kind == 2 and first >= 252:
+            time += 63 * (first & 3)
+            i += 1
+        elif kind != 2 and first >= 254:
+            time += 0 if first == 254 else 127 if kind == 1 else 254
+            i += 1
+        elif i + size > len(data):
+            break
+        else:
+            time += first >> 1 if kind == 1 else first >> 2 if kind == 2 else first
+            t[n], x[n], y[n] = time, _little16(data, i + 1), _little16(data, i + 3)
+            p[n] = first & 1 if kind == 1 else first >> 1 & 1 if kind == 2 else 1
+            exposure = first & 1 if kind == 2 else np.int64(0)
+            counts[0] += exposure
+            n += 1 - exposure
+            i += size
+    state[1] = time
+    return i, n

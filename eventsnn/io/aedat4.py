@@ -1,0 +1,214 @@
+"""AEDAT 4.0, as DV writes it: packets of events, compressed with LZ4 or Zstandard or not at all.
+
+x runs to the right, y down, and 1 is brighter: nothing is turned by default. Times are microseconds since 1970. Of
+several cameras' events only the first stream's are read. What is compressed needs the package ``lz4`` or ``zstandard``
+(``pip install eventsnn[aedat4]``). It is decompressed in pieces, so that no packet asks for more memory than the file
+has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from eventsnn.io._flatbuffer import root
+from eventsnn.io._records import CUT_PACKET
+from eventsnn.io.recording import CUT_END, Chunk, EventFileError, Recording, Tally
+
+_SIGNATURE = b"#!AER-DAT4.0\r\n"
+_LONGEST = 1 << 24  # bytes of the description of the streams
+_PIECE = 1 << 20  # bytes decompressed at once
+_GATHERED = 1 << 14  # events of small packets that make a chunk
+_BUFFER = 1 << 18  # bytes read at once
+_MOST_INFLATED = 1100  # times the bytes of a packet; LZ4's limit is 255
+_PACKAGES = {0: "", 1: "lz4", 2: "lz4", 3: "zstandard", 4: "zstandard"}  # by the file's number of the compression
+_EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"), ("", "V3")])
+_RAW = np.dtype("V16")  # the same, which NumPy puts together faster
+_OTHER = {"FRME": "packets of frames", "IMUS": "packets of inertial measurements", "TRIG": "packets of triggers"}
+
+
+@dataclass(frozen=True)
+class _Content:
+    """Where packets begin and end (None: with the file), how they are compressed, what each stream has; ours."""
+
+    begin: int
+    end: int | None
+    package: str
+    kinds: dict[int, str]
+    chosen: int | None
+
+
+def recognize(path: Path, start: bytes) -> bool:
+    """Tell whether the first line names the version."""
+    return start.startswith(_SIGNATURE[:12])
+
+
+def open_aedat4(path: Path) -> Recording:
+    """Read the header of an AEDAT 4.0 file.
+
+    Raises
+    ------
+    EventFileError
+        If it is damaged, or a package that decompresses the events is missing.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(len(_SIGNATURE) + 4)
+        length = int.from_bytes(start[-4:], "little")
+        if len(start) < len(_SIGNATURE) + 4 or not start.startswith(_SIGNATURE):
+            raise EventFileError("ends within its header", path, len(start))
+        if length > _LONGEST:
+            raise EventFileError(
+                f"expected a header of at most {_LONGEST} bytes, found {length}", path, len(_SIGNATURE)
+            )
+        data = stream.read(length)
+    if len(data) < length:
+        raise EventFileError("ends within its header", path, len(start) + len(data))
+    table = root(data, b"IOHE", 0)
+    package = _package(table.integer(0, 4), path)
+    end, text = table.integer(1, 8, -1), table.text(2)
+    streams = re.split(r'<node name="(\d{1,9})" path="[^"]*/outInfo/\d+/">', text)
+    about = {int(number): part for number, part in zip(streams[1::2], streams[2::2], strict=True)}
+    kinds = {number: _attribute(part, "typeIdentifier") for number, part in about.items()}
+    chosen = next((number for number, kind in kinds.items() if kind == "EVTS"), None)
+    content = _Content(len(start) + length, end if end > 0 else None, package, kinds, chosen)
+    said = {
+        name: _attribute(about.get(-1 if chosen is None else chosen, ""), name) for name in ("source", "sizeX", "sizeY")
+    }
+    sensor = (int(said["sizeX"]), int(said["sizeY"])) if said["sizeX"].isdigit() and said["sizeY"].isdigit() else None
+    return Recording(path, "AEDAT 4.0", sensor, partial(_decode, path, content), {k: v for k, v in said.items() if v})
+
+
+def _package(compression: int, path: Path) -> str:
+    """Return the package that decompresses, if it is there."""
+    if compression not in _PACKAGES:
+        raise EventFileError(f"expected the compression 0 to 4, found {compression}", path, len(_SIGNATURE))
+    package = _PACKAGES[compression]
+    try:
+        import_module({"lz4": "lz4.frame", "": "zlib"}.get(package, package))
+    except ImportError:
+        reason = f"is compressed; reading it needs the package {package} (pip install eventsnn[aedat4])"
+        raise EventFileError(reason, path) from None
+    return package
+
+
+def _attribute(text: str, key: str) -> str:
+    found = re.search(rf'<attr key="{key}" type="\w+">([^<]{{0,200}})</attr>', text)
+    return found[1] if found else ""
+
+
+def _decode(path: Path, content: _Content, size: int, tally: Tally) -> Iterator[Chunk]:
+    gathered: list[np.ndarray] = []  # packets are small, and chunks cost more than the events in them
+    with path.open("rb", buffering=_BUFFER) as stream:
+        try:
+            for events in _runs(stream, content, path.stat().st_size, tally):
+                gathered.append(events)
+                if sum(map(len, gathered)) >= min(size, _GATHERED):
+                    yield from _chunks(gathered, size)
+                    gathered = []
+        except EventFileError:
+            yield from _chunks(gathered, size)
+            raise
+    yield from _chunks(gathered, size)
+
+
+def _runs(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> Iterator[np.ndarray]:
+    """Yield events of the chosen stream, packet after packet."""
+    stream.seek(content.begin)
+    for place, body in _packets(stream, content, length, tally):
+        try:
+            yield from _events(_pieces(body, content.package), _MOST_INFLATED * len(body))
+        except EventFileError as error:
+            raise EventFileError(f"a packet that cannot be read: {error.reason}", offset=place) from None
+
+
+def _chunks(gathered: list[np.ndarray], size: int) -> Iterator[Chunk]:
+    events = (np.concatenate(gathered) if gathered else np.empty(0, _RAW)).view(_EVENT)
+    for start in range(0, len(events), size):
+        yield _columns(events[start : start + size])
+
+
+def _packets(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> Iterator[tuple[int, bytes]]:
+    """Yield place and body of each packet of the chosen stream; count the others."""
+    place = content.begin
+    while content.end is None or place < content.end:
+        head = stream.read(8)
+        if len(head) < 8:
+            tally.drop(CUT_END, len(head))
+            return
+        number, size = (int.from_bytes(part, "little", signed=True) for part in (head[:4], head[4:]))
+        if size < 0:
+            raise EventFileError(f"expected a packet, found a size of {size} bytes", offset=place)
+        if place + 8 + size > length:
+            tally.drop(CUT_PACKET)
+            return
+        if number == content.chosen:
+            yield place, stream.read(size)
+        else:
+            kind = content.kinds.get(number, "")
+            tally.skip(_OTHER.get(kind, "packets of other streams"))
+        place += 8 + size
+        stream.seek(place)
+
+
+def _pieces(body: bytes, package: str) -> Iterator[bytes]:
+    """Yield what a packet holds, decompressed, in pieces of bounded size."""
+    if not package:
+        yield body
+    elif package == "lz4":
+        yield from _pieces_of_lz4(body)
+    else:
+        zstandard = import_module("zstandard")
+        try:
+            with zstandard.ZstdDecompressor(max_window_size=1 << 24).stream_reader(body) as reader:
+                while piece := reader.read(_PIECE):
+                    yield piece
+        except zstandard.ZstdError as error:
+            raise EventFileError(str(error)) from None
+
+
+def _pieces_of_lz4(body: bytes) -> Iterator[bytes]:
+    decompressor, rest = import_module("lz4.frame").LZ4FrameDecompressor(), body
+    most = min(_PIECE, max(1 << 12, 8 * len(body)))  # it takes as much memory at once
+    while not decompressor.eof:
+        try:
+            piece = decompressor.decompress(rest, max_length=most)
+        except (RuntimeError, EOFError) as error:
+            raise EventFileError(str(error)) from None
+        rest = b""
+        if not piece and not decompressor.eof:
+            raise EventFileError("its compressed data end too early")
+        yield piece
+
+
+def _events(pieces: Iterator[bytes], most: int) -> Iterator[np.ndarray]:
+    """Yield the events of one packet of at most ``most`` bytes: a vector whose place its first piece tells."""
+    data = next(pieces, b"")
+    where = root(data, b"EVTS", 4).vector(0)
+    if where is None:
+        return
+    begin, left = where
+    if left * _EVENT.itemsize > most:
+        raise EventFileError(f"it says that it holds {left} events, more than it can")
+    data = data[begin:]
+    while left:
+        count = min(left, len(data) // _EVENT.itemsize)
+        yield np.frombuffer(data, _RAW, count)
+        left -= count
+        data = data[count * _EVENT.itemsize :]
+        if left:
+            piece = next(pieces, b"")
+            if not piece:
+                raise EventFileError(f"it holds {left} events fewer than it says")
+            data += piece
+
+
+def _columns(events: np.ndarray) -> Chunk:
+    t, x, y = (np.ascontiguousarray(events[name]) for name in ("t", "x", "y"))
+    return Chunk(t, x, y, (events["p"] != 0).view(np.uint8))

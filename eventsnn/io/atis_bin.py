@@ -1,0 +1,66 @@
+"""N-MNIST's and N-Caltech101's ``.bin``: 40 bits for each event, and no header.
+
+x runs to the right, y down, and 1 is brighter: nothing is turned by default. An event in row 240 is none: it says that
+8,192 us are to be added to all times that follow. The file names no sensor: that of N-MNIST (34x34) is assumed where
+the first megabyte fits into it, and otherwise the size is unknown (N-Caltech101: at most 240x180, ``width=`` and
+``height=``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from eventsnn.io.recording import Chunk, EventFileError, Recording, Tally
+
+_SIZE = 5  # bytes of an event
+_NMNIST = (34, 34)
+_OVERFLOW = 240
+_EXAMINED = _SIZE << 18
+
+
+def recognize(path: Path, start: bytes) -> bool:
+    """Tell whether the first bytes make sense as events: four or more, whose times run forward as good as always."""
+    events = _events(start[: 256 * _SIZE])
+    is_overflow = events[:, 1] == _OVERFLOW
+    upper, middle, lower = events[:, 2:].T.astype(np.int64)
+    times = (upper & 127) << 16 | middle << 8 | lower
+    steps = np.diff((times + 8192 * np.cumsum(is_overflow))[~is_overflow])
+    return len(steps) >= 3 and 50 * int((steps < 0).sum()) <= len(steps) and int(steps.max()) > 0
+
+
+def open_bin(path: Path) -> Recording:
+    """Look at the size of a file and at its first events.
+
+    Raises
+    ------
+    EventFileError
+        If it is not a whole number of events: what its bytes mean would be a guess.
+    """
+    length = path.stat().st_size
+    if length % _SIZE:
+        raise EventFileError(f"expected {_SIZE} bytes for each event, found {length} in all", path, length)
+    with path.open("rb") as stream:
+        events = _events(stream.read(min(_EXAMINED, length)))
+    fits = _largest(events[:, 0]) < _NMNIST[0] and _largest(events[events[:, 1] != _OVERFLOW, 1]) < _NMNIST[1]
+    return Recording(path, "ATIS bin", _NMNIST if fits else None, partial(_decode, path))
+
+
+def _decode(path: Path, size: int, tally: Tally) -> Iterator[Chunk]:
+    from eventsnn.io import _record_kernels as kernels
+    from eventsnn.io._records import RecordDecoder, decode_records
+
+    with path.open("rb", buffering=0) as stream:
+        yield from decode_records(stream, RecordDecoder(kernels.atis40, _SIZE, (0,)), size, tally)
+
+
+def _events(start: bytes) -> np.ndarray:
+    """Return the bytes of each whole event."""
+    return np.frombuffer(start, np.uint8, len(start) // _SIZE * _SIZE).reshape(-1, _SIZE)
+
+
+def _largest(column: np.ndarray) -> int:
+    return int(column.max(initial=0))
