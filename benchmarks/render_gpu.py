@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 BACKENDS = Path(__file__).parents[1] / "eventsnn" / "backends"
+LAUNCHING = ("device.py", "nvrtc.py")  # beside cuda*.py
 WORK = {
     "all layers": "inference `mozafari2019_mnist`, learnt weights, transfers included",
     "learning layer 1": "learning layer 1, online and exact",
@@ -17,7 +18,7 @@ PEERS = ("dense PyTorch", "SpykeTorch")
 
 def fingerprint() -> str:
     """Return the SHA-256 of the kernels and of what launches them."""
-    files = sorted([*BACKENDS.glob("*.cu"), *BACKENDS.glob("cuda*.py"), BACKENDS / "device.py"])
+    files = sorted([*BACKENDS.glob("*.cu"), *BACKENDS.glob("cuda*.py"), *(BACKENDS / name for name in LAUNCHING)])
     return hashlib.sha256(b"\0".join(f.name.encode() + b"\0" + f.read_bytes() for f in files)).hexdigest()
 
 

@@ -16,6 +16,7 @@ from eventsnn.arguments import check_backend, elsewhere, feature, named_encoder,
 from eventsnn.console import (
     INTERRUPTED,
     Debug,
+    Json,
     PlainCommand,
     PlainGroup,
     UsageError,
@@ -23,6 +24,7 @@ from eventsnn.console import (
     phases,
     printable,
 )
+from eventsnn.convert_command import convert
 from eventsnn.live_command import EPILOG, live
 from eventsnn.models import MODELS
 
@@ -44,12 +46,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json", metavar="", help="Print one JSON object as the last line; what is for people goes to stderr."
-    ),
-]
 Data = Annotated[
     str,
     typer.Option(metavar="DIR_OR_FILE", help=f"A file that 'eventsnn encode' made, or images: {_IMAGES}."),
@@ -157,6 +153,9 @@ def encode(
             )
             write_encoded(out, images, value, progress)
         print(f"Written: {out}")
+
+
+app.command(cls=PlainCommand, epilog="Example: eventsnn convert night.raw -o night.h5")(convert)
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn info train.h5")

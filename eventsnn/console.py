@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", metavar="", help="Print one JSON object as the last line; what is for people goes to stderr."
+    ),
+]
 
 INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 _SHORT = 5.0  # seconds within which epochs share a line

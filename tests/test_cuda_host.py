@@ -147,6 +147,7 @@ def kernels_of(host, layer):
         "pointwise": fetch(host.pointwise(events), host),
         "winners": host.winners(events, 3, 1),
         "decide": host.decide(events, packed, layer.neurons),
+        "pooled": host.conv_pool(events, packed, layer.neurons, Geometry((2, 2), (2, 1)), counted=True),
     }
 
 
@@ -163,6 +164,8 @@ def test_a_batch_that_does_not_fit_is_split(at_end):
     for name in ("conv", "pool", "pointwise"):
         same(parts[name], whole[name])
     assert np.array_equal(parts["winners"], whole["winners"])
+    same(fetch(parts["pooled"].events, hostcuda.backend(5)), fetch(whole["pooled"].events, hostcuda.backend(5)))
+    assert np.array_equal(parts["pooled"].spikes, whole["pooled"].spikes)
     assert all(np.array_equal(a, b) for a, b in zip(parts["decide"], whole["decide"], strict=True))
 
 

@@ -131,21 +131,27 @@ class CudaBackend(Backend):
 
     @_there
     def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
-        if counted:
-            return super()._conv_pool(events, packed, neurons, geometry, counted)
         sizes = sizes_of(events.shape, neurons.geometry, len(neurons.threshold))
         grid = grid_of(sizes)
         pools, last_time = sizes_of(grid, geometry, grid[0]), events.duration - 1 if neurons.at_end else -1
 
-        def run(part: Events) -> Events:
+        def run(part: Events) -> Pooled:
             batch = self._batch(part)
             when, _ = self._integrate(sizes, batch, packed, neurons)
+            starts, of_sample, _ = self._count(sizes, len(part), when) if counted else (None, 1, None)
             pooled = self.xp.empty(dense_shape(pools, part), np.uint32)
             quads = pooled.size // WIDTH
             self._device.for_each("pool_fired", quads, pools, when, np.int64(quads), pooled)
-            return self.collect(pools, part, batch.rank, pooled, last_time=last_time)
+            spikes = None if starts is None else np.diff(self.xp.asnumpy(starts[:: int(of_sample)]))
+            return Pooled(self.collect(pools, part, batch.rank, pooled, last_time=last_time), spikes)
 
-        return Pooled(self._halving(run, events, sizes, self._joined), None)
+        def join(first: Pooled, second: Pooled) -> Pooled:
+            both = self._joined(first.events, second.events)
+            if first.spikes is None or second.spikes is None:
+                return Pooled(both, None)
+            return Pooled(both, np.concatenate([first.spikes, second.spikes]))
+
+        return self._halving(run, events, sizes, join)
 
     @_there
     def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
@@ -319,17 +325,20 @@ class CudaBackend(Backend):
             Where the parts of ``fired`` begin, how many parts a sample has, and (flat index, spike) of each neuron that
             fired, by sample and flat index.
         """
-        xp, device = self.xp, self._device
-        length = min(_STRETCH, device.threads)
+        starts, of_sample, finding = self._count(sizes, n, when)
+        fired = self.xp.empty((self._device.last(starts), 2), np.uint32)
+        self._device.for_each("gather_fired", n * int(of_sample), *finding, starts, fired)
+        return starts, of_sample, fired
+
+    def _count(self, sizes: np.ndarray, n: int, when: Any) -> tuple[Any, np.int32, tuple[Any, ...]]:
+        """Return the starts of :meth:`gather`, how many a sample has, and what tells kernels of these parts."""
+        length = min(_STRETCH, self._device.threads)
         stretches = -(-positions_of(sizes) // length)
         each = n * int(sizes["maps"][0]) * stretches
         finding = (sizes, when, np.int64(each), np.int32(length), np.int32(stretches))
-        counts = xp.zeros(each + 1, np.int64)
-        device.for_each("count_fired", each, *finding, counts)
-        starts = xp.cumsum(counts)
-        fired = xp.empty((device.last(starts), 2), np.uint32)
-        device.for_each("gather_fired", each, *finding, starts, fired)
-        return starts, np.int32(int(sizes["maps"][0]) * stretches), fired
+        counts = self.xp.zeros(each + 1, np.int64)
+        self._device.for_each("count_fired", each, *finding, counts)
+        return self.xp.cumsum(counts), np.int32(int(sizes["maps"][0]) * stretches), finding
 
     def sort(
         self, n: int, starts: Any, of_sample: np.int32, fired: Any, shift: int, by: tuple[Any, Any] = (None, None)
