@@ -244,6 +244,9 @@ def test_sources_that_cannot_be(network, tmp_path):
         es.live([], network, ENCODER, format="evt3")
     with pytest.raises(es.EventFileError, match="no such file"):
         es.live(tmp_path / "none.raw", network, ENCODER)
+    es.io.write(tmp_path / "set.h5", es.Events.empty((2, 9, 12), 3, unit="us"))
+    with pytest.raises(ValueError, match=r"set\.h5: holds samples of a data set, not a recording"):
+        es.live(tmp_path / "set.h5", network, ENCODER)
     broken = np.array([(0, 1, 1, 5)], EVENT_DTYPE).tobytes()
     windows = es.live(io.BytesIO(broken), network, ENCODER, format="events", sensor=SENSOR)
     with windows, pytest.raises(es.EventFileError, match="polarities expect 0 and 1, found 5"):
