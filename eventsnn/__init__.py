@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eventsnn.events import Events, concatenate
     from eventsnn.feature_files import FeatureSet, read_features, write_features
     from eventsnn.history import Epoch, History
-    from eventsnn.io import DatasetError, EventDataset, EventFileError, EventWriter, Recording, open  # noqa: A004
+    from eventsnn.io import DatasetError, EventDataset, EventFileError, EventWriter, Recording, RecordingWriter, open  # noqa: A004
     from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
     from eventsnn.network import Network
     from eventsnn.plasticity import (
@@ -41,7 +41,7 @@ _NAMES = {
     "events": "Events concatenate",
     "feature_files": "FeatureSet read_features write_features",
     "history": "Epoch History",
-    "io": "DatasetError EventDataset EventFileError EventWriter Recording open",
+    "io": "DatasetError EventDataset EventFileError EventWriter Recording RecordingWriter open",
     "layers": "Conv Dense FeatureInhibition Normal PointwiseInhibition Pool inf",
     "network": "Network",
     "plasticity": "RSTDP STDP WTA Adaptive Annealing Competition Custom Doubling Suppression ThresholdAdaptation "
@@ -86,6 +86,7 @@ __all__ = [
     "PointwiseInhibition",
     "Pool",
     "Recording",
+    "RecordingWriter",
     "Suppression",
     "ThresholdAdaptation",
     "concatenate",

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -28,14 +29,49 @@ def one_of(value: str, known: Iterable[str], name: str) -> str:
     return value
 
 
-def parse_size(text: str, name: str = "--size", example: str = "28x28") -> tuple[int, int] | None:
-    """Return the two numbers of ``HxW``, or None of an empty text."""
+def parse_size(text: str, name: str = "--size", example: str = "28x28", form: str = "HxW") -> tuple[int, int] | None:
+    """Return the two numbers of a text like ``HxW``, or None of an empty one."""
     if not text:
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if match is None:
-        raise UsageError(f"{name} expects HxW, as {example}, got {text!r}")
+        raise UsageError(f"{name} expects {form}, as {example}, got {text!r}")
     return int(match[1]), int(match[2])
+
+
+def parse_time(text: str, name: str) -> int | None:
+    """Return the microseconds of a time as ``1.5s``, ``20ms`` or ``300us``, or None of an empty text."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(us|ms|s)", text.strip())
+    if match is None:
+        raise UsageError(f"{name} expects a time with its unit, as 1.5s, 20ms or 300us, got {text!r}")
+    microseconds = Decimal(match[1]) * {"us": 1, "ms": 1000, "s": 1_000_000}[match[2]]
+    if microseconds != int(microseconds) or microseconds >= 1 << 62:
+        raise UsageError(f"{name} expects whole microseconds below 2**62, got {text!r}")
+    return int(microseconds)
+
+
+def parse_span(text: str, name: str = "--time") -> tuple[int, int | None] | None:
+    """Return the microseconds of ``START,STOP``, of which each may be left out, or None of an empty text."""
+    if not text:
+        return None
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise UsageError(f"{name} expects START,STOP, as 10s,12.5s, got {text!r}")
+    start, stop = (parse_time(part, name) for part in parts)
+    return start or 0, stop
+
+
+def parse_crop(text: str) -> tuple[int, int, int, int] | None:
+    """Return the numbers of ``X0,Y0,X1,Y1``, or None of an empty text."""
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", text)
+    if match is None:
+        raise UsageError(f"--crop expects X0,Y0,X1,Y1, as 0,0,640,480, got {text!r}")
+    x0, y0, x1, y1 = (int(number) for number in match.groups())
+    return x0, y0, x1, y1
 
 
 def feature(kind: str, target: float, regions: tuple[int, int] | None) -> Feature | None:

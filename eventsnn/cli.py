@@ -13,7 +13,19 @@ import typer
 
 from eventsnn import __version__
 from eventsnn.arguments import check_backend, elsewhere, feature, named_encoder, one_of, parse_size, recipe, with_epochs
-from eventsnn.console import INTERRUPTED, PlainCommand, PlainGroup, UsageError, one_line_errors, phases, printable
+from eventsnn.console import (
+    INTERRUPTED,
+    Debug,
+    Json,
+    PlainCommand,
+    PlainGroup,
+    UsageError,
+    one_line_errors,
+    phases,
+    printable,
+)
+from eventsnn.convert_command import convert
+from eventsnn.live_command import EPILOG, live
 from eventsnn.models import MODELS
 
 # What the commands need beyond this takes long to import; each does so itself.
@@ -34,13 +46,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
-Json = Annotated[
-    bool,
-    typer.Option(
-        "--json", metavar="", help="Print one JSON object as the last line; what is for people goes to stderr."
-    ),
-]
 Data = Annotated[
     str,
     typer.Option(metavar="DIR_OR_FILE", help=f"A file that 'eventsnn encode' made, or images: {_IMAGES}."),
@@ -148,6 +153,9 @@ def encode(
             )
             write_encoded(out, images, value, progress)
         print(f"Written: {out}")
+
+
+app.command(cls=PlainCommand, epilog="Example: eventsnn convert night.raw -o night.h5")(convert)
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn info train.h5")
@@ -335,6 +343,9 @@ def features(
         samples, size = found.features.shape
         print(f"{samples:,} samples, {size:,} features ({found.meta['feature']['kind']}), {found.features.nnz:,} not 0")
         print(f"Written: {out}")
+
+
+app.command(cls=PlainCommand, epilog=EPILOG)(live)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 import typer.core
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 
 # Typer carries a copy of click or needs it, depending on its version; this is the class of either.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", metavar="", help="Print one JSON object as the last line; what is for people goes to stderr."
+    ),
+]
 
 INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 _SHORT = 5.0  # seconds within which epochs share a line

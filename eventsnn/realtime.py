@@ -248,8 +248,9 @@ def _arrivals(
     if isinstance(source, str | os.PathLike) and not _is_address(source) and not follow and format is None:
         width, height = sensor or (None, None)
         found = open_file(Path(source), width=width, height=height)
-        if isinstance(found, EventDataset):
-            found.close()
+        if not isinstance(found, Recording):
+            if isinstance(found, EventDataset):
+                found.close()
             raise ValueError(f"{source}: holds samples of a data set, not a recording")
         source = found
     if isinstance(source, Recording):

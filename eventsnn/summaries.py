@@ -30,6 +30,8 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         "labels": _classes(summary["labels"]),
         "file": f"{summary['bytes']:,} bytes, format version {summary['format_version']}",
     }
+    if summary["t_offset"]:
+        rows["clock"] = f"begins at {summary['t_offset']:,} us"
     if summary["groups"] is not None:
         rows["groups"] = f"{summary['groups']:,}"
     rows |= {name.replace("_", " "): text for name, text in origin.items() if name not in ("encoder", "extra")}

@@ -46,8 +46,8 @@ def check_parent(run: Path) -> None:
 
 
 @contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Keep other processes from training ``run`` while the block runs.
+def locked(run: Path, work: str = "train") -> Iterator[None]:
+    """Keep other processes from the same ``work`` on ``run`` while the block runs.
 
     A file beside ``run`` is locked, and removed in the end. The kernel releases the lock of a process that is killed:
     a file that such a one leaves behind is in nobody's way. Windows has no such locks, and nothing is locked there.
@@ -55,7 +55,7 @@ def locked(run: Path) -> Iterator[None]:
     Raises
     ------
     ValueError
-        If another process trains ``run``, or it would lie in no folder.
+        If another process is at work on ``run``, or it would lie in no folder.
     """
     check_parent(run)
     if sys.platform == "win32":
@@ -64,7 +64,7 @@ def locked(run: Path) -> Iterator[None]:
     target = absolute(run)
     path = target.with_name(f".{target.name}.lock")
     with shown_as(path, target):
-        file = _lock(path, run)
+        file = _lock(path, run, work)
     try:
         yield
     finally:
@@ -72,7 +72,7 @@ def locked(run: Path) -> Iterator[None]:
         os.close(file)
 
 
-def _lock(path: Path, run: Path) -> int:
+def _lock(path: Path, run: Path, work: str) -> int:
     """Return the descriptor of a locked file of that name."""
     import fcntl
 
@@ -86,10 +86,12 @@ def _lock(path: Path, run: Path) -> int:
             pass  # as below
         except BlockingIOError:
             os.close(file)
-            raise ValueError(f"{run}: another process is training it now; wait for its end, or stop it") from None
+            raise ValueError(f"{run}: another process is {work}ing it now; wait for its end, or stop it") from None
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                warnings.warn(f"{run}: files cannot be locked here, see to it that nobody else trains it", stacklevel=4)
+                warnings.warn(
+                    f"{run}: files cannot be locked here, see to it that nobody else {work}s it", stacklevel=4
+                )
                 return file
             os.close(file)
             raise

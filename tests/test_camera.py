@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import eventsnn as es
 from eventsnn import encode as en
 from eventsnn.encode import _cutting
-from eventsnn.io import EVENT_DTYPE, Chunk, Recording
+from eventsnn.io import EVENT_DTYPE, Chunk, Recording, RecordingWriter
 
 
 def array_of(events):
@@ -156,6 +156,32 @@ def test_events_are_recordings_of_their_own():
     assert len(encoder.encode(events[:0])) == 0
 
 
+def test_event_files_are_recordings_too(tmp_path):
+    encoder = en.CameraEncoder(en.ByTime(6), en.EveryEvent(), [en.Crop(0, 0, 2, 2)])
+    samples = [array_of(EVENTS), array_of(EVENTS[2:])]
+    events = es.Events.from_structured(samples, shape=(2, HEIGHT, WIDTH), labels=[4, 5])
+    es.io.write(tmp_path / "data.h5", events)
+    with es.EventDataset(tmp_path / "data.h5") as dataset:
+        assert encoder.encode(dataset).equals(encoder.encode(events))
+    es.io.write(tmp_path / "none.h5", events[:0])
+    with es.EventDataset(tmp_path / "none.h5") as dataset:
+        assert encoder.encode(dataset).equals(encoder.encode(events[:0]))
+    es.io.write(tmp_path / "bins.h5", es.Events.empty((2, 4, 4), 1))
+    with es.EventDataset(tmp_path / "bins.h5") as dataset, pytest.raises(ValueError, match="'us', got 'bin'"):
+        encoder.encode(dataset)
+
+
+def test_a_converted_recording_keeps_its_clock(tmp_path):
+    events = [(1_000_000 + t, *place) for t, *place in EVENTS]
+    original = recording(events)
+    with RecordingWriter(tmp_path / "converted.h5", WIDTH, HEIGHT) as writer:
+        for chunk in original.chunks():
+            writer.append(chunk)
+    encoder = en.CameraEncoder(en.ByTime(5, origin=999_998), en.EveryEvent())
+    with es.EventDataset(tmp_path / "converted.h5") as dataset:
+        assert encoder.encode(dataset).equals(encoder.encode(original))
+
+
 def test_a_stream_is_lazy_and_bounded():
     taken = []
 
@@ -232,5 +258,5 @@ def test_sensors_that_cannot_be():
         encoder.encode(array_of(EVENTS))
     with pytest.raises(ValueError, match="expects a grid that holds it, got 7x5"):
         encoder.encode(recording(EVENTS))
-    with pytest.raises(TypeError, match="expect a Recording, Events or a structured array, got list"):
+    with pytest.raises(TypeError, match="expect a Recording, EventDataset, Events or a structured array, got list"):
         encoder.encode(EVENTS)

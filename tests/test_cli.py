@@ -124,7 +124,10 @@ def test_version():
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("command", ["demo", "encode", "info", "check", "train", "evaluate", "plot", "features"])
+COMMANDS = ("demo", "encode", "info", "check", "train", "evaluate", "plot", "features", "live")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_an_example_that_is_correct(command, succeed):
     out, _ = succeed(command, "--help")
     example = re.search(r"Example: eventsnn (.*)", out)[1].split()
@@ -135,7 +138,7 @@ def test_help_has_an_example_that_is_correct(command, succeed):
 
 def test_without_a_command_there_is_help(succeed):
     out, _ = succeed()
-    for command in ("demo", "encode", "info", "check", "train", "evaluate", "plot", "features"):
+    for command in COMMANDS:
         assert re.search(rf"\b{command}\b", out)
 
 

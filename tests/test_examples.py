@@ -17,8 +17,10 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 # What each leaves in its folder.
 WRITTEN = {
     "by_hand": set(),
+    "live_camera": {"bars"},
     "own_rule": set(),
     "pictures": {"raster", "evolution", "features", "latency", "weights", "convergence", "spikes", "confusion"},
+    "recording": {"bar"},
     "sklearn_readout": {"test-features"},
     "threshold_adaptation": set(),
 }
@@ -58,7 +60,9 @@ def test_it_writes_what_it_says(name, run):
     assert {path.stem for path in folder.iterdir()} == WRITTEN[name]
 
 
-@pytest.mark.parametrize(("name", "results"), [("own_rule", 2), ("sklearn_readout", 9), ("threshold_adaptation", 2)])
+@pytest.mark.parametrize(
+    ("name", "results"), [("live_camera", 1), ("own_rule", 2), ("sklearn_readout", 9), ("threshold_adaptation", 2)]
+)
 def test_it_learns(name, results, run):
     shares = [float(share) for line in run(name).lines for share in re.findall(r"([\d.]+)% of the held-out", line)]
     assert len(shares) == results
@@ -82,6 +86,14 @@ def test_the_loop_by_hand_is_short_and_equals_fit(run):
     found = run("by_hand").variables
     assert (found["net"].weights[0] == found["fitted"].weights[0]).all()
     assert (found["net"].weights[0] != found["new_network"]().weights[0]).any()
+
+
+def test_a_recording_goes_through_a_network(run):
+    lines = run("recording").lines
+    assert lines[0] == "60,000 events of Prophesee DAT 2 in bar.h5"
+    counts = [tuple(map(int, re.findall(r"(\d+) (?:events|spikes)", line))) for line in lines[1:]]
+    assert len(counts) == 5
+    assert all(400 < n_events < 800 and n_spikes for n_events, n_spikes in counts)
 
 
 def test_thresholds_come_to_their_target(run):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventsnn.events import Events, concatenate
-from eventsnn.io import DatasetError, EventDataset, check, hdf5, info, write
+from eventsnn.io import DatasetError, EventDataset, _gather, check, hdf5, info, write
 
 
 def random_events(seed=0, counts=(40, 0, 300, 7, 0), shape=(2, 9, 11), duration=15, labels=True, **fields):
@@ -114,7 +114,8 @@ INDICES = [
 @pytest.mark.parametrize("index", INDICES, ids=repr)
 @pytest.mark.parametrize("block", [1, 50, 1 << 18])
 def test_slices_equal_slices_in_memory(path, written, index, block, monkeypatch):
-    monkeypatch.setattr(hdf5, "_BLOCK", block)
+    for module in (hdf5, _gather):
+        monkeypatch.setattr(module, "BLOCK", block)
     assert EventDataset(path)[index].equals(written[index])
 
 

@@ -1,10 +1,15 @@
 """Windows of a stream that comes in pieces, by pipe, socket or growing file: those of the file read at once."""
 
 import io
+import json
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import prophesee_files as files
@@ -239,6 +244,9 @@ def test_sources_that_cannot_be(network, tmp_path):
         es.live([], network, ENCODER, format="evt3")
     with pytest.raises(es.EventFileError, match="no such file"):
         es.live(tmp_path / "none.raw", network, ENCODER)
+    es.io.write(tmp_path / "set.h5", es.Events.empty((2, 9, 12), 3, unit="us"))
+    with pytest.raises(ValueError, match=r"set\.h5: holds samples of a data set, not a recording"):
+        es.live(tmp_path / "set.h5", network, ENCODER)
     broken = np.array([(0, 1, 1, 5)], EVENT_DTYPE).tobytes()
     windows = es.live(io.BytesIO(broken), network, ENCODER, format="events", sensor=SENSOR)
     with windows, pytest.raises(es.EventFileError, match="polarities expect 0 and 1, found 5"):
@@ -250,3 +258,76 @@ def test_a_grid_that_filters_make(path):
     net = es.Network([es.Conv(3, kernel=5, threshold=1.5)], (2, 5, 5))
     with es.live(path, net, encoder) as windows:
         assert next(windows).events.shape == (2, 5, 5)
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def saved(network, tmp_path_factory):
+    file = tmp_path_factory.mktemp("networks") / "net.h5"
+    network.save(file)
+    return file
+
+
+def shell(*arguments, **options):
+    environment = os.environ | {"PYTHONPATH": str(Path(es.__file__).parents[1])}
+    program = [sys.executable, "-m", "eventsnn", "live", *map(str, arguments)]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, **options)
+
+
+def test_standard_input(saved, expected, network, tmp_path):
+    (tmp_path / "encoder.json").write_text(json.dumps(ENCODER.to_dict()))
+    options = ("--encoder", tmp_path / "encoder.json", "--format", "events", "--sensor", "12x9", "--json")
+    process = shell("-", "--network", saved, *options, stdin=subprocess.PIPE)
+    out, err = process.communicate(CONTENTS["events"], timeout=120)
+    assert (process.returncode, err) == (0, b"")
+    *windows, total = map(json.loads, out.splitlines())
+    assert [w["decision"] for w in windows] == [es.decide(network, s.events)[0] for s in expected]
+    assert [(w["start"], w["spikes"]) for w in windows] == [(s.start, s.events.n_events) for s in expected]
+    assert (total["windows"], total["lost"]) == (len(expected), {})
+    assert total["latency"]["longest"] == max(w["latency"] for w in windows)
+
+
+def test_an_interrupt_ends_it_well(saved, path):
+    process = shell(path, "--network", saved, "--window", "1ms", "--follow")
+    assert b"spikes  decision" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert b" windows, " in out.splitlines()[-1]
+
+
+def test_an_encoder_from_an_event_file(saved, path, expected, tmp_path, capsys):
+    from eventsnn import cli
+
+    es.io.write(tmp_path / "data.h5", ENCODER.encode(es.open(path)), encoder=ENCODER)
+    for options, count in (([], len(expected)), (["--window", "500"], 2 * len(expected))):
+        with pytest.raises(SystemExit) as left:
+            cli.main(["live", str(path), "--network", str(saved), "--encoder", str(tmp_path / "data.h5"), *options])
+        assert not left.value.code
+        lines = capsys.readouterr().out.splitlines()
+        assert abs(len(lines) - 1 - count) <= 1
+        assert lines[-1].startswith(f"{len(lines) - 1} windows, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--window or --encoder has to be given"),
+        (["--window", "soon"], "--window expects a length, as 10ms, 500us or 1s, got 'soon'"),
+        (["--window", "0ms"], "--window expects a length"),
+        (["--window", "1ms", "--format", "evt4"], "--format expects one of evt2, evt21, evt3, events"),
+        (["--window", "1ms", "--sensor", "12"], "--sensor expects WxH"),
+        (["--encoder", "FILE"], "unknown encoder 'Camera'"),
+    ],
+)
+def test_usage(options, message, saved, path, tmp_path, capsys):
+    from eventsnn import cli
+
+    (tmp_path / "wrong.json").write_text('{"type": "Camera"}')
+    given = [str(tmp_path / "wrong.json") if option == "FILE" else option for option in options]
+    with pytest.raises(SystemExit) as left:
+        cli.main(["live", str(path), "--network", str(saved), *given])
+    assert left.value.code == 2
+    assert message in capsys.readouterr().err

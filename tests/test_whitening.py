@@ -256,7 +256,7 @@ def test_round_trip_through_json_encodes_alike(encoder):
 
 @pytest.mark.parametrize("encoder", encoders()[:2])
 def test_a_data_set_keeps_its_encoder(encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("eventsnn.io.writer._MAX_TEXT", 1000)  # so that the arrays go beyond it
+    monkeypatch.setattr("eventsnn.io._storage.MAX_TEXT", 1000)  # so that the arrays go beyond it
     images = photos(5, 1, 12, seed=3)
     events = encoder.encode(images)
     write(tmp_path / "events.h5", events, encoder=encoder)

@@ -11,6 +11,7 @@ from eventsnn.columns import columns_of_structured
 from eventsnn.events import Events, Shape
 
 if TYPE_CHECKING:
+    from eventsnn.io.hdf5 import EventDataset
     from eventsnn.io.recording import Recording
 
 #: Before all times that are taken, so that differences from it do not overflow.
@@ -52,7 +53,7 @@ class Source(NamedTuple):
 
 
 def sources_of(source: Any, sensor: tuple[int, int] | None) -> Iterator[Source]:
-    """Yield what a user means by a source of events: one stream, or one for each sample of ``Events``.
+    """Yield what a user means by a source of events: one stream, or one for each sample of a batch or data set.
 
     Raises
     ------
@@ -61,12 +62,14 @@ def sources_of(source: Any, sensor: tuple[int, int] | None) -> Iterator[Source]:
     """
     if isinstance(source, Events):
         yield from _samples(source)
+    elif callable(getattr(source, "pieces", None)):
+        yield from _stored(source)
     elif isinstance(source, np.ndarray):
         yield _structured(source, sensor)
     elif callable(getattr(source, "chunks", None)) and hasattr(source, "width"):
         yield _recorded(source)
     else:
-        expected = "a Recording, Events or a structured array"
+        expected = "a Recording, EventDataset, Events or a structured array"
         raise TypeError(f"a camera's events expect {expected}, got {type(source).__name__}")
 
 
@@ -80,13 +83,27 @@ def joined(blocks: list[Block]) -> Block:
 
 
 def _samples(events: Events) -> Iterator[Source]:
-    if events.unit != "us":
-        raise ValueError("a camera's events expect the unit 'us', got 'bin'")
+    _check_unit(events.unit)
     for i in range(len(events)):
         part = slice(int(events.offsets[i]), int(events.offsets[i + 1]))
         columns = (events.time[part], events.x[part], events.y[part], events.channel[part])
         label = None if events.labels is None else int(events.labels[i])
         yield Source(events.shape, ordered([columns]), label)
+
+
+def _stored(dataset: EventDataset) -> Iterator[Source]:
+    """Yield the samples of an event file, whose times are made those of the clock that they were recorded with."""
+    _check_unit(dataset.unit)
+    for i in range(len(dataset)):
+        pieces = dataset.pieces(i, _CHUNK)
+        columns = ((piece.time + dataset.t_offset, piece.x, piece.y, piece.channel) for piece in pieces)
+        label = None if dataset.labels is None else int(dataset.labels[i])
+        yield Source(dataset.shape, ordered(columns), label)
+
+
+def _check_unit(unit: str) -> None:
+    if unit != "us":
+        raise ValueError(f"a camera's events expect the unit 'us', got {unit!r}")
 
 
 def _structured(array: np.ndarray, sensor: tuple[int, int] | None) -> Source:

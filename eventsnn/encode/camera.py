@@ -18,6 +18,7 @@ from eventsnn.encode.latency import LATENCIES
 from eventsnn.events import Events, Shape, concatenate, replace_fields
 
 if TYPE_CHECKING:
+    from eventsnn.io.hdf5 import EventDataset
     from eventsnn.io.recording import Recording
 
 
@@ -74,7 +75,9 @@ class CameraEncoder:
         """Whether no filter has to be fitted before the first event is encoded."""
         return not any(isinstance(stage, FindHotPixels) for stage in self.filters)
 
-    def fit(self, source: Recording | Events | np.ndarray, *, sensor: tuple[int, int] | None = None) -> CameraEncoder:
+    def fit(
+        self, source: Recording | EventDataset | Events | np.ndarray, *, sensor: tuple[int, int] | None = None
+    ) -> CameraEncoder:
         """Return the encoder with each :class:`FindHotPixels` replaced by the pixels found; itself if there is none.
 
         Parameters
@@ -91,7 +94,7 @@ class CameraEncoder:
 
     def encode(
         self,
-        source: Recording | Events | np.ndarray,
+        source: Recording | EventDataset | Events | np.ndarray,
         label: int | None = None,
         *,
         sensor: tuple[int, int] | None = None,
@@ -100,10 +103,10 @@ class CameraEncoder:
 
         Parameters
         ----------
-        source : Recording, Events or structured ndarray
-            What :func:`eventsnn.open` gives, camera events in microseconds (each sample of ``Events`` is a recording of
-            its own, and its label goes to all that is cut from it), or an array with fields ``x, y, t, p`` in the order
-            of the recording.
+        source : Recording, EventDataset, Events or structured ndarray
+            What :func:`eventsnn.open` gives, camera events in microseconds (each sample of an ``EventDataset`` or of
+            ``Events`` is a recording of its own, and its label goes to all that is cut from it), or an array with
+            fields ``x, y, t, p`` in the order of the recording.
         label : int, optional
             The class of all samples, where neither the cut nor the source has labels.
         sensor : (int, int), optional
@@ -123,12 +126,14 @@ class CameraEncoder:
         samples = [sample.events for sample in self.samples(source, label, sensor=sensor)]
         if samples:
             return concatenate(samples)
-        shape = source.shape if isinstance(source, Events) else next(sources_of(source, sensor)).shape
+        part = next(sources_of(source, sensor), None)
+        shape = getattr(source, "shape", None) if part is None else part.shape  # that of no samples at all
+        assert shape is not None
         return self.latency.start(self.cut.length, self.output_shape(shape))(NOTHING)[:0]
 
     def stream(
         self,
-        source: Recording | Events | np.ndarray,
+        source: Recording | EventDataset | Events | np.ndarray,
         label: int | None = None,
         *,
         sensor: tuple[int, int] | None = None,
@@ -141,7 +146,7 @@ class CameraEncoder:
 
     def samples(
         self,
-        source: Recording | Events | np.ndarray,
+        source: Recording | EventDataset | Events | np.ndarray,
         label: int | None = None,
         *,
         sensor: tuple[int, int] | None = None,

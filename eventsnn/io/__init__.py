@@ -7,6 +7,7 @@ from eventsnn.io.hdf5 import EventDataset
 from eventsnn.io.images import Images, fetch_mnist, load_images, read_idx
 from eventsnn.io.inspection import check, info
 from eventsnn.io.recording import EVENT_DTYPE, Chunk, EventFileError, Orientation, Recording, Report, Stream
+from eventsnn.io.recording_writer import RecordingWriter
 from eventsnn.io.spike_samples import SpikeSamples
 from eventsnn.io.text import open_text
 from eventsnn.io.writer import EventWriter, write
@@ -21,6 +22,7 @@ __all__ = [
     "Images",
     "Orientation",
     "Recording",
+    "RecordingWriter",
     "Report",
     "SpikeSamples",
     "Stream",

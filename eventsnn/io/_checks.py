@@ -32,8 +32,8 @@ COLUMNS = (
 )
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
-_FLETCHER32 = 3
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf", 32026: "blosc2"}
+_FLETCHER32, _BLOSC2 = 3, 32026
 _MAX_CHUNK = 1 << 20
 _MAX_INFLATION = 1100  # deflate's limit is 1032
 _LARGEST = 2**63 - 1  # of numbers that lie in int64 once they are read
@@ -52,6 +52,7 @@ class Header:
     duration: int
     n_samples: int
     n_events: int
+    t_offset: int
     provenance: dict[str, Any]
 
 
@@ -108,8 +109,26 @@ def read_header(file: h5py.File) -> Header:
         duration=_integer(file, "duration", low=1),
         n_samples=_integer(file, "n_samples", low=0),
         n_events=_integer(file, "n_events", low=0),
+        t_offset=_clock(file),
         provenance=_provenance(file),
     )
+
+
+def _clock(file: h5py.File) -> int:
+    """Return the attribute ``t_offset``, which has a checksum, once the dataset of that name agrees with it."""
+    import h5py
+
+    stored = _integer(file, "t_offset", low=-_LARGEST - 1) if "t_offset" in file.attrs else 0
+    if not file.id.links.exists(b"t_offset"):
+        return stored
+    item = own(file, "t_offset")
+    if not isinstance(item, h5py.Dataset) or item.shape != () or item.dtype != np.dtype("<i8"):
+        raise DatasetError(f"t_offset expects a dataset of one <i8, found {item!r}")
+    if item.is_virtual or item.id.get_create_plist().get_external_count():
+        raise DatasetError("t_offset keeps its data in another file, which is refused")
+    if item[()] != stored:
+        raise DatasetError(f"t_offset is {item[()]}, but the attribute of that name says {stored}")
+    return stored
 
 
 def checked_group(parent: h5py.Group, name: str) -> h5py.Group:
@@ -190,6 +209,8 @@ def _check_filters(item: h5py.Dataset, where: str) -> None:
         raise DatasetError(f"{where} expects only the filters {_FILTERS}, found the filter ids {unknown}")
     if len(set(found)) != len(found):
         raise DatasetError(f"{where} expects each filter at most once, found the filter ids {found}")
+    if _BLOSC2 in found:
+        _load_blosc2(where)
     if _FLETCHER32 not in found:
         raise DatasetError(f"{where} expects the fletcher32 checksum, found the filter ids {found}")
     # A chunk may leave out single filters: compression that would not make it smaller, but never its checksum.
@@ -197,6 +218,15 @@ def _check_filters(item: h5py.Dataset, where: str) -> None:
     bare = item.id.chunk_iter(lambda chunk: chunk.chunk_offset[0] if chunk.filter_mask & left_out else None)
     if bare is not None:
         raise DatasetError(f"{where} expects the fletcher32 checksum, the chunk at entry {bare} is without")
+
+
+def _load_blosc2(where: str) -> None:
+    """Make the filter known to HDF5, or say what has it."""
+    try:
+        import hdf5plugin  # noqa: F401
+    except ImportError as error:
+        message = f"{where} is compressed by blosc2, which expects the package hdf5plugin: pip install 'eventsnn[fast]'"
+        raise DatasetError(f"{message} ({error})") from None
 
 
 def _check_storage(item: h5py.Dataset, where: str) -> None:

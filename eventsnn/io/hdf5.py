@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eventsnn.events import Events, Shape, TimeUnit
+from eventsnn.events import Events, Shape, TimeUnit, replace_fields
 from eventsnn.io._checks import (
     COLUMNS,
-    VERSION,
     DatasetError,
     Header,
     check_offsets,
@@ -25,12 +25,11 @@ from eventsnn.io._checks import (
     open_file,
     read_header,
 )
+from eventsnn.io._gather import BLOCK, gather, spans_of
+from eventsnn.io._index import IndexCheck, check_bracket, checked_index, first_key, index_bracket, last_key
 
 if TYPE_CHECKING:
     import h5py
-
-# Events read and validated at a time: their columns and the temporaries of the checks stay near the cache.
-_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +42,7 @@ class _Content:
     offsets: np.ndarray
     labels: np.ndarray | None
     groups: np.ndarray | None
+    index: h5py.Dataset | None  # the first event of each millisecond
 
 
 class EventDataset:
@@ -152,6 +152,11 @@ class EventDataset:
         return self._content().offsets
 
     @property
+    def t_offset(self) -> int:
+        """What to add to times of a recording, to have those of its source's clock, in microseconds."""
+        return self._content().header.t_offset
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """What the file says of its origin: some of created_by, source, source_sha256, encoder, extra."""
         return copy.deepcopy(self._content().header.provenance)
@@ -191,11 +196,119 @@ class EventDataset:
         """Return everything, in memory."""
         return self[:]
 
+    def between(self, start: int, stop: int, sample: int = 0) -> Events:
+        """Return the events of a sample from a time to before another one, as a stimulus of that length.
+
+        A recording's index of milliseconds makes this a matter of a few chunks, wherever the time is.
+
+        Parameters
+        ----------
+        start, stop : int
+            In time units from the sample's beginning, ``0 <= start < stop``. Nothing happens after the sample's end.
+        sample : int
+            Which one.
+
+        Returns
+        -------
+        Events
+            One sample of duration ``stop - start``, whose times count from ``start``, with the sample's label.
+
+        Raises
+        ------
+        ValueError
+            If the times are not as above.
+        DatasetError
+            If the file is damaged where it was read.
+        """
+        start, stop = operator.index(start), operator.index(stop)
+        if not 0 <= start < stop < 1 << 63:
+            raise ValueError(f"between expects 0 <= start < stop, got {start} and {stop}")
+        (number,) = _positions(sample, len(self))
+        content = self._content()
+        whole = int(content.offsets[number]), int(content.offsets[number + 1])
+        with naming(self._path):
+            low, high = whole if content.index is None else index_bracket(content.index, start, stop, whole[1])
+            # One event more at either side says whether it is all.
+            first, last = max(low - 1, whole[0]), min(high + 1, whole[1])
+            time = content.columns["t"][first:last].astype(np.int64, copy=False)
+            check_bracket(time, (low - first, high - first), start, stop)
+            inside = np.searchsorted(time, [start, min(stop, self.duration)])
+            part = self._part(first + int(inside[0]), first + int(inside[1]), int(number))
+        return replace_fields(part, time=part.time - start, duration=stop - start)
+
+    def pieces(self, sample: int = 0, size: int = BLOCK) -> Iterator[Events]:
+        """Iterate over the events of one sample, at most ``size`` at a time, in memory that depends on ``size`` only.
+
+        Each piece is one sample of the whole duration, whose times count from the sample's beginning.
+
+        Raises
+        ------
+        ValueError
+            If ``size`` is not positive.
+        DatasetError
+            While iterating: if the file is damaged there.
+        """
+        if size < 1:
+            raise ValueError(f"pieces expects a size of at least 1, got {size}")
+        (number,) = _positions(sample, len(self))
+        return self._pieces(int(number), size)
+
+    def _pieces(self, number: int, size: int) -> Iterator[Events]:
+        start, stop = (int(n) for n in self.offsets[number : number + 2])
+        before: Events | None = None
+        for low in range(start, stop, size):
+            with naming(self._path):
+                part = self._part(low, min(low + size, stop), number)
+                if before is not None and last_key(before) > first_key(part):
+                    raise DatasetError(f"events must be sorted by (time, channel, y, x), but event {low} is not")
+            before = part
+            yield part
+
+    def stored(self) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the columns ``t, c, y, x`` of all samples as they are stored, in pieces; only checksums are checked."""
+        columns = self._content().columns
+        for low in range(0, self.n_events, BLOCK):
+            with naming(self._path):
+                yield {name: column[low : low + BLOCK] for name, column in columns.items()}
+
+    def verify(self) -> Iterator[np.ndarray]:
+        """Read and check everything, in pieces of bounded size; yield the times of each.
+
+        Raises
+        ------
+        DatasetError
+            While iterating: where the file is damaged or not as it must be.
+        """
+        index = self._content().index
+        comparison = None if index is None else IndexCheck(index)
+        for start, stop in _blocks(self.offsets):
+            for part in self.pieces(start) if stop - start == 1 else [self[start:stop]]:
+                if comparison is not None:
+                    with naming(self._path):
+                        comparison.add(part.time)
+                yield part.time
+        if comparison is not None:
+            with naming(self._path):
+                comparison.finish()
+
+    def _part(self, low: int, high: int, sample: int) -> Events:
+        """Read some events of one sample."""
+        content = self._content()
+        fields: dict[str, Any] = {
+            name: content.columns[column][low:high].astype(np.int64 if name == "time" else np.uint16, copy=False)
+            for column, name, _ in COLUMNS
+        }
+        per_sample = self._per_sample(np.array([sample])) | {"offsets": np.array([0, high - low])}
+        try:
+            return Events(**fields, **per_sample)
+        except ValueError as error:
+            raise DatasetError(f"events from {low} to {high}: {error}") from None
+
     def _load(self, samples: np.ndarray) -> Events:
         """Read ascending samples, block by block so that checks and conversion need little memory."""
         offsets = self.offsets
         bounds = np.concatenate([[0], np.cumsum(offsets[samples + 1] - offsets[samples])])
-        if bounds[-1] <= _BLOCK:
+        if bounds[-1] <= BLOCK:
             return self._read(samples)
         fields = {n: np.empty(bounds[-1], d) for n, d in (("time", "i8"), ("channel", "u2"), ("y", "u2"), ("x", "u2"))}
         for first, last in _blocks(bounds):
@@ -206,9 +319,9 @@ class EventDataset:
 
     def _read(self, samples: np.ndarray) -> Events:
         content = self._content()
-        spans = _spans(content.offsets[samples], content.offsets[samples + 1])
+        spans = spans_of(content.offsets[samples], content.offsets[samples + 1])
         with naming(self._path):
-            stored = {field: _gather(content.columns[name], spans) for name, field, _ in COLUMNS}
+            stored = {field: gather(content.columns[name], spans) for name, field, _ in COLUMNS}
             fields: dict[str, Any] = {
                 name: values.astype(np.int64 if name == "time" else np.uint16, copy=False)
                 for name, values in stored.items()
@@ -231,79 +344,6 @@ class EventDataset:
         }
 
 
-def info(path: str | Path) -> dict[str, Any]:
-    """Summarize an event file without reading its events.
-
-    Returns
-    -------
-    dict
-        Ready for JSON: ``path``, ``bytes``, ``format_version``, ``samples``, ``events``, ``shape``, ``unit``,
-        ``duration``, ``density`` (spikes per neuron and sample), ``labels`` (None, or ``classes`` and how many
-        samples each has, ``counts``), ``groups`` (None, or how many there are) and ``provenance``.
-
-    Raises
-    ------
-    DatasetError
-        If the structure of the file is not as it must be.
-    """
-    with EventDataset(path) as dataset:
-        return _summary(dataset)
-
-
-def check(path: str | Path) -> dict[str, Any]:
-    """Read all of an event file, verify every checksum and every event, and summarize it.
-
-    Returns
-    -------
-    dict
-        As :func:`info`, with ``empty_samples``, ``earliest`` and ``latest`` time (None without events).
-
-    Raises
-    ------
-    DatasetError
-        If anything in the file is not as it must be.
-    """
-    with EventDataset(path) as dataset:
-        parts = (dataset[start:stop].time for start, stop in _blocks(dataset.offsets))
-        ranges = [(int(time.min()), int(time.max())) for time in parts if len(time)]
-        return _summary(dataset) | {
-            "empty_samples": int((np.diff(dataset.offsets) == 0).sum()),
-            "earliest": min((low for low, _ in ranges), default=None),
-            "latest": max((high for _, high in ranges), default=None),
-        }
-
-
-def _summary(dataset: EventDataset) -> dict[str, Any]:
-    neurons = len(dataset) * int(np.prod(dataset.shape, dtype=np.int64))
-    return {
-        "path": str(dataset.path),
-        "bytes": dataset.path.stat().st_size,
-        "format_version": VERSION,
-        "samples": len(dataset),
-        "events": dataset.n_events,
-        "shape": list(dataset.shape),
-        "unit": dataset.unit,
-        "duration": dataset.duration,
-        "density": dataset.n_events / neurons if neurons else 0.0,
-        "labels": count_labels(dataset.labels),
-        "groups": None if dataset.groups is None else _count_groups(dataset.groups, dataset.labels),
-        "provenance": dataset.provenance,
-    }
-
-
-def count_labels(labels: np.ndarray | None) -> dict[str, list[int]] | None:
-    """Return the classes and how many samples each has."""
-    if labels is None:
-        return None
-    classes, counts = np.unique(labels, return_counts=True)
-    return {"classes": classes.tolist(), "counts": counts.tolist()}
-
-
-def _count_groups(groups: np.ndarray, labels: np.ndarray | None) -> int:
-    columns = groups[None] if labels is None else np.stack([labels, groups])
-    return int(np.unique(columns, axis=1).shape[1])
-
-
 def _open_content(path: Path, cache_bytes: int) -> _Content:
     with naming(path):
         file = open_file(path, cache_bytes // len(COLUMNS))
@@ -323,7 +363,7 @@ def _read_structure(file: h5py.File) -> _Content:
     check_offsets(offsets, header.n_events)
     offsets.setflags(write=False)
     labels, groups = (_per_sample_column(file, name, header.n_samples) for name in ("labels", "groups"))
-    return _Content(file, header, columns, offsets, labels, groups)
+    return _Content(file, header, columns, offsets, labels, groups, checked_index(file, header))
 
 
 def _per_sample_column(file: h5py.File, name: str, n_samples: int) -> np.ndarray | None:
@@ -335,42 +375,13 @@ def _per_sample_column(file: h5py.File, name: str, n_samples: int) -> np.ndarray
 
 
 def _blocks(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cut samples with these offsets into ranges of about ``_BLOCK`` events, at least one sample each."""
+    """Cut samples with these offsets into ranges of about ``BLOCK`` events, at least one sample each."""
     start, n_samples = 0, len(bounds) - 1
     while start < n_samples:
-        end = int(np.searchsorted(bounds, bounds[start] + _BLOCK, side="right")) - 1
+        end = int(np.searchsorted(bounds, bounds[start] + BLOCK, side="right")) - 1
         end = max(end, start + 1)
         yield start, end
         start = end
-
-
-def _spans(starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
-    """Join the adjacent ones of ascending ranges of events."""
-    if not len(starts):
-        return [(0, 0)]
-    breaks = np.flatnonzero(starts[1:] != ends[:-1])
-    lows, highs = starts[np.append(0, breaks + 1)], ends[np.append(breaks, len(ends) - 1)]
-    return list(zip(lows.tolist(), highs.tolist(), strict=True))
-
-
-def _gather(column: h5py.Dataset, spans: list[tuple[int, int]]) -> np.ndarray:
-    parts: list[np.ndarray] = []
-    for near in _neighbours(spans, column.chunks[0]):
-        first = near[0][0]
-        values = column[first : near[-1][1]]
-        parts += [values[low - first : high - first] for low, high in near]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _neighbours(spans: list[tuple[int, int]], chunk: int) -> Iterator[list[tuple[int, int]]]:
-    """Group ascending ranges that can be read at once: what lies between is in their chunks, and not much."""
-    near = spans[:1]
-    for low, high in spans[1:]:
-        if low // chunk > near[-1][1] // chunk or high - near[0][0] > _BLOCK:
-            yield near
-            near = []
-        near.append((low, high))
-    yield near
 
 
 def _positions(index: Any, n_samples: int) -> np.ndarray:

@@ -1,0 +1,95 @@
+"""Events in canonical order from a stream that is almost in order, in bounded memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+
+from eventsnn.io.chunk import Chunk
+from eventsnn.io.recording import EventFileError
+
+#: Events that are held back unless said otherwise: 55 MB.
+HOLD = 1 << 22
+
+
+class Sorter:
+    """Sort events by ``(t, p, y, x)`` while they come.
+
+    The latest events are held back, so that earlier ones which come after them find their place. What is given out
+    is final.
+
+    Parameters
+    ----------
+    hold : int
+        How many are held back at least; memory is in proportion.
+    """
+
+    def __init__(self, hold: int = HOLD) -> None:
+        if hold < 1:
+            raise ValueError(f"hold expects at least 1 event, got {hold}")
+        self._hold, self._n_held = hold, 0
+        # In order, and of no time that two of them share.
+        self._held: deque[Chunk] = deque()
+        self._final: int | None = None  # the time of what was last given out
+
+    def push(self, chunk: Chunk) -> Iterator[Chunk]:
+        """Take events in any order, and yield those that need not wait any more, if there are any.
+
+        Raises
+        ------
+        EventFileError
+            If one is not later than an event that was given out: it came more than ``hold`` events too late.
+        """
+        if not len(chunk):
+            return
+        low = int(chunk.t.min())
+        if self._final is not None and low <= self._final:
+            raise EventFileError(
+                f"an event at {low} us comes after one at {self._final} us and more than {self._n_held:,} others; "
+                f"to be sorted, it must not be more than {self._hold:,} events late (hold=, or --hold)"
+            )
+        late = self._take_from(low)
+        self._n_held += len(chunk)
+        self._held.append(_sorted([*late, chunk]))
+        while self._n_held - len(self._held[0]) >= self._hold:
+            yield self._give()
+
+    def finish(self) -> Iterator[Chunk]:
+        """Yield the rest."""
+        while self._held:
+            yield self._give()
+
+    def _give(self) -> Chunk:
+        first = self._held.popleft()
+        self._n_held -= len(first)
+        self._final = int(first.t[-1])
+        return first
+
+    def _take_from(self, low: int) -> list[Chunk]:
+        """Take those held events away that are not earlier than a time."""
+        taken: list[Chunk] = []
+        while self._held and self._held[-1].t[-1] >= low:
+            last = self._held.pop()
+            start = int(np.searchsorted(last.t, low))
+            if start:
+                self._held.append(last[:start])
+            taken.insert(0, last[start:])
+        return taken
+
+
+def _sorted(chunks: list[Chunk]) -> Chunk:
+    """Return chunks as one, sorted, in memory of its own."""
+    from eventsnn.io._order_kernels import sort_ties
+
+    names = ("t", "x", "y", "p")
+    columns = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names}
+    if (columns["t"][1:] < columns["t"][:-1]).any():
+        order = np.argsort(columns["t"], kind="stable")
+        columns = {name: column[order] for name, column in columns.items()}
+    t, p, y, x = (
+        np.ascontiguousarray(columns[name], d) for name, d in zip("tpyx", ("i8", "u1", "u2", "u2"), strict=True)
+    )
+    sort_ties(t, p, y, x, np.empty(len(t), np.int64))
+    return Chunk(t, x, y, p)
