@@ -179,7 +179,7 @@ def test_blosc2_without_its_package(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("compress", [True, False])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i8"])
-def test_chunks_are_what_hdf5_writes(tmp_path, dtype, compress):
+def test_chunks_are_as_hdf5_writes_them(tmp_path, dtype, compress):
     options = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if compress else {}
     rng = np.random.default_rng(0)
     values = [np.zeros(999, dtype), rng.integers(0, 3, 999).astype(dtype), np.full(999, -1).astype(dtype)]
@@ -188,8 +188,8 @@ def test_chunks_are_what_hdf5_writes(tmp_path, dtype, compress):
         for i, column in enumerate(values):
             theirs = file.create_dataset(str(i), data=column, chunks=(999,), fletcher32=True, **options)
             mask, content = _chunks.encode(column, 999, compress=compress)
-            if mask:  # HDF5 keeps what compression made a little longer
-                assert len(content) <= len(theirs.id.read_direct_chunk((0,))[1])
+            if compress:  # by another strategy, which may win or lose a little
+                assert len(content) <= 1.02 * len(theirs.id.read_direct_chunk((0,))[1]) + 10
             else:
                 assert (mask, content) == theirs.id.read_direct_chunk((0,))
             ours = file.create_dataset(f"ours{i}", (999,), dtype, chunks=(999,), fletcher32=True, **options)

@@ -1,7 +1,7 @@
 """Chunks of HDF5 as bytes: what its filters shuffle, gzip and fletcher32 make of values, and back.
 
 HDF5 computes under one lock. What is done here lets go of Python's, so that several threads can work at the same file;
-the bytes are those that HDF5 would have written, and any program reads them.
+any program reads the bytes as if HDF5 had written them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import zlib
 
 import numpy as np
 
-LEVEL = 1
+# Of zlib. Shuffled columns are runs, or bytes without pattern: to look for runs alone takes a quarter less time than
+# level 1 does, and makes files of real recordings 5 % larger to 3 % smaller.
+_LEVEL, _WINDOW_BITS, _MEMORY = 1, 15, 9
 _CHECKSUM = 4  # bytes at the end of a chunk
 
 
@@ -27,7 +29,8 @@ def encode(values: np.ndarray, chunk: int, *, compress: bool) -> tuple[int, byte
     if not compress:
         return 0, raw.tobytes() + _checksum(raw)
     shuffled = _shuffled(raw, values.itemsize)
-    packed = zlib.compress(shuffled.data, LEVEL)
+    deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS, _MEMORY, zlib.Z_RLE)
+    packed = deflate.compress(shuffled.data) + deflate.flush()
     if len(packed) < len(raw):
         return 0, packed + _checksum(np.frombuffer(packed, np.uint8))
     return 1 << 1, shuffled.tobytes() + _checksum(shuffled)
