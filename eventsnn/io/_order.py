@@ -32,6 +32,7 @@ class Sorter:
         self._hold, self._n_held = hold, 0
         # In order, and of no time that two of them share.
         self._held: deque[Chunk] = deque()
+        self._keys = np.empty(0, np.int64)  # kept, since new memory costs more than what is done in it
         self._final: int | None = None  # the time of what was last given out
 
     def push(self, chunk: Chunk) -> Iterator[Chunk]:
@@ -52,7 +53,10 @@ class Sorter:
             )
         late = self._take_from(low)
         self._n_held += len(chunk)
-        self._held.append(_sorted([*late, chunk]))
+        together = [*late, chunk]
+        if len(self._keys) < (count := sum(len(part) for part in together)):
+            self._keys = np.empty(count, np.int64)
+        self._held.append(_sorted(together, self._keys))
         while self._n_held - len(self._held[0]) >= self._hold:
             yield self._give()
 
@@ -79,7 +83,7 @@ class Sorter:
         return taken
 
 
-def _sorted(chunks: list[Chunk]) -> Chunk:
+def _sorted(chunks: list[Chunk], keys: np.ndarray) -> Chunk:
     """Return chunks as one, sorted, in memory of its own."""
     from eventsnn.io._order_kernels import sort_ties
 
@@ -91,5 +95,5 @@ def _sorted(chunks: list[Chunk]) -> Chunk:
     t, p, y, x = (
         np.ascontiguousarray(columns[name], d) for name, d in zip("tpyx", ("i8", "u1", "u2", "u2"), strict=True)
     )
-    sort_ties(t, p, y, x, np.empty(len(t), np.int64))
+    sort_ties(t, p, y, x, keys)
     return Chunk(t, x, y, p)
