@@ -1,6 +1,7 @@
 """Each violation of the event file's format once, and damage at random: a clear error, never a wrong array."""
 
 import struct
+import zlib
 
 import h5py
 import numpy as np
@@ -9,6 +10,7 @@ from test_hdf5 import random_events
 
 from eventsnn.events import Events
 from eventsnn.io import DatasetError, EventDataset, EventFileError, check, info, write
+from eventsnn.io._chunk_kernels import fletcher32
 
 PLAIN = {"chunks": (16384,), "maxshape": (None,), "fletcher32": True}
 
@@ -130,6 +132,14 @@ def hole(file):
     del file["events/t"]
     values = file.create_dataset("events/t", (347,), "u1", chunks=(50,), fletcher32=True)
     values[:300] = 0
+
+
+def short_chunk(file):
+    """Store a chunk that inflates to less than it should, with a valid checksum: HDF5 would read beyond its end."""
+    put(file, "events/x", file["events/x"][:], chunks=(100,), compression="gzip")
+    packed = zlib.compress(bytes(10)) + bytes(1000)
+    one, two = fletcher32(np.frombuffer(packed, np.uint8))
+    file["events/x"].id.write_direct_chunk((200,), packed + struct.pack("<HH", int(one) or 65535, int(two) or 65535))
 
 
 def bare_chunk(file):
@@ -267,6 +277,7 @@ VALUE_VIOLATIONS = {
     "channel outside": (lambda f: f["events/c"].__setitem__(-1, 2), "channel 2, expected 0 to 1"),
     "row outside": (column("events/y", set_entry(-1, 9)), "y 9, expected 0 to 8"),
     "column outside": (column("events/x", set_entry(-1, 11)), "x 11, expected 0 to 10"),
+    "chunk that is too short": (short_chunk, "events/x: the chunk at row 200 expects 100 bytes, found 10"),
     "columns out of order": (column("events/x", lambda v: v[::-1]), "must be sorted"),
 }
 

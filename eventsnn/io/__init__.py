@@ -1,6 +1,6 @@
 """Read recordings of event cameras, read and write event files, and load images."""
 
-from eventsnn.io._checks import DatasetError
+from eventsnn.io._hdf5_file import DatasetError
 from eventsnn.io.arrays import open_arrays
 from eventsnn.io.formats import open  # noqa: A004
 from eventsnn.io.hdf5 import EventDataset

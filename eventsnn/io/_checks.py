@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eventsnn.events import Shape, TimeUnit, check_shape
-from eventsnn.io.recording import EventFileError
+from eventsnn.io._hdf5_columns import Column
+from eventsnn.io._hdf5_file import DatasetError, is_plain, own, where_of
 
 if TYPE_CHECKING:
     import h5py
@@ -31,16 +29,11 @@ COLUMNS = (
     ("x", "x", ("<u1", "<u2")),
 )
 
-_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf", 32026: "blosc2"}
 _FLETCHER32, _BLOSC2 = 3, 32026
 _MAX_CHUNK = 1 << 20
 _MAX_INFLATION = 1100  # deflate's limit is 1032
 _LARGEST = 2**63 - 1  # of numbers that lie in int64 once they are read
-
-
-class DatasetError(EventFileError):
-    """An event file of this package that is damaged, inconsistent, or of a newer version; or a file that is none."""
 
 
 @dataclass(frozen=True)
@@ -59,34 +52,6 @@ class Header:
 def is_sha256(text: str) -> bool:
     """Tell whether a text is a SHA-256, written as files have it."""
     return re.fullmatch("[0-9a-f]{64}", text) is not None
-
-
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn whatever goes wrong while reading ``path`` into one :class:`DatasetError` that names it."""
-    try:
-        yield
-    except DatasetError as error:
-        raise DatasetError(str(error), path) from None
-    # h5py reports damage as any of these, depending on which structure is hit.
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        raise DatasetError(f"damaged or unreadable: {error}", path) from error
-
-
-def open_file(path: Path, cache_bytes: int) -> h5py.File:
-    """Open an HDF5 file for reading, after the checks that need no HDF5 library."""
-    if not path.exists():
-        raise DatasetError("no such file")
-    if not path.is_file():
-        raise DatasetError("expected an event file, found a directory or device")
-    with path.open("rb") as stream:
-        start = stream.read(len(_SIGNATURE))
-    if start != _SIGNATURE:
-        raise DatasetError(f"expected an HDF5 file, found one that starts with {start!r}")
-    import h5py
-
-    # Locks only where the file system has them; read-only and network mounts often do not.
-    return h5py.File(path, "r", rdcc_nbytes=cache_bytes, rdcc_nslots=10007, locking="best-effort")
 
 
 def read_header(file: h5py.File) -> Header:
@@ -141,11 +106,13 @@ def checked_group(parent: h5py.Group, name: str) -> h5py.Group:
     return item
 
 
-def checked_dataset(parent: h5py.Group, name: str, dtypes: tuple[str, ...], length: int) -> h5py.Dataset:
+def checked_dataset(
+    parent: h5py.Group, name: str, dtypes: tuple[str, ...], length: int, cache_bytes: int = 0
+) -> Column:
     """Return a column whose type, length, storage and filters are as the format demands; reads none of it."""
     import h5py
 
-    item, where = own(parent, name), _where(parent, name)
+    item, where = own(parent, name), where_of(parent, name)
     if not isinstance(item, h5py.Dataset):
         raise DatasetError(f"{where} expects a dataset, found a group")
     if item.is_virtual or item.id.get_create_plist().get_external_count():
@@ -156,7 +123,7 @@ def checked_dataset(parent: h5py.Group, name: str, dtypes: tuple[str, ...], leng
         raise DatasetError(f"{where} expects {length} entries, found shape {item.shape}")
     _check_filters(item, where)
     _check_storage(item, where)
-    return item
+    return Column(item, where, cache_bytes=cache_bytes)
 
 
 def check_polarity_link(events: h5py.Group) -> None:
@@ -175,29 +142,6 @@ def check_offsets(offsets: np.ndarray, n_events: int) -> None:
     if len(falls):
         i = int(falls[0])
         raise DatasetError(f"offsets must not fall, but entry {i + 1} is {offsets[i + 1]} after {offsets[i]}")
-
-
-def _where(parent: h5py.Group, name: str) -> str:
-    return f"{parent.name}/{name}".lstrip("/")
-
-
-def is_plain(stored: Any) -> bool:
-    """Tell whether a stored value is text or numbers; what else HDF5 knows, it reads without care if it is damaged."""
-    import h5py
-
-    return stored.get_type().get_class() in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT)
-
-
-def own(parent: h5py.Group, name: str) -> Any:
-    """Look up a name without following soft or external links, which could lead to other files."""
-    import h5py
-
-    links = parent.id.links
-    if not links.exists(name.encode()):
-        raise DatasetError(f"{_where(parent, name)} is missing")
-    if links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-        raise DatasetError(f"{_where(parent, name)} is a soft or external link, which is refused")
-    return parent[name]
 
 
 def _check_filters(item: h5py.Dataset, where: str) -> None:

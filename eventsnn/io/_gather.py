@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eventsnn.io._hdf5_columns import Column
+
 if TYPE_CHECKING:
-    import h5py
+    pass
 
 # Events read and validated at a time: their columns and the temporaries of the checks stay near the cache.
 BLOCK = 1 << 18
@@ -23,7 +25,7 @@ def spans_of(starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(lows.tolist(), highs.tolist(), strict=True))
 
 
-def gather(column: h5py.Dataset, spans: list[tuple[int, int]]) -> np.ndarray:
+def gather(column: Column, spans: list[tuple[int, int]]) -> np.ndarray:
     """Return the values in ascending ranges, one after the other."""
     parts: list[np.ndarray] = []
     for near in _neighbours(spans, column.chunks[0]):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eventsnn.io._checks import is_plain
 from eventsnn.io._hdf5_columns import Column, find
+from eventsnn.io._hdf5_file import is_plain
 from eventsnn.io.recording import EventFileError
 
 if TYPE_CHECKING:

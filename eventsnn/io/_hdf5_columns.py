@@ -7,6 +7,7 @@ decompressed here, where every length is checked.
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eventsnn.io._checks import open_file, own
+from eventsnn.io._hdf5_file import open_file, own
 from eventsnn.io.recording import EventFileError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _LENGTH_AT = {32001: (4, "<u4"), 32004: (0, ">u8"), 32008: (0, ">u8")}
 _MAX_INFLATION = 1100  # deflate's limit is 1032
 _MAX_CHUNKS = 256 << 20  # bytes that chunks of all columns may take, unless the file is large
 _MAX_ROW = 256  # bytes
-_CACHE = 1 << 20  # bytes of a chunk that is kept beside another; the library too is allowed that much
+_CACHE = 1 << 20  # bytes that the library may keep
 
 
 @contextmanager
@@ -93,6 +94,8 @@ class Column:
         Whether the caller decompresses Prophesee's codec.
     ragged : bool
         Whether rows are numbers of any length; :meth:`row` gives one.
+    cache_bytes : int
+        Memory for chunks once they are decompressed; the last one is kept whatever its size.
 
     Raises
     ------
@@ -101,7 +104,9 @@ class Column:
         hold, or is compressed in an unknown way; and while reading, if a chunk is damaged.
     """
 
-    def __init__(self, item: Any, where: str, *, ecf: bool = False, ragged: bool = False) -> None:
+    def __init__(
+        self, item: Any, where: str, *, ecf: bool = False, ragged: bool = False, cache_bytes: int = 2 * _CACHE
+    ) -> None:
         if not is_dataset(item):
             raise EventFileError(f"{where} expects a dataset, found {'nothing' if item is None else 'a group'}")
         self._item, self.where, self.dtype = item, where, item.dtype
@@ -118,7 +123,8 @@ class Column:
         self.filters = [(number, values) for number, _, values, _ in found]
         self._check_filters(ecf)
         self._check_storage()
-        self._cached: dict[int, np.ndarray] = {}
+        self._cached: dict[int, np.ndarray] = {}  # in the order of their last use
+        self._cache_bytes, self._lock = cache_bytes, threading.Lock()
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -134,17 +140,19 @@ class Column:
         """Bytes in the file."""
         return int(self._item.id.get_storage_size())
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        """Return the rows from ``start`` up to before ``stop``."""
+    def __getitem__(self, rows: slice | int) -> np.ndarray:
+        """Return the rows from ``start`` up to before ``stop``, which may not be written to, or one row."""
+        if not isinstance(rows, slice):
+            return self[rows : rows + 1][0]
         start, stop, _ = rows.indices(len(self))
         if self.chunks is None:
             return np.asarray(self._item[start:stop])
         length = self.chunks[0]
-        parts = []
+        parts = [np.empty((0, *self.shape[1:]), self.dtype)] if start >= stop else []
         for number in range(start // length, -(-stop // length)):
             chunk, first = self._chunk(number), number * length
             parts.append(chunk[max(start - first, 0) : stop - first])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.empty((0, *self.shape[1:]))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def row(self, number: int) -> np.ndarray:
         """Return a row of a ragged dataset."""
@@ -169,9 +177,11 @@ class Column:
         return all(number in _OWN for number, _ in self.filters)
 
     def _chunk(self, number: int) -> np.ndarray:
-        """Return the rows of a chunk (of all that lie side by side); the last two are kept for searches, if small."""
-        if number in self._cached:
-            return self._cached[number]
+        """Return the rows of a chunk (of all that lie side by side), which may not be written to: they are kept."""
+        with self._lock:
+            if (kept := self._cached.pop(number, None)) is not None:
+                self._cached[number] = kept
+                return kept
         first = number * self.chunks[0]
         beside = range(0, self.shape[1], self.chunks[1]) if len(self.shape) == 2 else (0,)
         if self._decompressed_here:
@@ -186,11 +196,11 @@ class Column:
         return whole
 
     def _keep(self, number: int, rows: np.ndarray) -> None:
-        if self.chunk_bytes > _CACHE:
-            self._cached.clear()
-        elif len(self._cached) > 1:
-            del self._cached[next(iter(self._cached))]
-        self._cached[number] = rows
+        rows.flags.writeable = False
+        with self._lock:
+            self._cached[number] = rows
+            while len(self._cached) > max(1, self._cache_bytes // max(self.chunk_bytes, 1)):
+                del self._cached[next(iter(self._cached))]
 
     def _decompressed(self, row: int, column: int) -> Any:
         """Return the bytes of a chunk, exactly as many as it should have."""
@@ -295,6 +305,7 @@ def check_together(columns: list[Column]) -> int:
 def _undone(number: int, values: tuple[int, ...], data: np.ndarray, room: int) -> np.ndarray | None:
     """Return what a filter was given, of ``room`` bytes at most; None if that cannot be."""
     from eventsnn.io import _hdf5_kernels as kernels
+    from eventsnn.io._chunk_kernels import fletcher32
 
     if number == GZIP:
         inflate = zlib.decompressobj()
@@ -316,8 +327,8 @@ def _undone(number: int, values: tuple[int, ...], data: np.ndarray, room: int) -
         return None if length < 0 else out[:length]
     if len(data) < 4:
         return None
-    found, stored = kernels.fletcher32(data[:-4]), int.from_bytes(data[-4:].tobytes(), "little")
-    same = all((found >> k & 0xFFFF) % 65535 == (stored >> k & 0xFFFF) % 65535 for k in (0, 16))
+    sums, stored = fletcher32(data[:-4]), int.from_bytes(data[-4:].tobytes(), "little")
+    same = all(int(sum_) % 65535 == (stored >> k & 0xFFFF) % 65535 for sum_, k in zip(sums, (0, 16), strict=True))
     return data[:-4] if same else None
 
 

@@ -219,18 +219,3 @@ def lzf(data: Any, out: Any) -> Any:
             out[n] = out[k]
             n += 1
     return n
-
-
-@lean_kernel
-def fletcher32(data: Any) -> Any:
-    """Return HDF5's checksum of bytes."""
-    low, high = np.int64(0), np.int64(0)
-    for start in range(0, len(data) - 1, 8192):  # few enough that the sums stay below 2**63
-        for i in range(start, min(start + 8192, len(data) - 1), 2):
-            low += np.int64(data[i]) << 8 | np.int64(data[i + 1])
-            high += low
-        low, high = low % 65535, high % 65535
-    if len(data) % 2:
-        low = (low + (np.int64(data[len(data) - 1]) << 8)) % 65535
-        high = (high + low) % 65535
-    return high << 16 | low

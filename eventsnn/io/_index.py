@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eventsnn.events import Events
-from eventsnn.io._checks import DatasetError, Header, checked_dataset
+from eventsnn.io._checks import Header, checked_dataset
+from eventsnn.io._hdf5_columns import Column
+from eventsnn.io._hdf5_file import DatasetError
 
 if TYPE_CHECKING:
     import h5py
@@ -22,7 +24,7 @@ def n_entries(duration: int) -> int:
     return -(-duration // MS) + 1
 
 
-def checked_index(file: h5py.File, header: Header) -> h5py.Dataset | None:
+def checked_index(file: h5py.File, header: Header) -> Column | None:
     """Return the index of a recording, without having read it; None if the file has none."""
     if not file.id.links.exists(NAME.encode()):
         return None
@@ -31,7 +33,7 @@ def checked_index(file: h5py.File, header: Header) -> h5py.Dataset | None:
     return checked_dataset(file, NAME, ("<u8",), n_entries(header.duration))
 
 
-def index_bracket(index: h5py.Dataset, start: int, stop: int, n_events: int) -> tuple[int, int]:
+def index_bracket(index: Column, start: int, stop: int, n_events: int) -> tuple[int, int]:
     """Return between which events those from ``start`` to before ``stop`` must be."""
     last = len(index) - 1
     first, end = min(start // MS, last), min(-(-stop // MS), last)
@@ -53,7 +55,7 @@ def check_bracket(time: np.ndarray, bracket: tuple[int, int], start: int, stop: 
 class IndexCheck:
     """Compare an index with the times of all events, piece by piece."""
 
-    def __init__(self, index: h5py.Dataset) -> None:
+    def __init__(self, index: Column) -> None:
         self._index, self._done, self._events = index, 0, 0
 
     def add(self, time: np.ndarray) -> None:

@@ -15,17 +15,16 @@ import numpy as np
 from eventsnn.events import Events, Shape, TimeUnit, replace_fields
 from eventsnn.io._checks import (
     COLUMNS,
-    DatasetError,
     Header,
     check_offsets,
     check_polarity_link,
     checked_dataset,
     checked_group,
-    naming,
-    open_file,
     read_header,
 )
 from eventsnn.io._gather import BLOCK, gather, spans_of
+from eventsnn.io._hdf5_columns import Column
+from eventsnn.io._hdf5_file import DatasetError, naming, open_file
 from eventsnn.io._index import IndexCheck, check_bracket, checked_index, first_key, index_bracket, last_key
 
 if TYPE_CHECKING:
@@ -38,11 +37,11 @@ class _Content:
 
     file: h5py.File
     header: Header
-    columns: dict[str, h5py.Dataset]
+    columns: dict[str, Column]
     offsets: np.ndarray
     labels: np.ndarray | None
     groups: np.ndarray | None
-    index: h5py.Dataset | None  # the first event of each millisecond
+    index: Column | None  # the first event of each millisecond
 
 
 class EventDataset:
@@ -348,16 +347,16 @@ def _open_content(path: Path, cache_bytes: int) -> _Content:
     with naming(path):
         file = open_file(path, cache_bytes // len(COLUMNS))
         try:
-            return _read_structure(file)
+            return _read_structure(file, cache_bytes // len(COLUMNS))
         except BaseException:
             file.close()
             raise
 
 
-def _read_structure(file: h5py.File) -> _Content:
+def _read_structure(file: h5py.File, cache_bytes: int) -> _Content:
     header = read_header(file)
     events = checked_group(file, "events")
-    columns = {name: checked_dataset(events, name, dtypes, header.n_events) for name, _, dtypes in COLUMNS}
+    columns = {name: checked_dataset(events, name, dtypes, header.n_events, cache_bytes) for name, _, dtypes in COLUMNS}
     check_polarity_link(events)
     offsets = checked_dataset(file, "offsets", ("<i8",), header.n_samples + 1)[:]
     check_offsets(offsets, header.n_events)
@@ -369,7 +368,7 @@ def _read_structure(file: h5py.File) -> _Content:
 def _per_sample_column(file: h5py.File, name: str, n_samples: int) -> np.ndarray | None:
     if not file.id.links.exists(name.encode()):
         return None
-    column: np.ndarray = checked_dataset(file, name, ("<i8",), n_samples)[:]
+    column = checked_dataset(file, name, ("<i8",), n_samples)[:]
     column.setflags(write=False)
     return column
 
