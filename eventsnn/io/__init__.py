@@ -9,6 +9,7 @@ from eventsnn.io.inspection import check, info
 from eventsnn.io.recording import EVENT_DTYPE, Chunk, EventFileError, Orientation, Recording, Report, Stream
 from eventsnn.io.spike_samples import SpikeSamples
 from eventsnn.io.text import open_text
+from eventsnn.io.tonic import TonicSamples, write_tonic
 from eventsnn.io.writer import EventWriter, write
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Report",
     "SpikeSamples",
     "Stream",
+    "TonicSamples",
     "check",
     "fetch_mnist",
     "info",
@@ -33,4 +35,5 @@ __all__ = [
     "open_text",
     "read_idx",
     "write",
+    "write_tonic",
 ]

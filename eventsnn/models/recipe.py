@@ -33,7 +33,6 @@ from eventsnn.readout import FittedReadout, LinearReadout, features
 from eventsnn.targets import replace_file
 from eventsnn.train import Progress, fit
 
-
 #: What turns a model's data into events.
 Encoder = ImageEncoder | WindowChannels
 
