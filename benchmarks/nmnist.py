@@ -24,7 +24,7 @@ from eventsnn import open as open_recording
 from eventsnn.models import Model, Trained, nmnist, nmnist_rstdp
 from eventsnn.readout import LinearReadout, spike_features
 
-STRENGTHS = (0.01, 0.03, 0.1)
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 EARLY = Feature("target-time", 0.0)
 LONGEST = 320_000  # microseconds; what few recordings have later is left out
 
