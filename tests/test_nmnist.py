@@ -98,4 +98,6 @@ def test_the_section_shows_means_of_the_newest_measurements():
     assert "| `m` | 85.0% ± 7.1% | 80%, 90% | 95.0% |" in shown
     assert "| `m`, learnt weights shuffled | 50.0% ± 0.0% | 50%, 50% | 60.0% |" in shown
     assert "1.0 to 3.0 on the machine" in section(lines)
+    assert "STDP adds +35.0 points" in section(lines)
+    assert "+12.0 points to the linear machine\non counts" in section(lines)
     assert section(lines[:1]) == ""
