@@ -48,7 +48,8 @@ def _gain(inputs: list[dict[str, Any]], runs: list[dict[str, Any]]) -> str:
     best = max(inputs, key=lambda line: line["cross_validated"])
     return (
         f"By cross-validation STDP adds {100 * (own - random):+.1f} points to the same layer with shuffled weights,\n"
-        f"and the whole layer {100 * (own - best['cross_validated']):+.1f} points to the linear machine\non {best['input']}. "
+        f"and the whole layer {100 * (own - best['cross_validated']):+.1f} points to the linear machine\n"
+        f"on {best['input']}. "
         "Maps, threshold and leak were chosen by such cross-validation, for the learnt weights.\n"
     )
 

@@ -28,8 +28,8 @@ def nmnist() -> Model:
     Notes
     -----
     Its numbers were chosen by five-fold cross-validation of the readout on the features of 1,000 training recordings,
-    from which the layer had learnt without labels. ``benchmarks/README.md`` has what it decides right, beside a support
-    vector machine on the input itself and on the features of shuffled weights.
+    from which the layer had learnt without labels. A second layer made it worse. ``benchmarks/README.md`` has
+    what it decides right, beside a support vector machine on the input itself and on the features of shuffled weights.
     """
     first, layers = _first(128)
     readout = LinearReadout(C=0.03, kind=Feature("target-time", 0.0))
