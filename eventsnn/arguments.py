@@ -104,7 +104,7 @@ def named_encoder(text: str) -> tuple[ImageEncoder, tuple[int, int] | None]:
 
     if text.endswith(".toml"):
         model, _ = recipe(text)
-        return model.encoder, model.size
+        return model.image_encoder, model.size
     if Path(text).is_file():
         return recorded_encoder(text)
     known = encoders()

@@ -87,7 +87,7 @@ def run(
 
 
 def _encode(path: Path, part: Part, recipe: Model, progress: Progress | None) -> None:
-    write_encoded(path, read_images("digits", part, recipe.size, progress), recipe.encoder, progress)
+    write_encoded(path, read_images("digits", part, recipe.size, progress), recipe.image_encoder, progress)
 
 
 def _draw(folder: Path, trained: Trained, test: EventDataset) -> None:
@@ -100,4 +100,4 @@ def _draw(folder: Path, trained: Trained, test: EventDataset) -> None:
     panels = plot.raster([sample, *net.run(sample, record=True)], names=names)
     (folder / "raster.png").write_bytes(png(panels[0]))
     for layer in net.trainable:
-        (folder / f"features-layer-{layer}.png").write_bytes(png(plot.features(net, layer, trained.encoder)))
+        (folder / f"features-layer-{layer}.png").write_bytes(png(plot.features(net, layer, trained.image_encoder)))

@@ -137,8 +137,9 @@ def model_to_dict(model: Model) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the model holds a function, as a rule or competition of the user's own does.
+        If the model holds a function, as a rule or competition of the user's own does, or is one of camera events.
     """
+    _ = model.image_encoder
     return _plain("model", model)
 
 
@@ -167,7 +168,7 @@ def _check(model: Model) -> None:
     if min(model.size) < 1:
         raise ValueError(f"size expects [height, width] of at least 1, got {list(model.size)}")
     try:
-        net = Network(model.layers, model.encoder.output_shape(*model.size))
+        net = Network(model.layers, model.image_encoder.output_shape(*model.size))
     except ValueError as error:
         raise ValueError(f"encoder and layers do not fit size {list(model.size)}: {error}") from None
     for i, step in enumerate(model.steps):

@@ -142,7 +142,7 @@ def extract(
     feature = kind or as_feature(trained.readout.kind if trained.readout is not None else "fired")
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
-        open_data(source, part, trained.encoder, trained.size, Path(scratch), progress) as dataset,
+        open_data(source, part, trained.image_encoder, trained.size, Path(scratch), progress) as dataset,
         computed(trained.network) as net,
     ):
         if progress is not None:

@@ -90,7 +90,7 @@ def draw(
     if source is not None:
         with (
             tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
-            open_data(source, part, trained.encoder, trained.size, Path(scratch), progress) as dataset,
+            open_data(source, part, trained.image_encoder, trained.size, Path(scratch), progress) as dataset,
         ):
             files |= _png(_of_samples(trained, dataset, samples))
             seen = trained_on(run, describe_data(source, dataset))
@@ -142,7 +142,7 @@ def _check_snapshots(path: Path, trained: Trained, layer: int, snapshots: Snapsh
 
 def _in_pixels(trained: Trained) -> ImageEncoder | None:
     """Return the encoder; whitening of whole images has no features in pixels: those on the network's grid remain."""
-    return trained.encoder if can_reconstruct(trained.encoder) else None
+    return trained.image_encoder if can_reconstruct(trained.image_encoder) else None
 
 
 def _signed(encoder: ImageEncoder | None) -> bool:

@@ -212,14 +212,16 @@ def train(
     start = time.perf_counter()
     with kept(checkpoint, say), staged(run) as folder:
         fraction = _held_out(model, validation)
-        with open_data(source, "train", model.encoder, model.size, folder, progress, fraction=fraction) as dataset:
+        with open_data(
+            source, "train", model.image_encoder, model.size, folder, progress, fraction=fraction
+        ) as dataset:
             opened = time.perf_counter()
-            size = image_size(dataset, model.encoder, model.size)
+            size = image_size(dataset, model.image_encoder, model.size)
             say(f"{_origin(source, dataset)}: {len(dataset):,} samples, {dataset.n_events:,} spikes")
             if size != model.size:
                 say("from images of {}x{} pixels, not {}x{} as published".format(*size, *model.size))
                 model = replace(model, size=size)
-            model = replace(model, encoder=encoder_of(dataset, model.encoder))
+            model = replace(model, encoder=encoder_of(dataset, model.image_encoder))
             training, held_out, how = _parts(model, dataset, fraction)
             say(how)
             if checkpoint is not None:
@@ -350,7 +352,7 @@ def evaluate(
     trained, start = Trained.load(run), time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
-        open_data(source, "test", trained.encoder, trained.size, Path(scratch), progress) as dataset,
+        open_data(source, "test", trained.image_encoder, trained.size, Path(scratch), progress) as dataset,
         computed(trained.network) as net,
     ):
         result = evaluated(replace(trained, network=net), dataset, progress)

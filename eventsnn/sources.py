@@ -33,7 +33,7 @@ def encoders() -> dict[str, tuple[ImageEncoder, Size | None]]:
     known: dict[str, tuple[ImageEncoder, Size | None]] = {"mozafari2018": (encode.mozafari2018(), None)}
     for name, make in MODELS.items():
         model = make()
-        known[name] = (model.encoder, model.size)
+        known[name] = (model.image_encoder, model.size)
     return known
 
 

@@ -170,6 +170,24 @@ def test_leak_by_hand(backend):
     assert end.potential[0] == pytest.approx(np.exp(-2), rel=1e-6)
 
 
+def test_of_inputs_that_repeat_the_last_before_the_winner_decides(backend):
+    # Microseconds, leak 20 ms. x=0 fires at 0, 30 and 60 ms, x=1 at 40 ms, x=2 at 50 ms; at 40 ms the potential is
+    # ((0.5 exp(-1.5) + 0.5) exp(-0.5)) + 0.5 = 0.87. What is learnt depends on 10 ms since x=0, not 40, and not -20.
+    ms = 1000
+    events = row((0, 0), (30 * ms, 0), (40 * ms, 1), (50 * ms, 2), (60 * ms, 0), duration=105 * ms)
+    events = replace(events, unit="us")
+    neurons = replace(row_neurons(0.85), leak=LeakTable(20.0 * ms))
+    update = rates(0.25, -0.125, dependence="additive", tau=10.0 * ms)
+    learnt, winners = learn_rows(backend, events, [[0.5, 0.5, 0.5]], neurons, update)
+    assert winners == [[[0, 0, 0, 40 * ms]]]
+    assert learnt[0] == pytest.approx([0.5 + 0.25 * np.exp(-1), 0.75, 0.5 - 0.125 * np.exp(-1)], rel=1e-6)
+    # By order alone every input that came before counts the same, however often it comes; x=2 came later.
+    learnt, _ = learn_rows(backend, events, [[0.5, 0.5, 0.5]], neurons, rates(0.25, -0.125, dependence="additive"))
+    assert learnt == [[0.75, 0.75, 0.375]]
+    _, winners = learn_rows(backend, events.first_spikes(), [[0.5, 0.5, 0.5]], neurons, update)
+    assert winners == [[[-1, -1, -1, -1]]]
+
+
 def test_order_of_additions_is_canonical(backend):
     # In float32, 1 + 2**-24 + 2**-24 is 1 from left to right, but 2**-24 + 2**-24 + 1 is above 1.
     tiny = 2.0**-24

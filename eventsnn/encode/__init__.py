@@ -34,6 +34,7 @@ from eventsnn.encode.stages import (
     Standardize,
 )
 from eventsnn.encode.whitening import ZCA, FitPatchZCA, FitZCA, PatchZCA
+from eventsnn.encode.windows import WindowChannels
 
 __all__ = [
     "ZCA",
@@ -72,6 +73,7 @@ __all__ = [
     "Standardize",
     "TimeSurface",
     "Whole",
+    "WindowChannels",
     "falez2019_mnist",
     "goupy2022_mnist",
     "kheradpisheh2018_mnist",

@@ -10,6 +10,7 @@ from eventsnn.io.recording import EVENT_DTYPE, Chunk, EventFileError, Orientatio
 from eventsnn.io.recording_writer import RecordingWriter
 from eventsnn.io.spike_samples import SpikeSamples
 from eventsnn.io.text import open_text
+from eventsnn.io.tonic import TonicSamples, write_tonic
 from eventsnn.io.writer import EventWriter, write
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Report",
     "SpikeSamples",
     "Stream",
+    "TonicSamples",
     "check",
     "fetch_mnist",
     "info",
@@ -35,4 +37,5 @@ __all__ = [
     "open_text",
     "read_idx",
     "write",
+    "write_tonic",
 ]

@@ -81,6 +81,14 @@ class EventDataset:
         self._header: Header | None = None
         self._header = self._content().header
 
+    @classmethod
+    def from_tonic(cls, dataset: Any, path: str | Path, **options: Any) -> EventDataset:
+        """Write a data set of tonic to a file and open it; parameters are those of :func:`eventsnn.io.write_tonic`."""
+        from eventsnn.io.tonic import write_tonic
+
+        write_tonic(dataset, path, **options)
+        return cls(path)
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": None}
 

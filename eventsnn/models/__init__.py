@@ -1,5 +1,6 @@
 """Published networks, ready made: recipes of encoder, layers, learning and decision, and what comes of them."""
 
+from eventsnn.models.cameras import nmnist, nmnist_rstdp
 from eventsnn.models.published import (
     MODELS,
     digits,
@@ -29,6 +30,8 @@ __all__ = [
     "mozafari2019_mnist",
     "mozafari2019_mnist_quick",
     "mozafari2019_mnist_svm",
+    "nmnist",
+    "nmnist_rstdp",
     "spyker_mnist",
     "write_text",
 ]

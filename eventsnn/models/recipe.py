@@ -15,7 +15,7 @@ import numpy as np
 from eventsnn.backends import Backend
 from eventsnn.batches import Data
 from eventsnn.checkpoint import Checkpoint, fingerprints
-from eventsnn.encode import ImageEncoder
+from eventsnn.encode import ImageEncoder, WindowChannels
 from eventsnn.evaluation import Evaluation, evaluate
 from eventsnn.history import History
 from eventsnn.layers import Layer
@@ -32,6 +32,9 @@ from eventsnn.plasticity import (
 from eventsnn.readout import FittedReadout, LinearReadout, features
 from eventsnn.targets import replace_file
 from eventsnn.train import Progress, fit
+
+#: What turns a model's data into events.
+Encoder = ImageEncoder | WindowChannels
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,10 @@ class Model:
     ----------
     name : str
         Name of the function that made it.
-    encoder : ImageEncoder
-        Images to events.
+    encoder : ImageEncoder or WindowChannels
+        Images to events, or recordings of an event camera to samples.
     size : (int, int)
-        Height and width of the images in pixels.
+        Height and width of the images, or of the camera's sensor, in pixels.
     layers : tuple of Layer
         From the input on.
     steps : tuple of Step
@@ -74,11 +77,22 @@ class Model:
     """
 
     name: str
-    encoder: ImageEncoder
+    encoder: Encoder
     size: tuple[int, int]
     layers: tuple[Layer, ...]
     steps: tuple[Step, ...]
     readout: LinearReadout | None = None
+
+    @property
+    def image_encoder(self) -> ImageEncoder:
+        """The encoder of a model of images.
+
+        Raises
+        ------
+        ValueError
+            If the model takes recordings of an event camera.
+        """
+        return _of_images(self.name, self.encoder)
 
     def with_epochs(self, epochs: Sequence[int]) -> Model:
         """Return the recipe with other numbers of epochs, one for each step.
@@ -146,7 +160,7 @@ class Model:
         for which, samples in (("data", data), ("validation", validation)):
             if samples is not None and samples.labels is None:
                 raise ValueError(f"{which} expects samples with labels for {self.name}, got none")
-        size = self.encoder.image_size(data.shape, _recorded_size(data, self.size)) or self.size
+        size = _size(self, data)
         net = Network(self.layers, data.shape, seed=seed, backend=backend, devices=devices)
         keeping = _each_step(checkpoint, len(self.steps), data, validation)
         records = [
@@ -179,10 +193,10 @@ class Trained:
     ----------
     name : str
         Of the recipe.
-    encoder : ImageEncoder
-        Images to events.
+    encoder : ImageEncoder or WindowChannels
+        Images to events, or recordings of an event camera to samples.
     size : (int, int)
-        Height and width of the images that it has learnt from, in pixels.
+        Height and width of the images, or of the sensor, that it has learnt from, in pixels.
     network : Network
     readout : FittedReadout or None
         What decides; None: the network itself.
@@ -191,40 +205,52 @@ class Trained:
     """
 
     name: str
-    encoder: ImageEncoder
+    encoder: Encoder
     size: tuple[int, int]
     network: Network
     readout: FittedReadout | None
     records: tuple[History, ...] = ()
+
+    @property
+    def image_encoder(self) -> ImageEncoder:
+        """The encoder of a model of images.
+
+        Raises
+        ------
+        ValueError
+            If the model takes recordings of an event camera.
+        """
+        return _of_images(self.name, self.encoder)
 
     def evaluate(self, data: Data, progress: Progress | None = None) -> Evaluation:
         """Return accuracy and activity over labelled data; see :func:`eventsnn.evaluate`."""
         return evaluate(self.network, data, self.readout, progress=progress)
 
     def predict(self, images: Any) -> np.ndarray:
-        """Return the class of each image, int64 of shape (n_images,).
+        """Return the class of each image or recording, int64 of shape (n,).
 
         Without a readout -1 where the network stays silent. A readout always decides: where the network stays silent
         by its intercepts alone, which is the same class for all of these; ``evaluate`` counts them.
 
         Parameters
         ----------
-        images : ndarray of uint8, shape (n_images, height, width)
-            Grey values of 0 to 255 and of size :attr:`size`.
+        images : ndarray of uint8, shape (n_images, height, width); or an iterable of recordings
+            Grey values of 0 to 255 and of size :attr:`size`. For a model of camera events: what
+            :meth:`eventsnn.encode.WindowChannels.encode` takes, as ``[eventsnn.open(path) for path in paths]``;
+            structured arrays are taken to be of size :attr:`size`.
 
         Raises
         ------
         TypeError
-            If they are not uint8: whether other numbers are 0 to 1 or 0 to 255 would be a guess.
+            If images are not uint8: whether other numbers are 0 to 1 or 0 to 255 would be a guess.
         ValueError
             If they are of another size.
         """
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            raise TypeError(f"images expects an array of uint8, got {getattr(images, 'dtype', type(images).__name__)}")
-        if images.ndim != 3 or images.shape[1:] != tuple(self.size):
-            expected = "(n_images, {}, {})".format(*self.size)
-            raise ValueError(f"images expects the shape {expected}, got {images.shape}")
-        decisions = evaluate(self.network, self.encoder.encode(images), self.readout).decisions
+        if isinstance(self.encoder, ImageEncoder):
+            events = self.encoder.encode(_checked(images, self.size))
+        else:
+            events = self.encoder.encode(images, sensor=self.size[::-1])
+        decisions = evaluate(self.network, events, self.readout).decisions
         assert decisions is not None
         return decisions
 
@@ -267,12 +293,32 @@ class Trained:
             raise FileNotFoundError(f"{folder}: not a trained model, there is no model.json")
         try:
             fields = json.loads(description.read_text())
-            encoder, size = ImageEncoder.from_dict(fields["encoder"]), (int(fields["size"][0]), int(fields["size"][1]))
+            encoder, size = _encoder(fields["encoder"]), (int(fields["size"][0]), int(fields["size"][1]))
             name, has_readout = str(fields["name"]), bool(fields["readout"])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"{description}: not the description of a model: {error}") from error
         network = Network.load(source / "network.h5", backend, devices)
         return cls(name, encoder, size, network, _readout(source / "readout.h5", network) if has_readout else None)
+
+
+def _of_images(name: str, encoder: Encoder) -> ImageEncoder:
+    if not isinstance(encoder, ImageEncoder):
+        raise ValueError(f"{name} takes recordings of an event camera; a model of images is expected here")
+    return encoder
+
+
+def _checked(images: Any, size: tuple[int, int]) -> np.ndarray:
+    """Return images, or raise as :meth:`Trained.predict` does."""
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise TypeError(f"images expects an array of uint8, got {getattr(images, 'dtype', type(images).__name__)}")
+    if images.ndim != 3 or images.shape[1:] != tuple(size):
+        raise ValueError("images expects the shape (n_images, {}, {}), got {}".format(*size, images.shape))
+    return images
+
+
+def _encoder(data: dict[str, Any]) -> Encoder:
+    camera = data.get("type") == WindowChannels.__name__
+    return WindowChannels.from_dict(data) if camera else ImageEncoder.from_dict(data)
 
 
 def _readout(path: Path, network: Network) -> FittedReadout:
@@ -297,6 +343,13 @@ def _each_step(
     folder = Path(checkpoint.path)
     folder.mkdir(exist_ok=True)
     return [replace(checkpoint, path=folder / f"step-{i + 1}.h5", data=known) for i in range(steps)]
+
+
+def _size(model: Model, data: Data) -> tuple[int, int]:
+    """Return the size of the images, or of the sensor, that data were made from."""
+    if isinstance(model.encoder, ImageEncoder):
+        return model.encoder.image_size(data.shape, _recorded_size(data, model.size)) or model.size
+    return data.shape[1:]
 
 
 def _recorded_size(data: Data, usual: tuple[int, int]) -> tuple[int, int]:
