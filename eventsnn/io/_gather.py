@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -44,3 +44,17 @@ def _neighbours(spans: list[tuple[int, int]], chunk: int) -> Iterator[list[tuple
             near = []
         near.append((low, high))
     yield near
+
+
+def positions_of(index: Any, n_samples: int) -> np.ndarray:
+    """Return the sample numbers that an index means, int64."""
+    if isinstance(index, slice):
+        return np.arange(*index.indices(n_samples))
+    if isinstance(index, int | np.integer) and not isinstance(index, bool):
+        if not -n_samples <= index < n_samples:
+            raise IndexError(f"sample {index} is outside a data set of {n_samples} samples")
+        return np.array([int(index) % n_samples])
+    positions = np.arange(n_samples)[index]
+    if positions.ndim != 1:
+        raise IndexError(f"expected an index, a slice, a list of indices or a mask, got {index!r:.80}")
+    return positions

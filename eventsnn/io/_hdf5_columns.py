@@ -34,14 +34,14 @@ _LENGTH_AT = {32001: (4, "<u4"), 32004: (0, ">u8"), 32008: (0, ">u8")}
 _MAX_INFLATION = 1100  # deflate's limit is 1032
 _MAX_CHUNKS = 256 << 20  # bytes that chunks of all columns may take, unless the file is large
 _MAX_ROW = 256  # bytes
-_CACHE = 1 << 20  # bytes that the library may keep
+_KEPT = 2 << 20  # bytes of chunks kept, unless said otherwise
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """Open a file, and turn whatever goes wrong while reading it into one :class:`EventFileError` that names it."""
     try:
-        with open_file(path, _CACHE) as file:
+        with open_file(path) as file:
             yield file
     except EventFileError as error:
         raise EventFileError(error.reason, path, error.offset) from None
@@ -105,7 +105,7 @@ class Column:
     """
 
     def __init__(
-        self, item: Any, where: str, *, ecf: bool = False, ragged: bool = False, cache_bytes: int = 2 * _CACHE
+        self, item: Any, where: str, *, ecf: bool = False, ragged: bool = False, cache_bytes: int = _KEPT
     ) -> None:
         if not is_dataset(item):
             raise EventFileError(f"{where} expects a dataset, found {'nothing' if item is None else 'a group'}")

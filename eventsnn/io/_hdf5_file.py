@@ -12,6 +12,7 @@ from eventsnn.io.recording import EventFileError
 if TYPE_CHECKING:
     import h5py
 
+_CACHE = 1 << 20  # bytes that the library may keep; chunks are kept by who reads them
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -31,7 +32,7 @@ def naming(path: Path) -> Iterator[None]:
         raise DatasetError(f"damaged or unreadable: {error}", path) from error
 
 
-def open_file(path: Path, cache_bytes: int) -> h5py.File:
+def open_file(path: Path) -> h5py.File:
     """Open an HDF5 file for reading, after the checks that need no HDF5 library."""
     if not path.exists():
         raise DatasetError("no such file")
@@ -44,7 +45,7 @@ def open_file(path: Path, cache_bytes: int) -> h5py.File:
     import h5py
 
     # Locks only where the file system has them; read-only and network mounts often do not.
-    return h5py.File(path, "r", rdcc_nbytes=cache_bytes, rdcc_nslots=10007, locking="best-effort")
+    return h5py.File(path, "r", rdcc_nbytes=_CACHE, rdcc_nslots=10007, locking="best-effort")
 
 
 def where_of(parent: h5py.Group, name: str) -> str:

@@ -22,7 +22,7 @@ from eventsnn.io._checks import (
     checked_group,
     read_header,
 )
-from eventsnn.io._gather import BLOCK, gather, spans_of
+from eventsnn.io._gather import BLOCK, gather, positions_of, spans_of
 from eventsnn.io._hdf5_columns import Column
 from eventsnn.io._hdf5_file import DatasetError, naming, open_file
 from eventsnn.io._index import IndexCheck, check_bracket, checked_index, first_key, index_bracket, last_key
@@ -57,8 +57,7 @@ class EventDataset:
         File written by :class:`EventWriter` or to ``data/FORMAT.md``.
     cache_bytes : int, optional
         Memory for decompressed chunks, in bytes, shared by the columns. As much as the columns take
-        uncompressed speeds up repeated random access; reading in order needs next to none. HDF5 keeps the setting
-        of a process's first opening of a file until that is closed.
+        uncompressed speeds up repeated random access; reading in order needs next to none.
 
     Raises
     ------
@@ -181,7 +180,7 @@ class EventDataset:
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Events:
         """Return the samples at an index, a slice, a list of indices or a boolean mask, as a batch."""
-        samples = _positions(index, len(self))
+        samples = positions_of(index, len(self))
         if (samples[1:] > samples[:-1]).all():
             return self._load(samples)
         wanted, order = np.unique(samples, return_inverse=True)
@@ -230,7 +229,7 @@ class EventDataset:
         start, stop = operator.index(start), operator.index(stop)
         if not 0 <= start < stop < 1 << 63:
             raise ValueError(f"between expects 0 <= start < stop, got {start} and {stop}")
-        (number,) = _positions(sample, len(self))
+        (number,) = positions_of(sample, len(self))
         content = self._content()
         whole = int(content.offsets[number]), int(content.offsets[number + 1])
         with naming(self._path):
@@ -257,7 +256,7 @@ class EventDataset:
         """
         if size < 1:
             raise ValueError(f"pieces expects a size of at least 1, got {size}")
-        (number,) = _positions(sample, len(self))
+        (number,) = positions_of(sample, len(self))
         return self._pieces(int(number), size)
 
     def _pieces(self, number: int, size: int) -> Iterator[Events]:
@@ -353,7 +352,7 @@ class EventDataset:
 
 def _open_content(path: Path, cache_bytes: int) -> _Content:
     with naming(path):
-        file = open_file(path, cache_bytes // len(COLUMNS))
+        file = open_file(path)
         try:
             return _read_structure(file, cache_bytes // len(COLUMNS))
         except BaseException:
@@ -389,17 +388,3 @@ def _blocks(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
         end = max(end, start + 1)
         yield start, end
         start = end
-
-
-def _positions(index: Any, n_samples: int) -> np.ndarray:
-    """Return the sample numbers that an index means, int64."""
-    if isinstance(index, slice):
-        return np.arange(*index.indices(n_samples))
-    if isinstance(index, int | np.integer) and not isinstance(index, bool):
-        if not -n_samples <= index < n_samples:
-            raise IndexError(f"sample {index} is outside a data set of {n_samples} samples")
-        return np.array([int(index) % n_samples])
-    positions = np.arange(n_samples)[index]
-    if positions.ndim != 1:
-        raise IndexError(f"expected an index, a slice, a list of indices or a mask, got {index!r:.80}")
-    return positions
