@@ -161,7 +161,8 @@ def test_a_batch_is_of_so_many_samples_for_each_device():
              (["cpu"], ["cpu"] * 3)]  # fmt: skip
     assert sizes[0] == [5, 5, 5, 5]
     assert sum(sizes[1]) == 20
-    assert len(sizes[1]) == 6  # of 15 samples each device has a part, then of 5
+    assert len(sizes[1]) == 6  # each device has its part of all, in two batches
+    assert max(sizes[1]) == 5
     wide = list(batches(random_events(20), 5, parts=3))
     assert [len(batch) for batch in wide] == [15, 5]
 
@@ -265,7 +266,7 @@ def test_an_error_of_the_caller_is_no_failure_of_a_device(make):
             fit(net, events, layer=0, rule=Custom(lambda w, dt: w / 0 if w < 0 else w + dt * 1e300), mini_batch=8)
         with pytest.raises(ZeroDivisionError):
             fit(net, events, layer=0, rule=STDP(0.1, -0.1), mini_batch=8, competition=Competition(lambda s: 1 / 0))
-        with pytest.raises(RuntimeError, match="^my bug$"):
+        with pytest.raises(RuntimeError, match=r"^my bug$"):
             fit(net, events, layer=0, rule=STDP(0.1, -0.1), mini_batch=8, competition=Competition(wrong))
         with pytest.raises(ValueError, match="expects a grid"):
             net.run(Events.empty((2, 5, 5), 3))

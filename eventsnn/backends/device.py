@@ -175,7 +175,7 @@ def cuda_device(index: int) -> Device:
 def uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
     """Return what copies to the present device while kernels run there: through pinned memory, on a stream of its own.
 
-    The caller waits, so an upload overlaps kernels that another thread launches (``batches.uploaded``).
+    The caller waits, so an upload overlaps kernels that another thread launches (``batches.worked``).
     """
     copying = cupy.cuda.Stream(non_blocking=True)
 
