@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from functools import partial
+from itertools import chain, pairwise
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from eventsnn.ahead import read_ahead
 from eventsnn.backends import Backend
 from eventsnn.events import Events, Shape, TimeUnit, replace_fields
+
+R = TypeVar("R")
 
 BATCH = 512  #: samples at a time where a caller does not say: enough to keep all cores busy, little memory
 _EVENTS = 1 << 21  # spikes at a time, about: samples of many spikes come fewer at a time, so that memory stays bounded
@@ -83,11 +89,62 @@ def bounded(data: Data, size: int) -> int:
     return min(size, max(1, _EVENTS * len(data) // max(data.n_events, 1)))
 
 
-def uploaded(data: Data, backend: Backend, size: int = BATCH) -> Iterator[Events]:
-    """Yield what :func:`batches` does, in the memory of the backend; a thread copies the next one meanwhile."""
+def worked(work: Callable[[Events, Events], R], data: Data, backend: Backend, size: int = BATCH) -> Iterator[R]:
+    """Yield ``work(batch, copy)`` of all samples in order; a thread copies the next batch to the backend meanwhile.
+
+    Where memory does not suffice the next batch waits, and the present one is done by halves, see :func:`by_halves`.
+
+    Parameters
+    ----------
+    work : callable
+        Of a batch, and of the same in the memory of the backend. What it returns lies in the memory of the host.
+    data, backend, size
+        As of :func:`batches` and :func:`put`.
+    """
+
+    def alone(batch: Events, part: slice) -> R:
+        own = batch[part]
+        return work(own, put(own, backend))
+
     if backend.xp is np:
-        return batches(data, size)
-    return read_ahead(put(batch, backend) for batch in batches(data, size))
+        for own in batches(data, size):
+            yield from by_halves(partial(alone, own), own)
+        return
+    copies: list[Future[Events]] = []
+    with ThreadPoolExecutor(1, "eventsnn-upload") as pool:
+        for batch, following in pairwise(chain(batches(data, size), [None])):
+            assert batch is not None  # only the last one that follows is
+            missing = [batch, following][len(copies) :]
+            copies += [pool.submit(put, one, backend) for one in missing if one is not None]
+            done: list[R] = []
+            with suppress(MemoryError):
+                done = [work(batch, copies.pop(0).result())]
+            if not done:
+                wait(copies)
+                copies.clear()
+                done = by_halves(partial(alone, batch), batch)
+            yield from done
+
+
+def by_halves(work: Callable[[slice], R], batch: Events, start: int = 0, stop: int | None = None) -> list[R]:
+    """Return what work on some samples of a batch gives; where memory does not suffice, of one half and of the other.
+
+    Raises
+    ------
+    MemoryError
+        If it does not suffice for one sample; it says how large that is.
+    """
+    last = len(batch) if stop is None else stop
+    try:
+        return [work(slice(start, last))]
+    except MemoryError as error:
+        if last - start <= 1:
+            spikes = batch[start:last].n_events
+            found = f"one sample of {spikes} spikes on a grid of {'x'.join(map(str, batch.shape))}"
+            raise MemoryError(f"there is not enough memory for {found}: {error}") from error
+    # Here the error is gone, and with it the arrays of what failed.
+    middle = (start + last) // 2
+    return by_halves(work, batch, start, middle) + by_halves(work, batch, middle, last)
 
 
 def put(events: Events, backend: Backend) -> Events:
@@ -96,8 +153,8 @@ def put(events: Events, backend: Backend) -> Events:
 
 
 def fetch(events: Events, backend: Backend) -> Events:
-    """Return a batch with its columns in the memory of the host."""
-    return events if backend.xp is np else _map_arrays(events, backend.fetch)
+    """Return a batch with its columns in the memory of the host; one that lies there is returned as it is."""
+    return events if backend.xp is np or type(events.offsets) is np.ndarray else _map_arrays(events, backend.fetch)
 
 
 def _map_arrays(events: Events, convert: Any) -> Events:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from eventsnn.backends import Backend, Found, Geometry, Lesson, Update, get
-from eventsnn.batches import Data, batches, put, uploaded
+from eventsnn.batches import Data, batches, by_halves, put, worked
 from eventsnn.events import Events
 from eventsnn.threads import balanced
 
@@ -28,6 +28,7 @@ Report = Callable[[int, int, str], object]
 Pools = Mapping[int, ThreadPoolExecutor]  # by the number of the device
 
 _HOST = ("cpu", "reference")
+_AHEAD = 4  # batches in a device's share: while it works on one, its next is uploaded
 
 
 def device(name: str) -> Backend:
@@ -88,8 +89,8 @@ class Devices:
 
     Samples are shared out in contiguous ranges of about equally many events, and results come back in order. If one
     of several devices fails (``Backend.failures``), it is left out from then on, with a ``RuntimeWarning``, and its
-    samples go to the others; if all fail, that is a ``RuntimeError`` that names all of them. Anything else that is
-    raised comes up as it is.
+    samples go to the others; if all fail, that is a ``RuntimeError`` that names all of them. Where memory does not
+    suffice (``MemoryError``), fewer samples go through at a time. Anything else that is raised comes up as it is.
 
     Parameters
     ----------
@@ -138,12 +139,22 @@ class Devices:
     def each(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
         """See :class:`Place`."""
         if not self._several:
-            yield from (work(net, batch) for batch in uploaded(data, self.first.backend, batch_size))
+
+            def know(batch: Events, there: Events) -> R:
+                return work(net.with_copy(batch, there), batch)
+
+            yield from worked(know, data, self.first.backend, batch_size)
             return
+
+        def run(one: Device, part: Events) -> list[R]:
+            alone = Devices.one(one.backend, one.packed)
+            return list(alone.each(net.on(alone), work, part, batch_size))
+
         with self._threads() as pools:
             self._replicate(pools)
-            for batch in batches(data, batch_size, len(self._working)):
-                yield from self._share(batch, pools, lambda one, part: work(net.on(Devices._alone(one)), part))
+            for batch in batches(data, batch_size, _AHEAD * len(self._working)):
+                for results in self._share(batch, pools, run):
+                    yield from results
 
     def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         """See :class:`Place`; online learning has no part that could be shared, and takes the first device alone."""
@@ -173,7 +184,10 @@ class Devices:
         """Find winners in shares, then let every device change its copy of the weights in the order of the samples."""
 
         def find(one: Device, part: Events, own: Lesson) -> Found:
-            return one.backend.find(put(part, one.backend), one.packed[layer], own)
+            def look(some: slice) -> Found:
+                return one.backend.find(put(part[some], one.backend), one.packed[layer], _cut(own, some))
+
+            return joined(by_halves(look, part))
 
         found = joined(self._share(samples, pools, find, lesson))
         near = reached(samples, found.winners, lesson.neurons.geometry, asks_for_times(lesson.update))
@@ -236,10 +250,6 @@ class Devices:
         if self._moved is None or self._moved[0] is not self.first or self._moved[1] is not events:
             self._moved = self.first, events, put(events, self.first.backend)
         return self._moved[2]
-
-    @staticmethod
-    def _alone(one: Device) -> Devices:
-        return Devices.one(one.backend, one.packed)
 
     @contextmanager
     def _threads(self) -> Iterator[Pools]:

@@ -203,7 +203,7 @@ def _looked_at(
     """Run a batch through ``layers[:last]``; the first winner decides if there is a table, or a readout."""
     stages = net.run_counted(batch, 0, last if table is None else last - 1)
     output = stages[-1].events
-    assert output is not None  # only what lies between a layer and its pool is not kept
+    assert output is not None  # the last one's are kept
     if table is not None:
         found = net.decide(output, max(last - 1, 0), last)
         return _part(net, [*stages[:last], Stage(found.spikes, None)], _classes_of(found, table))

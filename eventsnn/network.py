@@ -85,6 +85,7 @@ class Network:
         self.seed = int(seed)
         self.place: Place = place_of(backend, devices)
         self.classes: np.ndarray | None = None
+        self._copied: tuple[Events, Events] | None = None
         self._neurons = neurons_of(self.layers, self.shapes)
         self.trainable = tuple(self._neurons)
         for i, weights in initial_weights(self.layers, self.shapes, self.seed).items():
@@ -254,8 +255,14 @@ class Network:
     def on(self, place: Place) -> Network:
         """Return this network with its computing done elsewhere; layers, thresholds and classes are shared."""
         moved = copy.copy(self)
-        moved.place = place
+        moved.place, moved._copied = place, None
         return moved
+
+    def with_copy(self, batch: Events, there: Events) -> Network:
+        """Return this network, knowing a copy of a batch in its backend's memory: it need not make one."""
+        knowing = copy.copy(self)
+        knowing._copied = batch, there
+        return knowing
 
     def each(self, work: Callable[[Network, Events], R], data: Data, batch_size: int = BATCH) -> Iterator[R]:
         """Yield ``work(net, batch)`` for all samples in order, shared out if there are several devices.
@@ -264,11 +271,17 @@ class Network:
         ----------
         work : callable
             Of a network, this one or one like it on another device, and of one batch, all of it at once. What it
-            returns lies in the memory of the host. It is called in several threads at once.
+            returns lies in the memory of the host. It is called in several threads at once; and again with fewer
+            samples, down to one, where there is not enough memory (``MemoryError``).
         data : Events or EventDataset
             In batches of any size.
         batch_size : int
             Samples at a time and device, at most.
+
+        Raises
+        ------
+        MemoryError
+            If there is not enough memory for one sample; it says how large that is.
         """
         return self.place.each(self, work, data, batch_size)
 
@@ -292,7 +305,7 @@ class Network:
 
     def run_recorded(self, batch: Events, start: int, stop: int) -> list[Events]:
         """Return the spikes of each of ``layers[start:stop]`` over one batch, all of it at once."""
-        outputs, spikes = [], put(batch, self.backend)
+        outputs, spikes = [], self._put(batch)
         for layer in range(start, stop):
             spikes = self._run_layer(layer, spikes)
             outputs.append(fetch(spikes, self.backend))
@@ -301,11 +314,11 @@ class Network:
     def run_counted(self, batch: Events, start: int, stop: int) -> list[Stage]:
         """Return one batch and what each of ``layers[start:stop]`` makes of it, all of it at once.
 
-        The spikes of a layer that go straight into a pool are counted, and not kept.
+        Spikes are kept of the batch, of the last layer and where the next one has weights; others are counted.
         """
         whole = fetch(batch, self.backend)
         stages = [Stage(np.diff(whole.offsets), whole)]
-        spikes, layer = put(batch, self.backend), start
+        spikes, layer = self._put(batch), start
         while layer < stop:
             if self._pools(layer, stop):
                 spikes, counts = self._run_pooled(layer, spikes, counted=True)
@@ -314,9 +327,9 @@ class Network:
                 layer += 1
             else:
                 spikes = self._run_layer(layer, spikes)
-            events = fetch(spikes, self.backend)
-            stages.append(Stage(np.diff(events.offsets), events))
             layer += 1
+            kept = fetch(spikes, self.backend) if layer in (stop, *self._neurons) else None
+            stages.append(Stage(np.diff(self.backend.fetch(spikes.offsets) if kept is None else kept.offsets), kept))
         return stages
 
     def run_through(self, batch: Events, start: int, stop: int) -> Events:
@@ -384,9 +397,13 @@ class Network:
             raise ValueError(f"layers expects 0 <= start <= stop <= {len(self.layers)}, got {start} and {stop}")
         return start, last
 
+    def _put(self, batch: Events) -> Events:
+        known = self._copied is not None and self._copied[0] is batch
+        return self._copied[1] if self._copied and known else put(batch, self.backend)
+
     def _through(self, batch: Events, start: int, stop: int) -> Events:
         """Return the spikes of the last of ``layers[start:stop]``, in the memory of the backend."""
-        spikes, layer = put(batch, self.backend), start
+        spikes, layer = self._put(batch), start
         while layer < stop:
             if self._pools(layer, stop):
                 spikes, layer = self._run_pooled(layer, spikes).events, layer + 2

@@ -1,6 +1,7 @@
 """The shipped kernels and their launcher without a GPU: compiled as C++, equal to the reference bit for bit."""
 
 import gc
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,7 +13,21 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventsnn import Conv, Dense, FeatureInhibition, Network, PointwiseInhibition, Pool, decide, evaluate, inf
+from eventsnn import (
+    STDP,
+    WTA,
+    Conv,
+    Dense,
+    Events,
+    FeatureInhibition,
+    Network,
+    PointwiseInhibition,
+    Pool,
+    decide,
+    evaluate,
+    fit,
+    inf,
+)
 from eventsnn.backends import Geometry, device, get
 from eventsnn.batches import fetch, put
 
@@ -135,6 +150,50 @@ def test_networks_run_on_the_device():
     assert np.array_equal(nets[1].weights[0], nets[0].weights[0] * 2)
 
 
+def stimuli(n_samples):
+    rng = np.random.default_rng(n_samples)
+    latency = rng.integers(-6, 12, (n_samples, 2, 8, 8)).clip(-1)
+    return Events.from_latency(latency, duration=12, labels=rng.integers(0, 3, n_samples))
+
+
+def of_three_layers(**where):
+    layers = [Conv(5, 3, padding=1, threshold=1.5), PointwiseInhibition(), Pool(2), Dense(3, threshold=inf)]
+    return Network(layers, (2, 8, 8), seed=3, **where)
+
+
+def outcome(net, events, batch_size):
+    """Return what a network says of events, and then learns from them."""
+    held = net.run(events, record=True, batch_size=batch_size)
+    found = evaluate(net, events, classes=[0, 1, 2], batch_size=batch_size)
+    fit(net, events, layer=0, rule=STDP(0.05, -0.04), mini_batch=6, competition=WTA(2, radius=1))
+    return held, found.to_dict(), found.decisions, *net.weights.values()
+
+
+def same_outcome(found, expected):
+    for one, other in zip(found[0], expected[0], strict=True):
+        same(one, other)
+    assert found[1] == expected[1]
+    assert all(np.array_equal(one, other) for one, other in zip(found[2:], expected[2:], strict=True))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_devices_compute_and_learn_as_the_reference(number):
+    events, devices = stimuli(23), [hostcuda.backend(5) for _ in range(number)]
+    expected = outcome(of_three_layers(backend=REFERENCE), events, 4)
+    same_outcome(outcome(of_three_layers(devices=devices), events, 2), expected)
+    assert not np.array_equal(expected[3], of_three_layers(backend=REFERENCE).weights[0])
+
+
+def test_nothing_that_lies_on_the_host_is_fetched():
+    fetched, arrays = [], hostcuda.HostArrays()
+    asnumpy = arrays.asnumpy
+    arrays.asnumpy = lambda array: (fetched.append(array.size), asnumpy(array))[1]
+    events = stimuli(9)
+    net = of_three_layers(devices=[hostcuda.backend(5, arrays=arrays)])
+    evaluate(net, events, classes=[0, 1, 2])
+    assert events.n_events not in fetched
+
+
 # Memory
 
 
@@ -187,6 +246,28 @@ def test_one_sample_that_does_not_fit_is_an_error_with_the_sizes():
     arrays.limit = arrays.used + 2_000
     with pytest.raises(MemoryError, match=r"for one sample: 60 spikes for \d+ neurons need about [\d.]+ MiB"):
         host.conv(events, packed, layer.neurons)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_data_that_do_not_fit_go_through_in_parts(number):
+    """Not even the input of all samples has room, though that of one has."""
+    events, alone = stimuli(64), of_three_layers(backend=REFERENCE)
+    expected = [alone.run(events), evaluate(alone, events, classes=[0, 1, 2])]
+    arrays = [hostcuda.HostArrays() for _ in range(number)]
+    net = of_three_layers(devices=[hostcuda.backend(5, arrays=each) for each in arrays])
+    net.run(events[:2])  # all have the weights
+    gc.collect()
+    for each in arrays:
+        each.limit = each.used + events.n_events * 14 // 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no device is left out
+        same(net.run(events), expected[0])
+        assert evaluate(net, events, classes=[0, 1, 2]).to_dict() == expected[1].to_dict()
+    assert all(each.refused for each in arrays)
+    for each in arrays:
+        each.limit = each.used + 1000
+    with pytest.raises(MemoryError, match=r"for one sample of \d+ spikes on a grid of 2x8x8: \d+ bytes"):
+        net.run(events)
 
 
 class Uploading:

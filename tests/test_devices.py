@@ -45,16 +45,18 @@ def network(devices=None, layers=LAYERS, seed=1):
     return Network(layers, SHAPE, seed=seed, **where)
 
 
-class DeviceError(RuntimeError):
+class DeviceError(Exception):
     """What a driver raises."""
 
 
 class Failing(CpuBackend):
     """A device that fails at its ``after``-th call of a kernel, and at all later ones; None: never."""
 
-    def __init__(self, after=None, error=DeviceError):
+    failures = (DeviceError,)
+
+    def __init__(self, after=None):
         super().__init__(threads=1)
-        self.left, self.error, self.threads_seen, self.failed = after, error, set(), False
+        self.left, self.threads_seen, self.failed = after, set(), False
 
     def _call(self, name, *arguments):
         self.threads_seen.add(threading.get_ident())
@@ -66,7 +68,7 @@ class Failing(CpuBackend):
 
     def _fail(self, message):
         self.failed = True
-        raise self.error(message)
+        raise DeviceError(message)
 
     def _pack(self, *arguments):
         return self._call("_pack", *arguments)
@@ -159,7 +161,8 @@ def test_a_batch_is_of_so_many_samples_for_each_device():
              (["cpu"], ["cpu"] * 3)]  # fmt: skip
     assert sizes[0] == [5, 5, 5, 5]
     assert sum(sizes[1]) == 20
-    assert len(sizes[1]) == 6  # of 15 samples each device has a part, then of 5
+    assert len(sizes[1]) == 6  # each device has its part of all, in two batches
+    assert max(sizes[1]) == 5
     wide = list(batches(random_events(20), 5, parts=3))
     assert [len(batch) for batch in wide] == [15, 5]
 
@@ -239,28 +242,32 @@ def test_devices_that_fail_at_any_moment_change_nothing(moments, place):
     assert [w.category for w in caught] == [RuntimeWarning] * sum(device.failed for device in devices)
 
 
-@pytest.mark.parametrize("error", [DeviceError, MemoryError])
-def test_the_last_one_to_fail_is_an_error_that_names_all(error):
+def test_the_last_one_to_fail_is_an_error_that_names_all():
     devices = [Failing(), Failing(), Failing()]
     net, events = network(devices), random_events()
     net.run(events)
     for i, device in enumerate(devices):
-        device.left, device.error = 2 * i, error
-    name = error.__name__
-    expected = rf"all devices have failed: .*0 \(cpu\): {name}: lost in .*; 2 \(cpu\): {name}: lost"
+        device.left = 2 * i
+    expected = r"all devices have failed: .*0 \(cpu\): DeviceError: lost in .*; 2 \(cpu\): DeviceError: lost"
     with pytest.warns(RuntimeWarning, match="left out"), pytest.raises(RuntimeError, match=expected) as caught:
         _ = [net.run(events) for _ in range(9)]
-    assert isinstance(caught.value.__cause__, error)
+    assert isinstance(caught.value.__cause__, DeviceError)
 
 
-def test_an_error_of_the_caller_is_no_failure_of_a_device():
-    net, events = network(["cpu", "cpu"]), random_events()
+@pytest.mark.parametrize("make", [lambda: "cpu", Failing], ids=["threads", "devices"])
+def test_an_error_of_the_caller_is_no_failure_of_a_device(make):
+    def wrong(spikes):
+        raise RuntimeError("my bug")
+
+    net, events = network([make(), make()]), random_events()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="the rule gave the weight"):
             fit(net, events, layer=0, rule=Custom(lambda w, dt: w / 0 if w < 0 else w + dt * 1e300), mini_batch=8)
         with pytest.raises(ZeroDivisionError):
             fit(net, events, layer=0, rule=STDP(0.1, -0.1), mini_batch=8, competition=Competition(lambda s: 1 / 0))
+        with pytest.raises(RuntimeError, match=r"^my bug$"):
+            fit(net, events, layer=0, rule=STDP(0.1, -0.1), mini_batch=8, competition=Competition(wrong))
         with pytest.raises(ValueError, match="expects a grid"):
             net.run(Events.empty((2, 5, 5), 3))
     assert net.run(events).n_events

@@ -91,8 +91,8 @@ class Backend(ABC):
     name: str
     xp: Any  #: the module whose arrays the columns of this backend's ``Events`` are
     images: Any = None  #: stages of image encoders in the backend's memory, see ``cuda_images.py``; None: it has none
-    #: what is raised when the device fails, and not the caller: others may go on, see :class:`eventsnn.Network`
-    failures: tuple[type[Exception], ...] = (RuntimeError, MemoryError)
+    #: what only the device itself raises, when it fails: others may go on, see :class:`eventsnn.Network`
+    failures: tuple[type[Exception], ...] = ()
 
     def pack(self, weights: np.ndarray) -> Any:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.

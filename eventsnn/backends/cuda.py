@@ -77,7 +77,7 @@ class CudaBackend(Backend):
     def __init__(self, device: int | Device = 0) -> None:
         self.name = "cuda" if isinstance(device, Device) or device == 0 else f"cuda:{device}"
         self._device = device if isinstance(device, Device) else cuda_device(device)
-        self.xp = self._device.xp
+        self.xp, self.failures = self._device.xp, self._device.failures
 
     def here(self) -> AbstractContextManager[Any]:
         """See :meth:`Backend.here`."""

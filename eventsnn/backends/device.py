@@ -47,6 +47,8 @@ class Device:
         Makes a kernel module of another text, for rules of a user's own.
     processors : int
         Blocks that may run at the same time, and wait for each other.
+    failures : tuple of type
+        What is raised when the device itself fails.
     """
 
     def __init__(
@@ -58,11 +60,12 @@ class Device:
         upload: Callable[[np.ndarray], Any] | None = None,
         compiled: Callable[[str], Any] | None = None,
         processors: int = 1,
+        failures: tuple[type[Exception], ...] = (),
     ) -> None:
         self.xp, self.threads, self.current = xp, threads, current
         self.module, self._kernels = module, dict[str, Any]()
         self.upload = upload or xp.asarray
-        self.compiled, self.processors = compiled, processors
+        self.compiled, self.processors, self.failures = compiled, processors, failures
 
     def with_source(self, text: str) -> Device:
         """Return the same device with kernels of another text.
@@ -74,8 +77,8 @@ class Device:
         """
         if self.compiled is None:
             raise RuntimeError("this device has no compiler, so it cannot run a rule of your own")
-        module = self.compiled(text)
-        return Device(self.xp, module, self.threads, self.current, self.upload, self.compiled, self.processors)
+        given = (self.threads, self.current, self.upload, self.compiled, self.processors, self.failures)
+        return Device(self.xp, self.compiled(text), *given)
 
     def launch(
         self,
@@ -165,13 +168,14 @@ def cuda_device(index: int) -> Device:
     with here:
         module, upload, processors = compiled(source()), uploader(cupy), here.attributes["MultiProcessorCount"]
         current = partial(cupy.cuda.Device, index)
-        return Device(cupy, module, MOST_THREADS, current, upload, compiled, processors)
+        failures = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
+        return Device(cupy, module, MOST_THREADS, current, upload, compiled, processors, failures)
 
 
 def uploader(cupy: Any) -> Callable[[np.ndarray], Any]:
     """Return what copies to the present device while kernels run there: through pinned memory, on a stream of its own.
 
-    The caller waits, so an upload overlaps kernels that another thread launches (``batches.uploaded``).
+    The caller waits, so an upload overlaps kernels that another thread launches (``batches.worked``).
     """
     copying = cupy.cuda.Stream(non_blocking=True)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 import eventsnn
 from eventsnn.backends import Backend, Found, Lesson
-from eventsnn.batches import batches, fetch, put
+from eventsnn.batches import fetch, put
 from eventsnn.devices import Work, device, reached
 from eventsnn.events import Events, Shape, replace_fields
 from eventsnn.io import EventDataset
@@ -79,7 +79,7 @@ def shard(common: Common, samples: np.ndarray) -> list[Any]:
     net = _kept("network", common.net.key, common.net.network)
     with copy.copy(common.dataset) as dataset:  # other threads of this worker close their own
         part = Samples(dataset, samples)
-        return [common.work(net, batch) for batch in batches(part, common.batch_size)]
+        return list(net.each(common.work, part, common.batch_size))
 
 
 def find(common: Mini, item: tuple[np.ndarray, np.ndarray | None]) -> tuple[Found, Events]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import weakref
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class HostArrays:
 
     def __init__(self, limit=np.inf):
         self.limit, self.used, self.refused = limit, 0, 0
+        self._counting = threading.RLock()  # an array may end while another is counted
 
     def asarray(self, array):
         return self._given(np.array(array))
@@ -73,15 +75,20 @@ class HostArrays:
         return array.view(np.ndarray)
 
     def _given(self, array):
-        if self.used + array.nbytes > self.limit:
-            self.refused += 1
-            raise MemoryError(f"{self.used} bytes of {self.limit} are in use, {array.nbytes} more are wanted")
-        self.used += array.nbytes
+        with self._counting:
+            if self.used + array.nbytes > self.limit:
+                self.refused += 1
+                raise MemoryError(f"{self.used} bytes of {self.limit} are in use, {array.nbytes} more are wanted")
+            self.used += array.nbytes
         weakref.finalize(array, self._given_back, array.nbytes)
         return array.view(HostArray)
 
     def _given_back(self, nbytes):
-        self.used -= nbytes
+        with self._counting:
+            self.used -= nbytes
+
+
+_launching = threading.Lock()  # the scheduler of fibers is one for all that load the library
 
 
 class HostModule:
@@ -103,8 +110,9 @@ class HostModule:
         pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value, _ in held))
         sizes = (ctypes.c_int * len(held))(*(size for _, size in held))
         shape = (ctypes.c_uint * 3)(*(*grid, 1)[:2], block[0])
-        self._library.set_order(self._order, int(enable_cooperative_groups))
-        failed = function(shape, ctypes.c_size_t(shared_mem), pointers, sizes, len(held))
+        with _launching:
+            self._library.set_order(self._order, int(enable_cooperative_groups))
+            failed = function(shape, ctypes.c_size_t(shared_mem), pointers, sizes, len(held))
         if failed < 0:
             raise TypeError(f"kernel {name}: argument {-1 - failed} is not what the source declares")
         if failed:
