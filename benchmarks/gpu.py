@@ -1,7 +1,8 @@
 """The CUDA backend on a device: its tests, then what it reaches: ``python -m benchmarks.gpu``.
 
-Appends one line to ``results/gpu.jsonl``: the outcome of ``pytest -m gpu``, the hash of kernels and launchers, and
-medians of warm runs by device events. Dense PyTorch and SpykeTorch run on the same device where they are installed.
+Appends to ``results/gpu.jsonl``, each with the hash of kernels and launchers: a line with the outcome of
+``pytest -m gpu`` as soon as that is known, then one with medians of warm runs by device events. Dense PyTorch and
+SpykeTorch run on the same device where they are installed.
 """
 
 from __future__ import annotations
@@ -64,18 +65,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f"nothing is measured: {error}")
     import cupy
 
+    circumstances = environment() | {"benchmark": "gpu", "sources": fingerprint()}
+    circumstances["device"] = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
+    append("gpu", circumstances | {"tests": run_tests()})
+    if not arguments.only_tests:
+        append("gpu", circumstances | measured(arguments, cuda, cupy))
+
+
+def measured(arguments: argparse.Namespace, cuda: Backend, cupy: Any) -> dict[str, Any]:
+    """Return all figures."""
     timer = device_events(cupy, arguments.repeats)
-    line = environment() | {"benchmark": "gpu", "sources": fingerprint(), "tests": run_tests()}
-    line["device"] = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
     options = workloads.Options(arguments.data, arguments.scratch, arguments.images)
-    line |= mnist(options, cuda, timer, peers(arguments.spyketorch))
+    line = mnist(options, cuda, timer, peers(arguments.spyketorch))
     line["l2_bytes_per_second"] = digits(l2_rate(cupy, timer))
     line["layers"] = layer_rates(options, arguments.repeats)
     try:
         line["nmnist_times_real_time"] = recordings(options, cuda, timer)
     except workloads.NoData as reason:
         print(f"N-MNIST: {reason}")
-    append("gpu", line)
+    return line
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -83,6 +91,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--images", type=int, default=10_000, help="images of the inference (default 10000)")
     parser.add_argument("--repeats", type=int, default=5, help="warm runs (default 5)")
+    parser.add_argument("--only-tests", action="store_true", help="record the outcome of the tests and end")
     data, clone = ROOT.parent / "shared" / "data", ROOT.parent / "SpykeTorch"
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("EVENTSNN_DATA") or data))
     parser.add_argument("--spyketorch", type=Path, default=Path(os.environ.get("SPYKETORCH") or clone))
@@ -208,10 +217,14 @@ class TimedKernels:
         self._cupy, self._module = cupy, module
         self.pairs: dict[str, list[tuple[Any, Any]]] = {}
 
-    def get_function(self, name: str) -> Callable[..., None]:
-        """Return a kernel that is timed."""
+    def get_function(self, name: str) -> Any:
+        """Return a kernel that is timed, and beneath it what is launched of blocks that wait for each other."""
         kernel = self._module.get_function(name)
+        timed: Any = self._timed(name, kernel)
+        timed.kernel = self._timed(name, kernel.kernel)
+        return timed
 
+    def _timed(self, name: str, kernel: Callable[..., Any]) -> Callable[..., None]:
         def launch(*args: Any, **kwargs: Any) -> None:
             start, end = self._cupy.cuda.Event(), self._cupy.cuda.Event()
             start.record()

@@ -16,9 +16,13 @@ PEERS = ("dense PyTorch", "SpykeTorch")
 
 
 def fingerprint() -> str:
-    """Return the SHA-256 of the kernels and of what launches them."""
-    files = sorted([*BACKENDS.glob("*.cu"), *BACKENDS.glob("cuda*.py"), BACKENDS / "device.py", BACKENDS / "nvrtc.py"])
-    return hashlib.sha256(b"\0".join(f.name.encode() + b"\0" + f.read_bytes() for f in files)).hexdigest()
+    """Return the SHA-256 of :func:`sources`."""
+    return hashlib.sha256(b"\0".join(f.name.encode() + b"\0" + f.read_bytes() for f in sources())).hexdigest()
+
+
+def sources() -> list[Path]:
+    """Return the kernels, what compiles and launches them, and what writes kernels of rules."""
+    return sorted([*BACKENDS.glob("*.cu"), *BACKENDS.glob("cuda*.py"), BACKENDS / "device.py", BACKENDS / "nvrtc.py"])
 
 
 def gpu_section(lines: list[dict[str, Any]], current: str) -> str:
@@ -29,18 +33,41 @@ def gpu_section(lines: list[dict[str, Any]], current: str) -> str:
             "Its kernels are tested on the CPU, through the same launcher, and compiled for sm_75 to sm_100;\n"
             "`pytest -m gpu` and `python -m benchmarks.gpu` wait for a device."
         )
-    last = lines[-1]
-    of = "the present kernels" if last["sources"] == current else "**earlier kernels** than the present ones"
-    tests = ", ".join(f"{n} {word}" for word, n in last["tests"].items() if n)
+    tests, figures = (next(filter(has, reversed(lines)), None) for has in (_has_tests, _has_figures))
+    parts = []
+    if tests is not None:
+        outcome = ", ".join(f"{n} {word}" for word, n in tests["tests"].items() if n)
+        parts.append(f"The tests of the CUDA backend {_record(tests, current)} (`pytest -m gpu`): {outcome}.")
+    if figures is not None:
+        parts.append(_figures(figures, current))
+    else:
+        parts.append("**No figure for a GPU** yet: its speed was not measured.")
+    return "\n\n".join(parts)
+
+
+def _has_tests(line: dict[str, Any]) -> bool:
+    return "tests" in line
+
+
+def _has_figures(line: dict[str, Any]) -> bool:
+    return any(stage in line for stage in WORK)
+
+
+def _record(line: dict[str, Any], current: str) -> str:
+    of = "the present kernels" if line["sources"] == current else "**earlier kernels** than the present ones"
+    return f"on {line['device']}, {line['date']}, commit {line['commit']}, a record of {of}"
+
+
+def _figures(line: dict[str, Any], current: str) -> str:
     head = [
-        f"The CUDA backend on {last['device']}, {last['date']}, commit {last['commit']}: a record of {of}",
-        f"(`python -m benchmarks.gpu`; medians of warm runs by device events; tests on the device: {tests}).",
+        f"What it reaches {_record(line, current)}",
+        "(`python -m benchmarks.gpu`; medians of warm runs by device events):",
         "",
         "| work, samples a second | eventsnn | " + " | ".join(PEERS) + " |",
         "|---|---|" + "---|" * len(PEERS),
     ]
-    rows = [_row(name, last[stage]) for stage, name in WORK.items() if stage in last]
-    return "\n".join([*head, *rows, "", *_sentences(last)])
+    rows = [_row(name, line[stage]) for stage, name in WORK.items() if stage in line]
+    return "\n".join([*head, *rows, "", *_sentences(line)])
 
 
 def _row(name: str, rates: dict[str, float]) -> str:

@@ -126,6 +126,7 @@ def elsewhere(devices: str, dask: str, data: str) -> Iterator[Computed]:
     """Yield what has a network computed by several devices, or by the workers of a cluster; with neither, as it is."""
     if devices and dask:
         raise UsageError("expected --devices or --dask, got both")
+    check_backend()  # with which a run is loaded
     with ExitStack() as stack:
         yield _on_cluster(dask, data, stack) if dask else _on_devices(devices) if devices else nullcontext
 
@@ -136,8 +137,8 @@ def _on_devices(names: str) -> Computed:
     chosen = [name.strip() for name in names.split(",")]
     try:
         return partial(computed_on, [device(name) for name in chosen])
-    except ValueError as error:
-        raise UsageError(f"--devices: {describe(error)}") from None
+    except (ValueError, RuntimeError) as error:  # no such device, or nothing to use it with
+        raise UsageError(f"--devices: {error}") from None
 
 
 def _on_cluster(address: str, data: str, stack: ExitStack) -> Computed:
@@ -152,13 +153,11 @@ def _on_cluster(address: str, data: str, stack: ExitStack) -> Computed:
         raise UsageError(f"--dask: {error}") from None
 
 
-def check_backend(name: str) -> None:
-    """Refuse a backend that there is not, or whose device or software is missing."""
+def check_backend(name: str = "") -> None:
+    """Refuse a backend that there is not, or whose device or software is missing; by default the environment's."""
     from eventsnn.backends import get
 
     try:
         get(name or None)
-    except ValueError as error:
-        raise UsageError(f"--backend: {describe(error)}") from None
-    except RuntimeError as error:  # no device, or nothing to use it with
-        raise UsageError(f"--backend: {error}") from None
+    except (ValueError, RuntimeError) as error:  # RuntimeError: no device, or nothing to use it with
+        raise UsageError(f"{'--backend' if name else 'EVENTSNN_BACKEND'}: {error}") from None

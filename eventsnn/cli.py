@@ -101,6 +101,7 @@ def demo(
         from eventsnn import demo as work
         from eventsnn.runs import check_free, start_log
 
+        check_backend()
         check_free(out, replaced="demo")
         log, say = start_log("demo", {"out": str(out)}), _say(as_json)
         with phases() as progress:
@@ -300,6 +301,7 @@ def plot(
     with one_line_errors("eventsnn plot", debug or context.obj):
         from eventsnn.pictures import draw
 
+        check_backend()
         with phases() as progress:
             files = draw(run, out, data or None, samples=sample or (), progress=progress)
         print(f"Written to {out}: " + ", ".join(path.name for path in files))

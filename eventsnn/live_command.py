@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eventsnn.arguments import one_of, parse_size
+from eventsnn.arguments import check_backend, one_of, parse_size
 from eventsnn.console import Debug, UsageError, one_line_errors, printable
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def live(
         from eventsnn.io.feed import FEED_FORMATS
         from eventsnn.realtime import live as run
 
+        check_backend()
         chosen = _encoder(encoder, window)
         name = one_of(format_, FEED_FORMATS, "--format") if format_ else None
         net, readout = _network(network)

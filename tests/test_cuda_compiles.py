@@ -1,9 +1,11 @@
 """The kernels for real architectures, compiled without a driver; what to install where CuPy or a device is missing."""
 
 import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from eventsnn import cli
 from eventsnn.arguments import check_backend
 from eventsnn.backends import cuda_rules, device, get
 from eventsnn.backends.nvrtc import OPTIONS, compiled
@@ -80,6 +82,71 @@ def test_the_command_line_says_what_to_install(monkeypatch):
     device.cuda_device.cache_clear()
     with pytest.raises(UsageError, match=r"--backend: the cuda backend needs CuPy, .*pip install"):
         check_backend("cuda:5")
+
+
+@pytest.mark.parametrize("command", ["demo -o out", "train digits --data digits -o out", "evaluate run --data d.h5"])
+def test_the_shell_says_what_to_install_before_any_work(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setenv("EVENTSNN_BACKEND", "cuda:6")
+    monkeypatch.chdir(tmp_path)
+    said = in_one_line(command, capsys)
+    assert f"eventsnn {command.split()[0]}: EVENTSNN_BACKEND: the cuda backend needs CuPy, " in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["features run --data d.h5 -o f.h5", "evaluate run --data d.h5"])
+def test_the_shell_says_what_devices_lack(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.chdir(tmp_path)
+    said = in_one_line(f"{command} --devices cpu:0,cuda:6", capsys)
+    assert f"eventsnn {command.split()[0]}: --devices: the cuda backend needs CuPy, " in said
+
+
+def in_one_line(command, capsys):
+    """Return what a command says that is refused, after it has said it in one line."""
+    device.cuda_device.cache_clear()
+    with pytest.raises(SystemExit) as left:
+        cli.main(command.split())
+    said = capsys.readouterr()
+    assert (left.value.code, said.out, said.err.count("\n")) == (2, "", 1)
+    assert "pip install 'eventsnn[cuda13]'" in said.err
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("driver", "cupys", "remedy"),
+    [
+        (0, 13000, "install NVIDIA's driver; it is there when `nvidia-smi` shows the device$"),
+        (None, None, "install NVIDIA's driver"),
+        (12040, 13010, r"the driver is for CUDA 12\.4, CuPy for CUDA 13\.1: install a newer driver, or pip uninstall "
+         r"cupy-cuda13x and pip install 'eventsnn\[cuda12\]'$"),
+        (11080, 12090, r"the driver is for CUDA 11\.8, CuPy for CUDA 12\.9: install a newer driver$"),
+        (13000, 13010, "CUDA_VISIBLE_DEVICES may hide it$"),
+        (13000, 12090, "CUDA_VISIBLE_DEVICES may hide it$"),
+    ],
+)  # fmt: skip
+def test_without_a_device_the_error_says_what_to_change(driver, cupys, remedy, monkeypatch):
+    class Runtime:
+        class CUDARuntimeError(RuntimeError):
+            pass
+
+        def getDeviceCount():  # noqa: N802
+            raise Runtime.CUDARuntimeError("cudaErrorSomething")
+
+        def driverGetVersion():  # noqa: N802
+            if driver is None:
+                raise Runtime.CUDARuntimeError("cudaErrorSomething")
+            return driver
+
+        def runtimeGetVersion():  # noqa: N802
+            return cupys
+
+    cupy = ModuleType("cupy")
+    cupy.cuda = SimpleNamespace(runtime=Runtime)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    device.cuda_device.cache_clear()
+    with pytest.raises(RuntimeError, match=r"found none \(cudaErrorSomething\): .*" + remedy):
+        get("cuda:7")
 
 
 def test_cupys_lack_of_memory_is_the_one_that_is_handled():

@@ -7,7 +7,7 @@ import strategies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventsnn import Conv, Dense, FeatureInhibition, Network, PointwiseInhibition, Pool, decide, inf
+from eventsnn import STDP, WTA, Conv, Dense, FeatureInhibition, Network, PointwiseInhibition, Pool, decide, fit, inf
 from eventsnn.backends import cuda_learning, get
 from eventsnn.backends.cuda import CudaBackend
 from eventsnn.backends.device import Device, cuda_device
@@ -95,6 +95,30 @@ def test_networks_are_equal(cuda, images):
     expected, found = ([*net.run(events, record=True), net.run(events, batch_size=64)] for net in nets)
     assert all(one.equals(other) for one, other in zip(found, expected, strict=True))
     assert np.array_equal(*(decide(net, events, np.arange(20), batch_size=100) for net in nets))
+
+
+def test_the_first_layer_of_mnist_learns_in_blocks_that_wait_for_each_other(cuda, images, monkeypatch):
+    launch, together = Device.launch, []
+
+    def noted(self, name, blocks, *args, **how):
+        together.append(blocks if how.get("together") else 0)
+        launch(self, name, blocks, *args, **how)
+
+    monkeypatch.setattr(Device, "launch", noted)
+    nets, before = mnist_learnt(["cpu", cuda], images)
+    assert max(together) > 1  # one block has too few threads for 28x28 positions and 32 maps
+    assert np.array_equal(nets[0].weights[0], nets[1].weights[0])
+    assert (nets[0].weights[0] != before).any(axis=(1, 2, 3)).sum() > 5  # of 30 maps
+
+
+def mnist_learnt(backends, images):
+    """Return networks after learning online from images, and the weights before that."""
+    events, nets = mozafari2019_mnist().encode(images), []
+    for backend in backends:
+        nets.append(Network([Conv(30, 5, padding=2, threshold=15)], events.shape, seed=1, backend=backend))
+        before = nets[-1].weights[0].copy()
+        fit(nets[-1], events, layer=0, rule=STDP(0.004, -0.003), competition=WTA(5, radius=3), epochs=1)
+    return nets, before
 
 
 def test_little_memory_gives_the_same(cuda, images):

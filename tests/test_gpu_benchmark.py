@@ -1,7 +1,9 @@
 """What ``benchmarks.gpu`` measures is what it says, with this machine's CPU in place of a device."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import ModuleType
 
 import hostcuda.examples
 import numpy as np
@@ -14,6 +16,8 @@ from benchmarks import gpu  # noqa: E402
 from benchmarks.peers.tasks import Lesson, Stack, Task  # noqa: E402
 from eventsnn import STDP, WTA, Conv, Network, Pool, decide, inf  # noqa: E402
 from eventsnn.backends import get  # noqa: E402
+from eventsnn.backends.cuda import CudaBackend  # noqa: E402
+from eventsnn.backends.device import Device  # noqa: E402
 
 pytestmark = pytest.mark.skipif(hostcuda.COMPILER is None, reason="no C++ compiler here; CXX may name one")
 EVENTS = hostcuda.examples.layer().events
@@ -51,31 +55,66 @@ def test_bytes_that_a_layer_loads():
     assert gpu.loaded_bytes(layer, events) == entries * 8 * 4  # five maps lie in rows of eight
 
 
+class Clock:
+    """Stands for CuPy's events: each is one second after the one before."""
+
+    now = 0
+
+    class cuda:  # noqa: N801
+        class Event:
+            def record(self):
+                Clock.now += 1
+                self.at = Clock.now
+
+        class Device:
+            def synchronize(self):
+                pass
+
+        @staticmethod
+        def get_elapsed_time(start, end):
+            return 1e3 * (end.at - start.at)
+
+
 def test_kernels_are_timed_one_by_one():
-    class Clock:
-        """Stands for CuPy's events: each is one second after the one before."""
-
-        now = 0
-
-        class cuda:  # noqa: N801
-            class Event:
-                def record(self):
-                    Clock.now += 1
-                    self.at = Clock.now
-
-            class Device:
-                def synchronize(self):
-                    pass
-
-            @staticmethod
-            def get_elapsed_time(start, end):
-                return 1e3 * (end.at - start.at)
-
-    kernels = gpu.TimedKernels(Clock, type("Module", (), {"get_function": lambda self, name: lambda *a, **k: None})())
-    for name in ("conv", "emit", "conv"):
-        kernels.get_function(name)((1,), (1,), ())
-    assert kernels.seconds() == {"conv": 2.0, "emit": 1.0}
+    kernels = gpu.TimedKernels(Clock, hostcuda.HostModule(hostcuda.build()))
+    backend = CudaBackend(Device(hostcuda.HostArrays(), kernels, 8))
+    layers = [Conv(5, 3, padding=1, threshold=1.5), Pool(2)]
+    nets = [Network(layers, EVENTS.shape, seed=3, backend=one) for one in ("reference", backend)]
+    assert nets[1].run(EVENTS).equals(nets[0].run(EVENTS))
+    first = kernels.seconds()
+    assert {"conv", "count_fields", "fill_fields", "pool_fired", "emit"} <= set(first)
+    assert first["conv"] == 1.0
+    nets[1].run(EVENTS[:2])
+    nets[1].run(EVENTS[:2])
+    assert kernels.seconds()["conv"] == 2.0
     assert kernels.seconds() == {}
+
+
+def test_kernels_whose_blocks_wait_for_each_other_are_timed():
+    kernels = gpu.TimedKernels(Clock, hostcuda.HostModule(hostcuda.build()))
+    backend = CudaBackend(Device(hostcuda.HostArrays(), kernels, 7, processors=3))
+    assert hostcuda.examples.learns_alike(hostcuda.examples.lessons()["online"], backend)
+    assert kernels.seconds()["learn_online"] == 1.0
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_the_outcome_of_the_tests_is_recorded_before_anything_is_measured(only, monkeypatch):
+    def measured(*_):
+        assert len(lines) == 1
+        raise MemoryError("no figure today")
+
+    properties = type("Runtime", (), {"getDeviceProperties": lambda _, index: {"name": b"a device"}})()
+    cupy, lines = ModuleType("cupy"), []
+    cupy.cuda = type("cuda", (), {"runtime": properties})
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setattr(gpu, "get", lambda name: None)
+    monkeypatch.setattr(gpu, "run_tests", lambda: {"passed": 3})
+    monkeypatch.setattr(gpu, "append", lambda name, line: lines.append(line))
+    monkeypatch.setattr(gpu, "measured", measured)
+    with nullcontext() if only else pytest.raises(MemoryError, match="no figure today"):
+        gpu.main(["--only-tests"] if only else [])
+    (line,) = lines
+    assert (line["tests"], line["device"], line["sources"]) == ({"passed": 3}, "a device", gpu.fingerprint())
 
 
 def test_without_a_device_nothing_is_recorded(monkeypatch):

@@ -19,8 +19,9 @@ from benchmarks.render import (  # noqa: E402
     selection_table,
     with_results,
 )
-from benchmarks.render_gpu import fingerprint, gpu_section  # noqa: E402
+from benchmarks.render_gpu import fingerprint, gpu_section, sources  # noqa: E402
 from benchmarks.render_peers import full, newest, targets_table  # noqa: E402
+from eventsnn.backends import device  # noqa: E402
 
 
 def test_readme_shows_the_recorded_results():
@@ -139,22 +140,42 @@ def test_the_cost_model_by_hand():
     assert abs(half.seconds(4, 1000, tasks) - (0.0375 + 0.020 + 1_266_000 / 1.25e9 + 0.05)) < 1e-9
 
 
-def gpu_line(sources):
+def gpu_lines(made_of):
+    """Return what ``benchmarks.gpu`` records: the outcome of the tests, then figures."""
     rates = {"eventsnn": 60_000.0, "SpykeTorch": 500.0}
     tests = {"passed": 9, "failed": 0, "skipped": 0, "error": 0}
     layers = [{"layer": "Conv(30, kernel=5)", "bytes_per_second": 2e12, "seconds": {}}]
-    common = {"device": "NVIDIA H100", "date": "today", "commit": "abc", "tests": tests, "sources": sources}
-    return common | {"all layers": rates, "layers": layers, "l2_bytes_per_second": 5e12}
+    common = {"device": "NVIDIA H100", "date": "today", "commit": "abc", "sources": made_of}
+    return common | {"tests": tests}, common | {"all layers": rates, "layers": layers, "l2_bytes_per_second": 5e12}
 
 
 def test_the_readme_says_whether_a_gpu_was_ever_had():
     assert "never run on a device" in gpu_section([], fingerprint())
-    shown = gpu_section([gpu_line("old"), gpu_line(fingerprint())], fingerprint())
-    assert "a record of the present kernels" in shown
+    shown = gpu_section([*gpu_lines("old"), *gpu_lines(fingerprint())], fingerprint())
+    assert shown.count("a record of the present kernels") == 2
     assert "| 60,000 | – | 500 (120.0 x) |" in shown
     assert "weights at 40% of what" in shown
-    assert "tests on the device: 9 passed)" in shown
+    assert "(`pytest -m gpu`): 9 passed.\n" in shown
+
+
+def test_tests_are_shown_without_figures_of_the_same_day():
+    tests, _ = gpu_lines(fingerprint())
+    assert "9 passed.\n\n**No figure for a GPU** yet" in gpu_section([tests], fingerprint())
+    shown = gpu_section([*gpu_lines("old"), tests], fingerprint())
+    assert "abc, a record of the present kernels (`pytest -m gpu`): 9 passed." in shown
+    assert "abc, a record of **earlier kernels** than the present ones\n(`python -m benchmarks.gpu`" in shown
+
+
+def test_the_fingerprint_is_of_all_that_makes_kernels(monkeypatch):
+    kernels = {"kernels.cu", "images.cu", "learn.cu", "own.cu"}
+    launchers = {f"cuda{name}.py" for name in ("", "_images", "_learning", "_rules", "_structures")}
+    assert {path.name for path in sources()} == kernels | launchers | {"device.py", "nvrtc.py"}
+    assert set(device.SOURCES) <= kernels
+    before, read = fingerprint(), Path.read_bytes
+    for name in ("own.cu", "nvrtc.py"):
+        monkeypatch.setattr(Path, "read_bytes", lambda path, name=name: read(path) + b" " * (path.name == name))
+        assert fingerprint() != before
 
 
 def test_a_record_of_other_kernels_is_called_so():
-    assert "**earlier kernels**" in gpu_section([gpu_line(fingerprint()), gpu_line("old")], fingerprint())
+    assert "**earlier kernels**" in gpu_section([*gpu_lines(fingerprint()), *gpu_lines("old")], fingerprint())

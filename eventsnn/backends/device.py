@@ -154,7 +154,8 @@ def cuda_device(index: int) -> Device:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"the cuda backend needs a CUDA device and its driver, found none ({error})") from error
+        found = f"the cuda backend needs a CUDA device and its driver, found none ({error})"
+        raise RuntimeError(f"{found}: {_remedy(cupy.cuda.runtime)}") from error
     if index >= count:
         raise RuntimeError(f"backend cuda:{index} expects a device below {count}, the number of CUDA devices here")
     here = cupy.cuda.Device(index)
@@ -170,6 +171,25 @@ def cuda_device(index: int) -> Device:
         current = partial(cupy.cuda.Device, index)
         failures = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
         return Device(cupy, module, MOST_THREADS, current, upload, compiled, processors, failures)
+
+
+def _remedy(runtime: Any) -> str:
+    """Return what to install or change where CuPy finds no device."""
+    try:
+        driver, own = runtime.driverGetVersion(), runtime.runtimeGetVersion()
+    except runtime.CUDARuntimeError:
+        driver, own = 0, 0
+    if not driver:
+        return "install NVIDIA's driver; it is there when `nvidia-smi` shows the device"
+    if driver // 1000 >= own // 1000:
+        return "`nvidia-smi` shows whether there is one; CUDA_VISIBLE_DEVICES may hide it"
+    versions = f"the driver is for CUDA {_version(driver)}, CuPy for CUDA {_version(own)}: install a newer driver"
+    older = f", or pip uninstall cupy-cuda{own // 1000}x and pip install 'eventsnn[cuda12]'"
+    return versions + (older if driver // 1000 == 12 else "")
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def uploader(cupy: Any) -> Callable[[np.ndarray], Any]:

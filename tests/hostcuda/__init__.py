@@ -96,6 +96,7 @@ class HostModule:
 
     def __init__(self, path, order="ascending"):
         self._library, self._order = ctypes.CDLL(str(path)), ORDERS[order]
+        self.together = 0  # launches of several blocks that may wait for each other
 
     def get_function(self, name):
         function = getattr(self._library, f"launch_{name}")
@@ -110,6 +111,7 @@ class HostModule:
         pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value, _ in held))
         sizes = (ctypes.c_int * len(held))(*(size for _, size in held))
         shape = (ctypes.c_uint * 3)(*(*grid, 1)[:2], block[0])
+        self.together += enable_cooperative_groups and grid[0] > 1
         with _launching:
             self._library.set_order(self._order, int(enable_cooperative_groups))
             failed = function(shape, ctypes.c_size_t(shared_mem), pointers, sizes, len(held))
