@@ -126,14 +126,15 @@ def elsewhere(backend: str, devices: str, dask: str, data: str) -> Iterator[dict
     """Yield the options ``backend`` and ``computed`` of what runs a network: here, on devices, or on a cluster."""
     if devices and (dask or backend):
         raise UsageError(f"expected --devices or --{'dask' if dask else 'backend'}, got both")
-    check_backend(backend)  # with which a run is loaded, wherever it is then computed
+    here = "" if dask else backend  # with --dask it is the workers'
+    check_backend(here)  # with which a run is loaded, wherever it is then computed
     with ExitStack() as stack:
         computed: Computed = nullcontext
         if dask:
             computed = _on_cluster(dask, data, backend, stack)
         elif devices:
             computed = _on_devices(devices)
-        yield {"backend": backend or None, "computed": computed}
+        yield {"backend": here or None, "computed": computed}
 
 
 def _on_devices(names: str) -> Computed:
