@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from eventsnn.console import UsageError, describe
 from eventsnn.models import MODELS
@@ -122,13 +122,19 @@ def with_epochs(model: Model, text: str) -> Model:
 
 
 @contextmanager
-def elsewhere(devices: str, dask: str, data: str) -> Iterator[Computed]:
-    """Yield what has a network computed by several devices, or by the workers of a cluster; with neither, as it is."""
-    if devices and dask:
-        raise UsageError("expected --devices or --dask, got both")
-    check_backend()  # with which a run is loaded
+def elsewhere(backend: str, devices: str, dask: str, data: str) -> Iterator[dict[str, Any]]:
+    """Yield the options ``backend`` and ``computed`` of what runs a network: here, on devices, or on a cluster."""
+    if devices and (dask or backend):
+        raise UsageError(f"expected --devices or --{'dask' if dask else 'backend'}, got both")
+    here = "" if dask else backend  # with --dask it is the workers'
+    check_backend(here)  # with which a run is loaded, wherever it is then computed
     with ExitStack() as stack:
-        yield _on_cluster(dask, data, stack) if dask else _on_devices(devices) if devices else nullcontext
+        computed: Computed = nullcontext
+        if dask:
+            computed = _on_cluster(dask, data, backend, stack)
+        elif devices:
+            computed = _on_devices(devices)
+        yield {"backend": here or None, "computed": computed}
 
 
 def _on_devices(names: str) -> Computed:
@@ -141,14 +147,14 @@ def _on_devices(names: str) -> Computed:
         raise UsageError(f"--devices: {error}") from None
 
 
-def _on_cluster(address: str, data: str, stack: ExitStack) -> Computed:
+def _on_cluster(address: str, data: str, backend: str, stack: ExitStack) -> Computed:
     from eventsnn import parallel
     from eventsnn.sources import is_event_file
 
     if not is_event_file(data):
         raise UsageError(f"--dask expects an event file that all workers see, got {data}; 'eventsnn encode' makes one")
     try:
-        return partial(parallel.computed_by, stack.enter_context(parallel.connect(address)))
+        return partial(parallel.computed_by, stack.enter_context(parallel.connect(address)), backend=backend or None)
     except ModuleNotFoundError as error:
         raise UsageError(f"--dask: {error}") from None
 

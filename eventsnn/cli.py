@@ -54,6 +54,9 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="A recording of an ev
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that 'eventsnn train' or 'demo' made.")]
 
+BackendName = Annotated[
+    str, typer.Option(metavar="NAME", help="cpu, reference, or a GPU. Default: $EVENTSNN_BACKEND, else cpu.")
+]
 Several = Annotated[
     str,
     typer.Option(metavar="NAME,NAME,...", help="Share the work among devices; cpu:0, cpu:1, ... are single threads."),
@@ -197,9 +200,7 @@ def train(
     seed: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Of the initial weights. Default: the .toml file's, else 0.")
     ] = None,
-    backend: Annotated[
-        str, typer.Option(metavar="NAME", help="cpu, reference, or a GPU. Default: $EVENTSNN_BACKEND, else cpu.")
-    ] = "",
+    backend: BackendName = "",
     validation: Annotated[
         float | None,
         typer.Option(
@@ -261,6 +262,7 @@ def evaluate(
     context: typer.Context,
     run: Run,
     data: Data,
+    backend: BackendName = "",
     devices: Several = "",
     dask: Dask = "",
     as_json: Json = False,
@@ -274,8 +276,8 @@ def evaluate(
     with one_line_errors("eventsnn evaluate", debug or context.obj):
         from eventsnn import runs
 
-        with elsewhere(devices, dask, data) as computed, phases() as progress:
-            result = runs.evaluate(run, data, progress=progress, say=_say(as_json), computed=computed)
+        with elsewhere(backend, devices, dask, data) as where, phases() as progress:
+            result = runs.evaluate(run, data, progress=progress, say=_say(as_json), **where)
         _print_json(as_json, result)
 
 
@@ -327,6 +329,7 @@ def features(
     split: Annotated[
         str, typer.Option(metavar="train|test|all", help="Part of the images, where the source has parts.")
     ] = "train",
+    backend: BackendName = "",
     devices: Several = "",
     dask: Dask = "",
     debug: Debug = False,
@@ -340,8 +343,8 @@ def features(
 
         part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
         wanted = feature(kind, target, parse_size(regions, "--regions", "2x2"))
-        with elsewhere(devices, dask, data) as computed, phases() as progress:
-            found = extract(run, data, out, wanted, part=part, progress=progress, computed=computed)
+        with elsewhere(backend, devices, dask, data) as where, phases() as progress:
+            found = extract(run, data, out, wanted, part=part, progress=progress, **where)
         samples, size = found.features.shape
         print(f"{samples:,} samples, {size:,} features ({found.meta['feature']['kind']}), {found.features.nnz:,} not 0")
         print(f"Written: {out}")

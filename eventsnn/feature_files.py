@@ -109,6 +109,7 @@ def extract(
     *,
     part: Part = "train",
     progress: Progress | None = None,
+    backend: str | None = None,
     computed: Computed = nullcontext,
 ) -> FeatureSet:
     """Run data through a run's network and write the features of its last layer.
@@ -127,6 +128,8 @@ def extract(
         Of the images.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    backend : str, optional
+        What computes; see :func:`eventsnn.backends.get`.
     computed : callable, optional
         Takes the network, and is a context in which another takes its place that is computed elsewhere.
 
@@ -138,7 +141,7 @@ def extract(
     check_target(out)
     if out.exists() and Path(source).exists() and os.path.samefile(out, source):
         raise ValueError(f"{out}: expected a file other than the data")
-    trained = Trained.load(run)
+    trained = Trained.load(run, backend)
     feature = kind or as_feature(trained.readout.kind if trained.readout is not None else "fired")
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,

@@ -322,6 +322,7 @@ def evaluate(
     *,
     progress: Progress | None = None,
     say: Say = print,
+    backend: str | None = None,
     computed: Computed = nullcontext,
 ) -> dict[str, Any]:
     """Evaluate a trained model on an event file or on the test part of images.
@@ -336,6 +337,8 @@ def evaluate(
         Called as ``progress(done, total, phase)``.
     say : callable, optional
         Takes lines for people.
+    backend : str, optional
+        What computes; see :func:`eventsnn.backends.get`.
     computed : callable, optional
         As of :func:`eventsnn.feature_files.extract`.
 
@@ -349,7 +352,7 @@ def evaluate(
     ValueError, OSError
         If something does not fit.
     """
-    trained, start = Trained.load(run), time.perf_counter()
+    trained, start = Trained.load(run, backend), time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
         open_data(source, "test", trained.image_encoder, trained.size, Path(scratch), progress) as dataset,

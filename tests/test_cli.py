@@ -529,6 +529,25 @@ def test_evaluate(trained, images, succeed):
     assert f"20 samples, accuracy {found['accuracy']:.2%}" in people
 
 
+def test_evaluate_and_features_take_a_backend(trained, encoded, tmp_path, succeed, monkeypatch):
+    used, load = [], Trained.load
+
+    def noted(run, backend):
+        used.append(backend)
+        return load(run, backend)
+
+    monkeypatch.setattr(Trained, "load", noted)
+    found = []
+    for backend in ("reference", "cpu"):
+        monkeypatch.setenv("EVENTSNN_BACKEND", "no such backend")  # which is then of no account
+        out, _ = succeed("evaluate", trained, "--data", encoded, "--backend", backend, "--json")
+        succeed("features", trained, "--data", encoded, "-o", tmp_path / "f.h5", "--backend", backend)
+        matrix = eventsnn.read_features(tmp_path / "f.h5").features.toarray()
+        found.append((json.loads(out)["accuracy"], matrix.tolist()))
+    assert used == ["reference", "reference", "cpu", "cpu"]
+    assert found[0] == found[1]
+
+
 def test_evaluate_says_when_the_samples_are_known(trained, encoded, succeed):
     out, _ = succeed("evaluate", trained, "--data", encoded, "--json")
     assert json.loads(out)["trained_on_these"]

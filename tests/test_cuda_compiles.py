@@ -95,11 +95,12 @@ def test_the_shell_says_what_to_install_before_any_work(command, tmp_path, monke
 
 
 @pytest.mark.parametrize("command", ["features run --data d.h5 -o f.h5", "evaluate run --data d.h5"])
-def test_the_shell_says_what_devices_lack(command, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("option", ["--devices cpu:0,cuda:6", "--backend cuda:6"])
+def test_the_shell_says_what_devices_lack(command, option, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.chdir(tmp_path)
-    said = in_one_line(f"{command} --devices cpu:0,cuda:6", capsys)
-    assert f"eventsnn {command.split()[0]}: --devices: the cuda backend needs CuPy, " in said
+    said = in_one_line(f"{command} {option}", capsys)
+    assert f"eventsnn {command.split()[0]}: {option.split()[0]}: the cuda backend needs CuPy, " in said
 
 
 def in_one_line(command, capsys):

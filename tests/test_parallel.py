@@ -275,17 +275,22 @@ def call(capsys, *arguments):
 
 
 def test_the_command_line(client, model, tmp_path, capsys):
-    address = client.scheduler.address
+    on_dask = ("--dask", client.scheduler.address)
     given = (model / "run", "--data", model / "test.h5")
     results, files = [], []
-    for where in ((), ("--dask", address), ("--devices", "cpu:0, cpu:1")):
+    for where in (
+        (),
+        ("--dask", address),
+        ("--dask", address, "--backend", "reference"),
+        ("--devices", "cpu:0, cpu:1"),
+    ):
         code, said, _ = call(capsys, "evaluate", *given, "--json", *where)
         assert code == 0
         results.append(json.loads(said.splitlines()[-1]))
         files.append(tmp_path / f"features{len(files)}.h5")
         assert call(capsys, "features", *given, "-o", files[-1], "--kind", "latency", *where)[0] == 0
     assert all(result.pop("seconds") > 0 for result in results)
-    assert results[1:] == results[:1] * 2
+    assert results[1:] == results[:1] * 3
     here, *others = (es.read_features(file) for file in files)
     for there in others:
         same_matrix(there.features, here.features)
@@ -306,6 +311,7 @@ def test_wrong_places(model, tmp_path, capsys, monkeypatch):
     for wrong, message in (
         (("--devices", "cpu,nothing"), "--devices: backend expects one of"),
         (("--devices", "cpu", *nobody[:2]), "expected --devices or --dask, got both"),
+        (("--devices", "cpu", "--backend", "cpu"), "expected --devices or --backend, got both"),
     ):
         code, _, said = call(capsys, *given, *wrong)
         assert code == 2
