@@ -271,7 +271,8 @@ def test_data_that_do_not_fit_go_through_in_parts(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "options"), [(1, {}), (1, {"mini_batch": 3}), (1, {"shuffle": True, "patches": True}), (2, {})]
+    ("number", "options"),
+    [(1, {}), (1, {"mini_batch": 3}), (1, {"shuffle": True, "patches": True}), (1, {"inhibit_input": True}), (2, {})],
 )
 def test_a_layer_learns_from_data_that_do_not_fit(options, number):
     """Pieces are whole mini-batches, so weights are the same."""
