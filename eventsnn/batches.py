@@ -154,7 +154,12 @@ def put(events: Events, backend: Backend) -> Events:
 
 def fetch(events: Events, backend: Backend) -> Events:
     """Return a batch with its columns in the memory of the host; one that lies there is returned as it is."""
-    return events if backend.xp is np or type(events.offsets) is np.ndarray else _map_arrays(events, backend.fetch)
+    return events if on_host(events) else _map_arrays(events, backend.fetch)
+
+
+def on_host(events: Events) -> bool:
+    """Tell whether a batch lies in the memory of the host."""
+    return type(events.offsets) is np.ndarray
 
 
 def _map_arrays(events: Events, convert: Any) -> Events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from eventsnn.backends import Backend, Found, Geometry, Lesson, Update, get
-from eventsnn.batches import Data, batches, by_halves, put, worked
+from eventsnn.batches import Data, batches, by_halves, on_host, put, worked
 from eventsnn.events import Events
 from eventsnn.threads import balanced
 
@@ -29,6 +29,7 @@ Pools = Mapping[int, ThreadPoolExecutor]  # by the number of the device
 
 _HOST = ("cpu", "reference")
 _AHEAD = 4  # batches in a device's share: while it works on one, its next is uploaded
+_ROOM = 4  # of the memory that is left, input in pieces takes up to this part: learning needs some too
 
 
 def device(name: str) -> Backend:
@@ -130,7 +131,7 @@ class Devices:
 
     def hold(self, events: Events) -> Events:
         """See :class:`Place`: of several devices each takes its part of a mini-batch."""
-        return events if self._several else put(events, self.first.backend)
+        return events if self._several else self._if_there_is_room(events)
 
     def prepared(self, net: Network, data: Data, layer: int, inhibit: bool, report: Report) -> Data | None:
         """See :class:`Place`."""
@@ -164,12 +165,29 @@ class Devices:
             except BaseException:  # some may have changed their weights, and others not
                 self._forget(layer)
                 raise
-        neurons, update, reward, positions, batch = lesson
         self._forget(layer)
-        return self.first.backend.learn(
-            self._on_first(events), order, self.first.packed[layer], neurons, update, reward, positions=positions,
-            batch=batch,
-        )  # fmt: skip
+        there = self._on_first(events)
+        if self.first.backend.xp is np or not on_host(there):
+            return self._present(layer, there, order, lesson)
+        return self._in_pieces(layer, events, order, lesson)
+
+    def _present(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+        neurons, update, reward, positions, batch = lesson
+        packed, learn = self.first.packed[layer], self.first.backend.learn
+        return learn(events, order, packed, neurons, update, reward, positions=positions, batch=batch)
+
+    def _in_pieces(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
+        """Present samples for which the first device has no room together, some mini-batches at a time."""
+        size = len(order)
+        while size > lesson.batch and on_host(self._if_there_is_room(events[order[:size]])):
+            size //= 2
+        size = max(size // _ROOM // lesson.batch, 1) * lesson.batch
+        parts = [slice(start, start + size) for start in range(0, len(order), size)]
+        winners = [np.empty((0, lesson.update.k, 4), np.int64)]
+        for part in parts:
+            there = put(events[order[part]], self.first.backend)
+            winners.append(self._present(layer, there, np.arange(len(there)), _cut(lesson, part)))
+        return np.concatenate(winners)
 
     def _in_mini_batches(self, layer: int, events: Events, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         winners = np.full((len(order), lesson.update.k, 4), -1, np.int64)
@@ -248,8 +266,14 @@ class Devices:
         if not self._several:
             return events
         if self._moved is None or self._moved[0] is not self.first or self._moved[1] is not events:
-            self._moved = self.first, events, put(events, self.first.backend)
+            self._moved = self.first, events, self._if_there_is_room(events)
         return self._moved[2]
+
+    def _if_there_is_room(self, events: Events) -> Events:
+        """Return events in the memory of the first device, or as they are where that does not suffice."""
+        with suppress(MemoryError):
+            return put(events, self.first.backend)
+        return events
 
     @contextmanager
     def _threads(self) -> Iterator[Pools]:

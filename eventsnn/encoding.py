@@ -44,6 +44,8 @@ def encoded(
     ------
     TypeError, ValueError
         As :meth:`ImageEncoder.encode`, when the batch comes.
+    MemoryError
+        If a batch of so many images, or two that are in work, are too large for the memory of the backend.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size expects at least 1 image, got {batch_size}")

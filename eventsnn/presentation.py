@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from eventsnn.ahead import read_ahead
-from eventsnn.batches import Collector, Data, batches, bounded, fetch, put
+from eventsnn.batches import Collector, Data, batches, bounded, by_halves, fetch, put
 from eventsnn.events import Events, concatenate, replace_fields
 from eventsnn.network import Network
 
@@ -117,9 +117,12 @@ class Source:
             report(done, len(self._data), phase)
 
     def _prepare(self, batch: Events) -> Events:
-        net = self._net
+        net, backend = self._net, self._net.backend
         spikes = net.run(batch, stop=self._layer, batch_size=max(len(batch), 1))
-        return fetch(net.backend.pointwise(put(spikes, net.backend)), net.backend) if self._inhibit else spikes
+        if not self._inhibit:
+            return spikes
+        parts = by_halves(lambda part: fetch(backend.pointwise(put(spikes[part], backend)), backend), spikes)
+        return parts[0] if len(parts) == 1 else concatenate(parts)
 
     def _keep(self, parts: Iterator[Events]) -> None:
         """Write a temporary file, and open it.

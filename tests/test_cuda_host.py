@@ -270,6 +270,26 @@ def test_data_that_do_not_fit_go_through_in_parts(number):
         net.run(events)
 
 
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [(1, {}), (1, {"mini_batch": 3}), (1, {"shuffle": True, "patches": True}), (1, {"inhibit_input": True}), (2, {})],
+)
+def test_a_layer_learns_from_data_that_do_not_fit(options, number):
+    """Pieces are whole mini-batches, so weights are the same."""
+    events = stimuli(200)
+    arrays = [hostcuda.HostArrays() for _ in range(number)]
+    nets = [
+        of_three_layers(backend=REFERENCE),
+        of_three_layers(devices=[hostcuda.backend(5, arrays=a) for a in arrays]),
+    ]
+    for each in arrays:
+        each.limit = each.used + events.n_events * 14 // 2
+    winners = [fit(net, events, layer=0, rule=STDP(0.05, -0.04), **options).epochs[0].winners for net in nets]
+    assert np.array_equal(*winners)
+    assert np.array_equal(nets[0].weights[0], nets[1].weights[0])
+    assert arrays[0].refused
+
+
 class Uploading:
     """Stands for what an upload uses of CuPy; notes in which order things happen."""
 

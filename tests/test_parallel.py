@@ -280,8 +280,8 @@ def test_the_command_line(client, model, tmp_path, capsys):
     results, files = [], []
     for where in (
         (),
-        ("--dask", address),
-        ("--dask", address, "--backend", "reference"),
+        on_dask,
+        (*on_dask, "--backend", "reference"),
         ("--devices", "cpu:0, cpu:1"),
     ):
         code, said, _ = call(capsys, "evaluate", *given, "--json", *where)
