@@ -167,6 +167,27 @@ def test_a_batch_is_of_so_many_samples_for_each_device():
     assert [len(batch) for batch in wide] == [15, 5]
 
 
+class Uploads(DeviceBackend):
+    """Lets others wait until a second batch has come."""
+
+    def __init__(self):
+        self.offsets, self.second = 0, threading.Event()
+
+    def put(self, array):
+        self.offsets += array.dtype == np.int64 and len(array) == 3  # of two samples
+        if self.offsets >= 2:
+            self.second.set()
+        return super().put(array)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_each_device_gets_its_next_batch_while_it_works_on_one(number):
+    events = Events.from_latency(np.zeros((16, *SHAPE), int), duration=2)
+    devices = [Uploads() for _ in range(number)]
+    waited = list(network(devices).each(lambda net, batch: net.backend.second.wait(20), events, 2))
+    assert waited == [True] * 8
+
+
 TRAININGS = {
     "order": {"rule": STDP(0.05, -0.04)},
     "time": {"rule": STDP(0.05, -0.04, tau=3.0), "competition": WTA(3, radius=1), "schedule": Annealing(0.8)},
