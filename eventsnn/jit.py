@@ -13,10 +13,12 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
 from numba.core import compiler, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
+from numba.extending import intrinsic
 
 
 class _Flags(compiler.Flags):
@@ -154,3 +156,14 @@ _INNER: dict[str, Any] = {
 making_arrays = njit(**_INNER)
 #: the same for functions that make no array
 inner = njit(_nrt=False, **_INNER)
+
+
+def _emit_trailing_zeros(typing_context, word):
+    """Return how many zeros a word that is not 0 ends with."""
+    return types.int64(types.uint32), lambda context, builder, signature, args: builder.zext(
+        builder.cttz(args[0], ir.IntType(1)(True)), ir.IntType(64)
+    )
+
+
+#: for words of 32 bits
+trailing_zeros: Any = intrinsic(_emit_trailing_zeros)

@@ -38,3 +38,15 @@ def golden_path():
 def backend(request):
     """Return every backend in turn."""
     return get(request.param)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """Return a function that puts bytes into a file, whose name says nothing."""
+    path = tmp_path_factory.mktemp("files") / "recording"
+
+    def put(content):
+        path.write_bytes(content)
+        return path
+
+    return put

@@ -158,3 +158,9 @@ def mat_variable(name, rows, columns, kind, data):
 
     body = part(6, struct.pack("<II", 6, 0)) + part(5, struct.pack("<ii", rows, columns)) + part(1, name.encode())
     return part(14, body + part(kind, data))
+
+
+def drained(recording, size=1 << 16):
+    """Return all events of a recording as tuples, and the report of its stream."""
+    stream = recording.chunks(size)
+    return [event for chunk in stream for event in chunk.to_structured().tolist()], stream.report

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from event_files import events
+from event_files import drained, events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,23 +17,6 @@ from eventsnn.io.recording import OUTSIDE
 
 SAMPLE = [(5, 1, 2, 0), (900, 345, 0, 1), (900, 0, 259, 1), (40_000, 9, 9, 0), (40_001, 9, 10, 1)]
 NO_TIME = "events without a time that can be"
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    """Return a function that puts bytes into a file, whose name says nothing."""
-    path = tmp_path_factory.mktemp("files") / "recording"
-
-    def put(content):
-        path.write_bytes(content)
-        return path
-
-    return put
-
-
-def drained(recording, size=1 << 16):
-    stream = recording.chunks(size)
-    return [event for chunk in stream for event in chunk.to_structured().tolist()], stream.report
 
 
 def npy(array):

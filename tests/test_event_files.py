@@ -12,6 +12,7 @@ from event_files import (
     aedat3,
     atis_bin,
     davis346,
+    drained,
     dvs128,
     es_atis,
     es_colour,
@@ -38,23 +39,6 @@ WRITERS = {
     "Event Stream (colour)": (es_header(4, 320, 240), partial(es_colour, height=240), (320, 240)),
 }
 SAMPLE = [(5, 1, 2, 0), (900, 33, 0, 1), (900, 0, 33, 1), (40_000, 9, 9, 0), (40_001, 9, 10, 1), (99_999, 1, 1, 1)]
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    """Return a function that puts bytes into a file, whose name says nothing."""
-    path = tmp_path_factory.mktemp("files") / "recording"
-
-    def put(content):
-        path.write_bytes(content)
-        return path
-
-    return put
-
-
-def drained(recording, size=1 << 16):
-    stream = recording.chunks(size)
-    return [event for chunk in stream for event in chunk.to_structured().tolist()], stream.report
 
 
 def polarities_kept(name, found):

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import scipy.io
-from event_files import aedat4, aedat4_header, aedat4_packet, events, mat_variable
+from event_files import aedat4, aedat4_header, aedat4_packet, drained, events, mat_variable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,23 +25,6 @@ SAMPLE = [
     (10**15, 9, 10, 1),
     (10**15 + 1, 1, 1, 1),
 ]
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    """Return a function that puts bytes into a file, whose name says nothing."""
-    path = tmp_path_factory.mktemp("files") / "recording"
-
-    def put(content):
-        path.write_bytes(content)
-        return path
-
-    return put
-
-
-def drained(recording, size=1 << 16):
-    stream = recording.chunks(size)
-    return [event for chunk in stream for event in chunk.to_structured().tolist()], stream.report
 
 
 def compressor(compression):

@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from event_files import drained
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from prophesee_files import HIGH2, HIGH3, counts_of, dat, events_of, evt2, evt3, evt21, header, steps
@@ -23,23 +24,6 @@ WRITERS = {
 }
 
 FIRST = ("event", 0, 1, 2, 1)  # before the time begins anew, which no file tells of its first
-
-
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    """Return a function that puts bytes into a file, whose name says nothing."""
-    path = tmp_path_factory.mktemp("prophesee") / "recording"
-
-    def put(content):
-        path.write_bytes(content)
-        return path
-
-    return put
-
-
-def drained(recording, size=1 << 16):
-    stream = recording.chunks(size)
-    return [event for chunk in stream for event in chunk.to_structured().tolist()], stream.report
 
 
 # Recordings

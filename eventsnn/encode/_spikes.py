@@ -9,14 +9,10 @@ Where each spike is looked at, indices are unsigned: of others Numba asks whethe
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from eventsnn.jit import inner, kernel, lean_kernel, making_arrays
+from eventsnn.jit import inner, kernel, lean_kernel, making_arrays, trailing_zeros
 from eventsnn.memory import scratch_empty
 
 _HALF = np.int64(32)
@@ -26,16 +22,6 @@ _MAGNITUDE = np.int32(2**31 - 1)
 _INFINITY = np.int64(0x7F800000)
 _BUCKETS = 2048
 _UNDECIDED = np.int32(-1)
-
-
-def _emit_trailing_zeros(typing_context, word):
-    """Return how many zeros a word that is not 0 ends with."""
-    return types.int64(types.uint32), lambda context, builder, signature, args: builder.zext(
-        builder.cttz(args[0], ir.IntType(1)(True)), ir.IntType(64)
-    )
-
-
-_trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
 
 
 @inner
@@ -58,7 +44,7 @@ def _gather(bits, values, sites, marks, counts):
             word, n, column = marks[i], np.uint64(counts[i]), np.uint64(i)
             value, site = values[i], sites[i]
             while word != 0:
-                at = np.uint64(low) + np.uint64(_trailing_zeros(word))
+                at = np.uint64(low) + np.uint64(trailing_zeros(word))
                 word &= word - np.uint32(1)
                 value[n] = bits[at, column]
                 site[n] = at

@@ -5,29 +5,14 @@ Every word is looked at once, nothing of a word serves as an index, and columns 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
-from eventsnn.jit import inner, lean_kernel
+from eventsnn.jit import inner, lean_kernel, trailing_zeros
 
 _NEVER = np.int64(-1)  # of a time or row that has not come yet
 _ONE = np.int64(1)
 _SLACK = np.int64(1 << 26)  # microseconds, 67 s
 _GRID = np.int64(2048)  # coordinates have 11 bits
-
-
-def _emit_trailing_zeros(typing_context, word):
-    """Return how many zeros a word that is not 0 ends with."""
-    return types.int64(types.uint32), lambda context, builder, signature, args: builder.zext(
-        builder.cttz(args[0], ir.IntType(1)(True)), ir.IntType(64)
-    )
-
-
-_trailing_zeros: Any = intrinsic(_emit_trailing_zeros)
 
 
 @inner
@@ -90,7 +75,7 @@ def evt21(words, state, counts, t, x, y, p):
         if kind <= 1:
             time, column, row = base + (upper >> 22 & 63), upper >> 11 & 2047, upper & 2047
             while lower:
-                place = column + _trailing_zeros(np.uint32(lower))
+                place = column + trailing_zeros(np.uint32(lower))
                 lower &= lower - _ONE
                 if base < 0:
                     counts[0] += 1
@@ -113,7 +98,7 @@ def evt21(words, state, counts, t, x, y, p):
 def _events_of_vector(bits, place, time, row, polarity, n, counts, t, x, y, p):
     """Write an event for each bit that is set, from column ``place`` on; return how many there are now."""
     while bits:
-        column = place + _trailing_zeros(np.uint32(bits))
+        column = place + trailing_zeros(np.uint32(bits))
         bits &= bits - _ONE
         if time < 0 or row < 0 or column >= _GRID:
             counts[1 if time >= 0 and row >= 0 else 0] += 1
