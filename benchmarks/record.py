@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def environment() -> dict[str, Any]:
     """Return versions, commit, processor and number of CPUs."""
-    import h5py
-    import numba
-    import numpy
-    import sklearn
-
-    import eventsnn
-    from eventsnn.threads import default_threads
+    from eventsnn.environment import environment as circumstances
 
     root = Path(__file__).parents[1]
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
@@ -33,26 +25,8 @@ def environment() -> dict[str, Any]:
         text=True,
         check=False,
     )
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "commit": git.stdout.strip() + ("+changes" if changed.stdout.strip() else ""),
-        "eventsnn": eventsnn.__version__,
-        "python": platform.python_version(),
-        "numpy": numpy.__version__,
-        "numba": numba.__version__,
-        "h5py": h5py.__version__,
-        "sklearn": sklearn.__version__,
-        "processor": processor(),
-        "threads": default_threads(),
-    }
-
-
-def processor() -> str:
-    """Return the model name of the CPU."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    commit = git.stdout.strip() + ("+changes" if changed.stdout.strip() else "")
+    return circumstances() | {"commit": commit}
 
 
 def peak_memory_gib() -> float:

@@ -1,0 +1,1 @@
+"""Studies: what sparsity buys, measured."""
