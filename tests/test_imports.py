@@ -26,7 +26,7 @@ ORDER = [
     ("events",),
     ("backends",),
     ("layers", "batches"),
-    ("devices", "wiring"),
+    ("devices", "wiring", "running"),
     ("network",),
     ("competition",),
     ("rules",),
