@@ -17,6 +17,8 @@ from eventsnn.batches import BATCH, Collector, Data, fetch, put
 from eventsnn.devices import Devices, Place, place_of
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.layers import Layer, layer_from_dict, layer_to_dict
+from eventsnn.profile import Profile
+from eventsnn.profile.counting import Keep, profiled
 from eventsnn.wiring import PerLayer, check_arrays, check_classes, finite, initial_weights, neurons_of, shapes_of
 
 R = TypeVar("R")
@@ -190,19 +192,27 @@ class Network:
 
     @overload
     def run(
-        self,
-        events: Data,
-        *,
-        start: int = ...,
-        stop: int | None = ...,
-        record: Literal[False] = ...,
-        batch_size: int = ...,
-    ) -> Events: ...
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[False] = False,
+        batch_size: int = BATCH, profile: Literal[False] = False,
+    ) -> Events: ...  # fmt: skip
 
     @overload
     def run(
-        self, events: Data, *, start: int = ..., stop: int | None = ..., record: Literal[True], batch_size: int = ...
-    ) -> list[Events]: ...
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[True],
+        batch_size: int = BATCH, profile: Literal[False] = False,
+    ) -> list[Events]: ...  # fmt: skip
+
+    @overload
+    def run(
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[False] = False,
+        batch_size: int = BATCH, profile: Literal[True],
+    ) -> tuple[Events, Profile]: ...  # fmt: skip
+
+    @overload
+    def run(
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[True],
+        batch_size: int = BATCH, profile: Literal[True],
+    ) -> tuple[list[Events], Profile]: ...  # fmt: skip
 
     def run(
         self,
@@ -212,7 +222,8 @@ class Network:
         stop: int | None = None,
         record: bool = False,
         batch_size: int = BATCH,
-    ) -> Events | list[Events]:
+        profile: bool = False,
+    ) -> Events | list[Events] | tuple[Events | list[Events], Profile]:
         """Send a batch of stimuli through the layers.
 
         Parameters
@@ -225,10 +236,12 @@ class Network:
             Return the spikes of every layer run instead of the last one's.
         batch_size : int
             Samples at a time; bounds the memory of what lies between, and does not change the result.
+        profile : bool
+            Also return what each layer did, counted and timed; see :func:`eventsnn.study.profile`.
 
         Returns
         -------
-        Events or list of Events
+        Events or list of Events, or a pair of these and a Profile
             Spikes of the last layer run (the input where none is), or of each.
 
         Raises
@@ -238,6 +251,10 @@ class Network:
         """
         first, last = self.check_range(start, stop)
         self.check_input(events.shape, first)
+        if profile:
+            keep: Keep = "all" if record else "last"
+            outputs, found = profiled(self, events, first, last, keep=keep, batch_size=batch_size)
+            return (outputs if record else outputs[0]), found
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
         for outputs in self.each(partial(_outputs, first, last, record), events, batch_size):
             for collector, output in zip(collectors, outputs, strict=True):

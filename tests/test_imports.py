@@ -27,6 +27,7 @@ ORDER = [
     ("backends",),
     ("layers", "batches"),
     ("devices", "wiring", "running"),
+    ("profile",),
     ("network",),
     ("competition",),
     ("rules",),
