@@ -93,7 +93,9 @@ def read(model: Model, data: str, test_data: str, counts: tuple[int, int]) -> tu
         test, chosen = _source(model, test_data or data, "test"), [np.arange(len(train.labels))]
         chosen.append(np.arange(len(test.labels)))
         if train.names and test.names and train.names != test.names:
-            raise ValueError(f"{test_data or data}: expected the classes {train.names} to test with, found {test.names}")
+            raise ValueError(
+                f"{test_data or data}: expected the classes {train.names} to test with, found {test.names}"
+            )
     else:
         held = held_out(train.labels, train.groups, _HELD_OUT)
         test, chosen = train, [np.flatnonzero(~held), np.flatnonzero(held)]
