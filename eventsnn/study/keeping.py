@@ -55,7 +55,7 @@ class Kept:
         if out is None or not Path(out).exists():
             return
         if not resume:
-            raise ValueError(f"{out}: exists; resume continues it, else give another name or remove it")
+            raise ValueError(f"{out} is there already; --resume (resume=True) continues it")
         self._rows = {row.get("run", ""): row for row in results.read(out)}
         strange = [row for run, row in self._rows.items() if row["study"] != study or run not in set(order)]
         if strange:

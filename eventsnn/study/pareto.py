@@ -28,9 +28,9 @@ def means(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
     -------
     list of dict
         In the order in which settings come first: what the setting is; ``seeds``, their number; ``accuracy`` with
-        ``accuracy_low`` and ``accuracy_high``, the ends of a 95 % interval of the mean by Student's t over the seeds, None
-        for one seed; ``accuracy_std``, the sample's standard deviation; and means of the costs. An interval says how much
-        the mean may vary with the seed. It says nothing about other samples, with which all settings were tested alike.
+        ``accuracy_low`` and ``accuracy_high``, the ends of a 95 % interval of the mean by Student's t over the seeds,
+        None for one seed; ``accuracy_std``, the sample's standard deviation; and means of the costs. An interval says
+        how much the mean may vary with the seed. It says nothing about other samples: all settings had the same.
 
     Raises
     ------
