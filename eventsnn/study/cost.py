@@ -7,8 +7,8 @@ The model is linear in what the kernels do, all per sample and with coefficients
 ``additions`` and ``positions`` are the operations and positions of :data:`SIMPLE`, ``a + b * operations + c *
 positions``, as the CPU does them: for 32 maps at once, until the last of these has fired, and not at all where too few
 spikes come. ``listings`` (spikes times positions that see them) are written before anything is added; for few maps that
-takes longer than the additions. ``spikes`` are those that go out, which are sorted; ``events`` are read, ``sites`` are the
-pixels over which these are summed; a call with a ``batch`` has costs of its own.
+takes longer than the additions. ``spikes`` are those that go out, which are sorted; ``events`` are read, ``sites`` are
+the pixels over which these are summed; a call with a ``batch`` has costs of its own.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def kind_of(row: Row) -> Kind:
 def fit(rows: Iterable[Row], terms: Sequence[str] = TERMS) -> CostModel:
     """Fit the model to the rows of a sparsity study that are not ``held_out``, and hold it against those that are.
 
-    Coefficients make the sum of absolute relative errors as small as they can without being negative, so that a disturbed
-    measurement does not count for more than the others.
+    Coefficients make the sum of absolute relative errors as small as they can without being negative, so that a
+    disturbed measurement does not count for more than the others.
 
     Parameters
     ----------

@@ -16,9 +16,7 @@ import numpy as np
 from eventsnn import checks
 from eventsnn.backends import Backend, get
 from eventsnn.events import Events
-from eventsnn.layers import Conv, Pool
 from eventsnn.models import MODELS
-from eventsnn.network import Network
 from eventsnn.study import dense
 from eventsnn.study.results import Row
 from eventsnn.study.runs import Course, Progress, Run, Say, carry_out
@@ -97,18 +95,10 @@ class Sparsity:
     @classmethod
     def quick(cls, **changes: Any) -> Sparsity:
         """Return settings for a minute: two networks, few shapes and densities, one size of batch."""
-        few = [shape for shape in GRID if shape.maps != 128 and shape.kernel in (3, 5)]
-        return cls(
-            **{
-                "networks": ("digits", "mozafari2019_mnist"),
-                "shapes": tuple(few),
-                "densities": (0.01, 0.1, 1.0),
-                "kept": (1.0, 0.1),
-                "batches": (32,),
-                "seconds": 0.02,
-            }
-            | changes
-        )
+        few = tuple(shape for shape in GRID if shape.maps != 128 and shape.kernel in (3, 5))
+        fields: dict[str, Any] = {"networks": ("digits", "mozafari2019_mnist"), "shapes": few, "batches": (32,)}
+        fields |= {"densities": (0.01, 0.1, 1.0), "kept": (1.0, 0.1), "seconds": 0.02}
+        return cls(**(fields | changes))
 
 
 def sparsity(
@@ -116,9 +106,9 @@ def sparsity(
     out: str | os.PathLike[str] | None = None,
     *,
     resume: bool = False,
+    command: str | None = None,
     progress: Progress | None = None,
     say: Say | None = None,
-    command: str | None = None,
 ) -> list[Row]:
     """Time layers at many densities, event-driven and dense.
 
@@ -126,16 +116,16 @@ def sparsity(
     ----------
     settings : Sparsity, optional
     out : path, optional
-        File of JSON lines for the rows; written again about once a second, by rename, so that little is lost if the
-        process is killed, and nothing when it is interrupted.
+        File of JSON lines, written anew by rename after each run; see :mod:`eventsnn.study.results`.
     resume : bool
-        Add to the rows that are in ``out`` what the settings ask for beyond them. Else it may not be there.
+        Continue what was cut: runs that ``out`` has are taken from there. All of them must be of this study, which may
+        have more.
+    command : str, optional
+        What the rows name as the command that made them.
     progress : callable, optional
         Called with (done, total, phase).
     say : callable, optional
-        Called with lines for people.
-    command : str, optional
-        Stored with each row.
+        Takes a line for people after each run.
 
     Returns
     -------
@@ -147,14 +137,20 @@ def sparsity(
     Raises
     ------
     ValueError
-        If ``out`` is there and not to be resumed, or is of another study; or ``settings.data`` holds no events, or fits
+        If ``out`` is there and shall not be continued, or has other runs; or ``settings.data`` holds no events, or fits
         no layer.
     OSError
         If a file cannot be read or written.
     """
     wanted = settings or Sparsity()
-    course = Course(out, resume, progress, say, command)
-    return carry_out("sparsity", wanted.seed, _runs(wanted), course)
+    course = Course(out, resume, command, progress, say)
+    return carry_out("sparsity", wanted.seed, _runs(wanted), course, _line)
+
+
+def _line(row: Row) -> str:
+    layer = f"{row['layer']}{' + ' + row['pool'] if row['pool'] else ''} on {row['shape']}"
+    times = f"{1e6 * row['seconds']:,.0f} µs, dense {1e6 * row['dense_seconds']:,.0f} µs"
+    return f"{layer}, {row['source']} density {row['density']:.3g}, {row['batch']} at a time: {times}"
 
 
 def _runs(settings: Sparsity) -> list[Run]:
@@ -193,21 +189,11 @@ class _Stimuli:
             "data": self.settings.data if self.source == "events" else None,
             "part": self.part,
             "shape": list(self.case.shape),
-            "conv": [
-                conv.features,
-                _plain(conv.kernel),
-                _plain(conv.stride),
-                _plain(conv.padding),
-                str(conv.threshold),
-            ],
-            "pool": None if pool is None else [_plain(pool.kernel), _plain(pool.stride), _plain(pool.padding)],
+            "conv": repr(conv),
+            "pool": repr(pool),
             "held_out": self.case.held_out,
             "networks": self.case.networks,
         }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _run(stimulus: _Stimuli, backend: str, threads: int, batch: int, quickest: dict[Any, dense.Way]) -> Run:
@@ -225,7 +211,7 @@ def _measured(
     net = case.network(backend_with(backend, threads))
     net.set_weights(0, weights)
     counts = counted(case, net, events)
-    few = events[: dense.samples_of(counts["macs"], len(events))]
+    few = events[: dense.samples_of(counts["macs"] / (events.duration if case.decides else 1), len(events))]
     clock = clock_of(backend, threads)
     library, theirs = _dense(case, weights, few, threads, quickest)
     ours = (lambda: net.decide(events, 0, 1)) if case.decides else (lambda: net.run(events))
@@ -265,10 +251,10 @@ def _dense(
     key = (case, few.duration, len(few), threads)
     if key not in quickest:
         clock = time.thread_time if threads == 1 else time.process_time
-        works = [way.prepare(waves) for way in ways]
+        works = [way(waves) for way in ways]
         taken = interleaved(works, clock, 0.0, least=2) if len(ways) > 1 else [0.0]
         quickest[key] = ways[int(np.argmin(taken))]
-    return library, quickest[key].prepare(waves)
+    return library, quickest[key](waves)
 
 
 def backend_with(name: str, threads: int) -> Backend:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -13,15 +14,11 @@ from eventsnn.events import Events
 from eventsnn.study.shapes import Case
 
 SIZES = (1, 2, 8, 32)  # samples at a time that are tried
+Work = Callable[[], list[Any]]
+Way = Callable[[np.ndarray], Work]  # of waves, which it may lay out in memory before any time is taken
+
 _LAYOUTS = ("contiguous_format", "channels_last")
 _MOST = 3e9  # multiply-accumulates of a call: what is measured on large layers is as exact with fewer samples
-
-
-class Way(NamedTuple):
-    """A way to compute a layer; ``prepare(waves)`` is free of charge and returns what does the work."""
-
-    name: str
-    prepare: Callable[[np.ndarray], Callable[[], list[Any]]]
 
 
 def waves_of(case: Case, events: Events) -> np.ndarray:
@@ -44,30 +41,27 @@ def ways(case: Case, weights: np.ndarray, samples: int, threads: int) -> tuple[s
 
     Notes
     -----
-    PyTorch: ``conv2d`` with batch and time folded together, both layouts of memory, several numbers of samples at a time.
+    PyTorch: ``conv2d`` with batch and time folded together, both layouts of memory, several numbers of samples at
+    a time.
     NumPy: windows unfolded and multiplied by BLAS, a sample at a time. Input comes in the memory layout that suits, and
     potentials are pooled before they are compared, which saves work.
     """
     try:
         torch: Any = importlib.import_module("torch")
     except ImportError:
-        return f"numpy {np.__version__} BLAS", [Way("unfolded", lambda waves: _unfolded(case, weights, waves, threads))]
+        return f"numpy {np.__version__} BLAS", [partial(_unfolded, case, weights, threads)]
     torch.set_num_threads(threads)
-    sizes = [size for size in SIZES if size <= samples]
-    return f"torch {torch.__version__}", [
-        Way(f"{size} at a time, {layout}", lambda waves, s=size, k=layout: _torch(torch, case, weights, waves, s, k))
-        for size in sizes
-        for layout in _LAYOUTS
-    ]
+    chosen = [(size, layout) for size in SIZES if size <= samples for layout in _LAYOUTS]
+    return f"torch {torch.__version__}", [partial(_torch, torch, case, weights, *way) for way in chosen]
 
 
-def _torch(
-    torch: Any, case: Case, weights: np.ndarray, waves: np.ndarray, size: int, layout: str
-) -> Callable[[], list]:
+def _torch(torch: Any, case: Case, weights: np.ndarray, size: int, layout: str, waves: np.ndarray) -> Work:
     memory, functional = getattr(torch, layout), torch.nn.functional
     kernel = torch.from_numpy(weights).contiguous(memory_format=memory)
     images = torch.from_numpy(waves).flatten(0, 1).contiguous(memory_format=memory)
-    threshold = torch.from_numpy(np.broadcast_to(np.float32(case.conv.threshold), len(weights)).copy()).view(-1, 1, 1)
+    threshold = torch.from_numpy(
+        np.broadcast_to(np.asarray(case.conv.threshold, np.float32), len(weights)).copy()
+    ).view(-1, 1, 1)
     step = size * waves.shape[1]
 
     def work() -> list[Any]:
@@ -86,9 +80,9 @@ def _torch(
     return work
 
 
-def _unfolded(case: Case, weights: np.ndarray, waves: np.ndarray, threads: int) -> Callable[[], list[np.ndarray]]:
+def _unfolded(case: Case, weights: np.ndarray, threads: int, waves: np.ndarray) -> Work:
     columns = np.ascontiguousarray(weights.reshape(len(weights), -1).T)
-    threshold = np.broadcast_to(np.float32(case.conv.threshold), len(weights))
+    threshold = _thresholds(case)
 
     def work() -> list[np.ndarray]:
         with _limited(threads):
@@ -106,6 +100,10 @@ def _unfolded(case: Case, weights: np.ndarray, waves: np.ndarray, threads: int) 
         return (potential > threshold).transpose(0, 3, 1, 2)
 
     return work
+
+
+def _thresholds(case: Case) -> np.ndarray:
+    return np.full(case.conv.features, case.conv.threshold, np.float32)
 
 
 def _windows(images: np.ndarray, layer: Any, outside: float) -> np.ndarray:

@@ -90,8 +90,9 @@ class Case:
     def weights(self, seed: int) -> np.ndarray:
         """Return weights as learning leaves them: 0 or 1, so many of 1 that a neuron needs 1 of 1.6 of them to fire.
 
-        Learnt layers of ``digits`` have 1.4 (first) and 1.7 (second) times their threshold in weights near 1, and hardly
-        one weight between 0.1 and 0.9. A layer that decides has weights from 0.2 to 0.8, which bound its learning.
+        Learnt layers of ``digits`` have 1.4 (first) and 1.7 (second) times their threshold in weights near 1, and
+        hardly one weight between 0.1 and 0.9. A layer that decides has weights from 0.2 to 0.8, as its
+        learning is bounded.
         """
         rng = np.random.default_rng([seed, 1])
         kernel = self.network("reference").weights_shape(0)

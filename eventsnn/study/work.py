@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from eventsnn.events import Events
 from eventsnn.network import Network
+from eventsnn.study.profiling import profile
 from eventsnn.study.shapes import LANES, Case
 
 
@@ -21,45 +20,33 @@ def counted(case: Case, net: Network, events: Events) -> dict[str, float]:
     net : Network
         With its weights; where it computes does not matter.
     events : Events
-        At most one spike of each input.
+        In bins, at most one spike of each input.
 
     Returns
     -------
     dict
-        ``events``, ``sites`` (pixels of the input), ``positions`` (blocks of 32 maps times positions of the output),
-        ``operations`` (spikes times the synapses that they reach), ``stopped`` (those that reach a neuron after the time
-        of its spike), ``listings`` (spikes times the positions that see them), ``additions`` (what is really added:
-        blocks of 32 maps run until the last of their maps has fired, and not at all where too few spikes come for one
-        to fire), ``spikes`` (that leave the layer and its pool), ``macs`` (multiply-accumulates of the dense layer, all
-        bins).
+        ``events``, ``operations``, ``stopped`` and ``macs`` as :func:`eventsnn.study.profile` counts them.
+        ``listings``: spikes times the positions that see them. ``additions``, what is really added: blocks of 32 maps run until the
+        last of their maps has fired, and not at all where too few spikes come for one to fire. ``spikes`` that leave
+        the layer and its pool. ``positions``: blocks of 32 maps times positions of the output. ``sites``: pixels of the
+        input.
     """
-    fired = net.run(events, stop=1)
-    arrived = _arrived(net, events)  # (samples, times, positions): how many spikes until then
-    total = arrived[:, -1]
-    latency = _latency(fired, len(arrived[0]))
-    maps, positions, n = case.conv.features, total.shape[1], len(events)
-    blocks = -(-maps // LANES)
-    listings = int(total.sum())
-    if case.decides:
-        done = listings * maps
-        rows = listings * blocks
-    else:
-        done = sum(int(np.take_along_axis(arrived, latency[:, [m]], 1).sum()) for m in range(maps))
-        rows = _rows(net, arrived, latency)
-    counts: Mapping[str, float] = {
-        "events": events.n_events,
-        "operations": int(case.conv.synaptic_operations(events).sum()),
-        "stopped": listings * maps - done,
-        "listings": listings,
-        "additions": LANES * rows,
-        "spikes": net.run(events).n_events,
-    }
-    fixed = {
+    layer = profile(net, events, stop=1, intervals=1).layers[0]
+    arrived = _arrived(net, events)
+    blocks = -(-case.conv.features // LANES)
+    listings = int(arrived[:, -1].sum())
+    rows = listings * blocks if case.decides else _rows(net, arrived, _latency(net.run(events, stop=1)))
+    return {
+        "events": events.n_events / len(events),
+        "operations": float(layer.operations.mean()),
+        "stopped": float(layer.stopped.mean()),
+        "macs": float(layer.macs.mean()),
+        "listings": listings / len(events),
+        "additions": LANES * rows / len(events),
+        "spikes": net.run(events).n_events / len(events),
+        "positions": blocks * arrived.shape[2],
         "sites": case.shape[1] * case.shape[2],
-        "positions": blocks * positions,
-        "macs": positions * net.weights[0].size * (1 if case.decides else events.duration),
     }
-    return {name: count / n for name, count in counts.items()} | fixed
 
 
 def _arrived(net: Network, events: Events) -> np.ndarray:
@@ -74,10 +61,10 @@ def _arrived(net: Network, events: Events) -> np.ndarray:
     return boxes[..., ::sh, ::sw].reshape(len(events), events.duration, -1)
 
 
-def _latency(fired: Events, times: int) -> np.ndarray:
+def _latency(fired: Events) -> np.ndarray:
     """Return when each neuron fires, the last time where it does not; int64 of shape (samples, maps, positions)."""
     latency = fired.to_latency().reshape(len(fired), fired.shape[0], -1)
-    return np.where(latency < 0, times - 1, latency)
+    return np.where(latency < 0, fired.duration - 1, latency)
 
 
 def _rows(net: Network, arrived: np.ndarray, latency: np.ndarray) -> int:
