@@ -9,7 +9,7 @@ import oracle
 import pytest
 import strategies
 from doubles import DeviceBackend, InBatches
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rows import row
 
@@ -65,7 +65,6 @@ def count(spikes, latency, channels, kernel, stride, padding):
     return operations, stopped
 
 
-@settings(max_examples=60)
 @given(strategies.layers(maps=(1, 2, 3), max_samples=3), st.sampled_from(["cpu", "reference"]))
 def test_operations_are_those_of_every_synapse(layer, backend):
     cells, shape = layer.neurons, layer.events.shape
