@@ -38,7 +38,7 @@ def html(profile: Profile) -> str:
 
 def _cell(tag: str, column: int, content: str) -> str:
     side = "right" if column else "left"
-    return f'<{tag} style="text-align:{side};white-space:nowrap">{content}</{tag}>'
+    return f'<{tag} style="padding:0.1em 0.6em;text-align:{side};white-space:nowrap">{content}</{tag}>'
 
 
 def _caption(profile: Profile) -> str:
