@@ -155,10 +155,12 @@ def tradeoff(
     -------
     list of dict
         A row for each run, in the order of settings and then of seeds, whoever computed them and in whatever order.
-        Of a sample of those to test with, on average: ``spikes`` of all layers, ``spikes_by_layer``,
-        ``input_spikes``, synaptic ``operations`` and how many of these are ``stopped``, ``energy`` and
-        ``dense_energy`` in joules, ``seconds`` of processor time from encoded samples to decisions. ``train_seconds``
-        is processor time, too.
+        ``accuracy``, and ``silent`` samples, are of all samples to test with. Of up to 1,000 of these (``counted``),
+        evenly chosen, are the means for one sample: ``spikes`` that leave layers (those of neurons that an inhibition
+        layer silences do not), in all and ``spikes_by_layer``; ``input_spikes``; synaptic ``operations``, those of them
+        that are ``stopped``, ``energy`` and ``dense_energy`` in joules, as of :func:`eventsnn.study.profile`; and
+        ``seconds`` of processor time from encoded samples to decisions. ``train_seconds`` is processor time, too, with
+        what is compiled meanwhile.
 
     Raises
     ------
