@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import eventsnn as es
 from eventsnn.encode import ByTime, CameraEncoder, EqualBins, FirstSpike, ImageEncoder, Rank, WindowChannels
 from eventsnn.layers import Conv, PointwiseInhibition, Pool
-from eventsnn.models import Model, Step, digits, goupy2022_mnist, mozafari2019_mnist, nmnist
+from eventsnn.models import Model, Step, digits, goupy2022_mnist, mozafari2019_mnist, mozafari2019_mnist_svm, nmnist
 from eventsnn.network import Network
 from eventsnn.plasticity import STDP, WTA
 from eventsnn.readout import LinearReadout
@@ -306,6 +307,23 @@ def test_winners_and_radius_of_what_learns_without_reward():
     assert [step.competition.radius for step in radius.steps] == [6, 2, 0]
     with pytest.raises(ValueError, match="winners expects a layer that learns without reward"):
         varied(replace(SMALL, steps=()), Setting(winners=2))
+
+
+@pytest.mark.parametrize(("name", "count"), [("study_mnist", 9), ("study_nmnist", 9)])
+def test_the_examples_are_settings(name, count):
+    text = (ROOT / "examples" / f"{name}.toml").read_text(encoding="utf-8")
+    settings = Tradeoff(**tomllib.loads(text))
+    assert f"eventsnn study tradeoff examples/{name}.toml" in text
+    model = {"mozafari2019_mnist_svm": mozafari2019_mnist_svm, "nmnist": nmnist}[settings.model]()
+    axes = {
+        "threshold": settings.thresholds,
+        "bins": settings.bins,
+        "winners": settings.winners,
+        "inhibition": settings.inhibition,
+    }
+    found = settings_of(model, axes, settings.grid)
+    assert len(found) == count
+    assert len({varied(model, setting) for setting in found}) == count  # none says what another does
 
 
 def test_sweeps_have_each_setting_once():
