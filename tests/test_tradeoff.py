@@ -109,6 +109,20 @@ def test_pointwise_inhibition_lets_one_map_fire():
     assert len(inhibited["spikes_by_layer"]) == 2  # the spikes of neurons that are inhibited are none
 
 
+def test_the_recipe_may_be_an_experiment():
+    few = {"thresholds": (), "bins": (), "inhibition": (), "seeds": (1,)}
+    path = str(ROOT / "examples" / "digits.toml")
+    (row,) = tradeoff(Tradeoff.quick(model=path, train=60, test=20, epochs=(1, 1), **few))
+    assert row["model"] == "digits"
+    assert row["seed"] == 1
+    assert ", epochs=1," in row["config"]["recipe"]["steps"][1]
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = Tradeoff(thresholds=tuple(np.array([0.5, 1.0])), seeds=list(np.arange(2)))
+    assert json.dumps([settings.thresholds, settings.seeds]) == "[[0.5, 1.0], [0, 1]]"
+
+
 @pytest.mark.parametrize("cut", [1, 7])
 def test_what_was_cut_continues(cut, study, tmp_path):
     rows, out = study

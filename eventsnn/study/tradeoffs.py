@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from eventsnn import checks
 from eventsnn.encode import ImageEncoder
 from eventsnn.experiment import Experiment
@@ -96,7 +98,8 @@ class Tradeoff:
         for name in ("epochs", "thresholds", "bins", "winners", "inhibition", "seeds"):
             value = getattr(self, name)
             checks.kind(name, value, tuple, list, or_none=False)
-            object.__setattr__(self, name, tuple(value))
+            plain = tuple(one.item() if isinstance(one, np.generic) else one for one in value)  # JSON has no others
+            object.__setattr__(self, name, plain)
         for name in ("grid", "retrain"):
             checks.switch(name, getattr(self, name))
         for name, field in _AXES.items():
@@ -108,9 +111,10 @@ class Tradeoff:
             raise ValueError(f"seeds expects at least one, each once, got {list(self.seeds)}")
 
     @classmethod
-    def quick(cls) -> Tradeoff:
+    def quick(cls, **changes: Any) -> Tradeoff:
         """Return a study of the small network for digits that takes less than two minutes on two cores."""
-        return cls(thresholds=(0.6, 1.0, 1.4), bins=(5,), inhibition=("pointwise",), seeds=(0, 1))
+        few = {"thresholds": (0.6, 1.0, 1.4), "bins": (5,), "inhibition": ("pointwise",), "seeds": (0, 1)}
+        return cls(**{**few, **changes})
 
 
 #: fields of settings that are varied, and the fields of :class:`Setting` that they list
