@@ -112,9 +112,9 @@ class Tradeoff:
 
     @classmethod
     def quick(cls, **changes: Any) -> Tradeoff:
-        """Return a study of the small network for digits that takes less than two minutes on two cores."""
+        """Return a study of less than two minutes on two cores: few samples, settings and seeds."""
         few = {"thresholds": (0.6, 1.0, 1.4), "bins": (5,), "inhibition": ("pointwise",), "seeds": (0, 1)}
-        return cls(**{**few, **changes})
+        return cls(**{"train": 500, "test": 100, **few, **changes})
 
 
 #: fields of settings that are varied, and the fields of :class:`Setting` that they list
@@ -236,7 +236,9 @@ def _recipe(settings: Tradeoff) -> Model:
 
 def _checked(settings: Tradeoff, recipe: Model, setting: Setting) -> None:
     if setting.bins is not None and isinstance(recipe.encoder, ImageEncoder) and is_event_file(settings.data):
-        raise ValueError(f"bins expects images, which it encodes; {settings.data} holds what is encoded already")
+        raise ValueError(
+            f"bins expects images, which it encodes; {settings.data} holds what is encoded already: leave it empty"
+        )
     try:
         check(varied(recipe, setting))
     except ValueError as error:
