@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,9 @@ from eventsnn.study.keeping import Kept, alone, check_client, each, run_id
 from eventsnn.study.measuring import Task, measured
 from eventsnn.study.results import Row
 from eventsnn.study.variations import Setting, bins_of, check, described, settings_of, varied, winners_of
+from eventsnn.targets import hidden
 from eventsnn.train import Progress, ignore
+from eventsnn.unfinished import absolute
 from eventsnn.validation import nearest
 
 if TYPE_CHECKING:
@@ -147,7 +149,8 @@ def tradeoff(
         Processes that share the runs. As with all that starts processes anew, a program that asks for several begins
         with ``if __name__ == "__main__":``.
     client : distributed.Client, optional
-        Of a Dask cluster, whose workers share the runs instead; they see the folder of ``out``.
+        Of a Dask cluster, whose workers share the runs instead; they see the folder of ``out``, where the encoded
+        samples lie meanwhile.
     command : str, optional
         What the rows name as the command that made them.
     progress : callable, optional
@@ -180,8 +183,8 @@ def tradeoff(
         left = [run for run in runs if run.id not in kept]
         report = progress or ignore
         report(len(runs) - len(left), len(runs), "runs")
-        with tempfile.TemporaryDirectory(prefix=".eventsnn-", dir=_beside(out, client)) as scratch:
-            tasks = _tasks(left, chosen, Path(scratch), report)
+        with _scratch(out) as folder:
+            tasks = _tasks(left, chosen, folder, report)
             with closing(each(measured, list(tasks), jobs, client)) as finished:
                 for task, found in finished:
                     rows = [_row(run, result, command) for run, result in zip(tasks[task], found, strict=True)]
@@ -296,6 +299,13 @@ def line_of(row: Mapping[str, Any]) -> str:
     return f"{setting}, seed {row['seed']}: {result}"
 
 
-def _beside(out: str | os.PathLike[str] | None, client: Client | None) -> Path | None:
-    """Return where encoded samples are kept meanwhile: where workers of a cluster see them, if there is one."""
-    return None if client is None or out is None else Path(os.path.realpath(out)).parent
+@contextmanager
+def _scratch(out: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield a folder for encoded samples: beside what is written, where workers of a cluster see it."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="eventsnn-") as folder:
+            yield Path(folder)
+    else:
+        target = absolute(Path(out))
+        with hidden(target.with_name(f"{target.name}.samples"), folder=True) as made:
+            yield made
