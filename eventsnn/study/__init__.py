@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
-    from eventsnn.study import cost
+    from eventsnn.study import cost, report
     from eventsnn.study.crossover import Sparsity, sparsity
     from eventsnn.study.growth import Scaling, scaling
     from eventsnn.study.pareto import front, means
@@ -36,6 +36,7 @@ __all__ = [
     "front",
     "means",
     "profile",
+    "report",
     "scaling",
     "sparsity",
     "tradeoff",
@@ -46,8 +47,8 @@ __all__ = [
 if not TYPE_CHECKING:  # which would then take every name for known
 
     def __getattr__(name: str) -> Any:
-        if name == "cost":
-            return import_module("eventsnn.study.cost")
+        if name in ("cost", "report"):
+            return import_module(f"eventsnn.study.{name}")
         if name not in _MODULES:
             raise AttributeError(f"module 'eventsnn.study' has no attribute {name!r}")
         value = getattr(import_module(f"eventsnn.study.{_MODULES[name]}"), name)
