@@ -6,19 +6,26 @@ each layer, from ``raster`` of several layers. Axes of a part of a figure do as 
 ``axes.figure.savefig(path)`` saves it.
 """
 
+from eventsnn.colors import COLORS
 from eventsnn.plot.curves import accuracy, convergence, has_accuracy
 from eventsnn.plot.decisions import confusion
 from eventsnn.plot.learning import evolution, features, weights_histogram
 from eventsnn.plot.spikes import latency_map, raster, spikes_over_time
-from eventsnn.plot.style import COLORS
+from eventsnn.plot.view import animate, contact_sheet
+from eventsnn.plot.windows import Choice, Film, film
 
 __all__ = [
     "COLORS",
+    "Choice",
+    "Film",
     "accuracy",
+    "animate",
     "confusion",
+    "contact_sheet",
     "convergence",
     "evolution",
     "features",
+    "film",
     "has_accuracy",
     "latency_map",
     "raster",
