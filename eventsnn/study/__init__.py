@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 # For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
     from eventsnn.study.pareto import front, means
+    from eventsnn.study.peak import vector_adds_per_second
+    from eventsnn.study.profiling import profile
     from eventsnn.study.tradeoffs import Tradeoff, tradeoff
 
 _NAMES = {
     "pareto": "front means",
+    "peak": "vector_adds_per_second",
+    "profiling": "profile",
     "tradeoffs": "Tradeoff tradeoff",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = ["Tradeoff", "front", "means", "tradeoff"]
+__all__ = ["Tradeoff", "front", "means", "profile", "tradeoff", "vector_adds_per_second"]
 
 
 if not TYPE_CHECKING:  # which would then take every name for known
