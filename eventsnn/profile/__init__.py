@@ -1,4 +1,4 @@
-"""What each layer did with each sample: spikes, operations, bytes, time and energy, counted and not estimated.
+"""What each layer did with each sample: spikes and operations counted, time measured, bytes and energy by a model.
 
 What is counted
 ---------------
