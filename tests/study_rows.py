@@ -29,9 +29,9 @@ def common(study, number, **fields):
 
 
 def sparsity_rows(batches=(1, 32)):
-    """Return rows whose times are ``1e-6 / batch + 2e-10 * operations``; dense takes so long as at density 0.05 or more.
+    """Return rows whose times grow by 2e-10 s with each operation.
 
-    With batches of 32 both sides take equally long at a density of 5 % in layer 0, and 10 % more in each next one.
+    Dense takes as long as they do at a density of 5 % in the first layer, and 10 % more in each next one.
     """
     rows = []
     for i, (layer, pool, shape, network, held_out, scale) in enumerate(LAYERS):
