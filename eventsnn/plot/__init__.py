@@ -11,6 +11,7 @@ from eventsnn.plot.curves import accuracy, convergence, has_accuracy
 from eventsnn.plot.decisions import confusion
 from eventsnn.plot.learning import evolution, features, weights_histogram
 from eventsnn.plot.spikes import latency_map, raster, spikes_over_time
+from eventsnn.plot.studies import cost_residuals, pareto_front, scaling, spikes_by_layer, time_against_density
 from eventsnn.plot.view import animate, contact_sheet
 from eventsnn.plot.windows import Choice, Film, film
 
@@ -23,12 +24,17 @@ __all__ = [
     "confusion",
     "contact_sheet",
     "convergence",
+    "cost_residuals",
     "evolution",
     "features",
     "film",
     "has_accuracy",
     "latency_map",
+    "pareto_front",
     "raster",
+    "scaling",
+    "spikes_by_layer",
     "spikes_over_time",
+    "time_against_density",
     "weights_histogram",
 ]

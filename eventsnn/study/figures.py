@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eventsnn.colors import COLORS
 from eventsnn.study.pareto import front, means
 from eventsnn.study.series import Row, by_layer, curves, grouped, scaled, setting_label
-from eventsnn.study.units import percent, si
+from eventsnn.study.units import percent, rounded, si
 
 if TYPE_CHECKING:
     from eventsnn.study.cost import CostModel
@@ -22,7 +21,6 @@ _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _DECADES = 1.7  # of a logarithmic axis, from which on only powers of ten have a text
 _NARROW = 0.5  # decades, below which ticks are evenly apart
-_ZEROS = re.compile(r"\.0+(?= |$)")
 
 
 def seconds(value: float) -> str:
@@ -236,7 +234,7 @@ def _axis(name: str, values: Sequence[float], form: Format, *, log: bool = False
     low, high = math.log10(min(positive)), math.log10(max(positive))
     room = 0.06 * max(high - low, 0.8)
     ticks = _ticks(low - room, high + room)
-    shown = {"tickmode": "array", "tickvals": ticks, "ticktext": [_ZEROS.sub("", form(tick)) for tick in ticks]}
+    shown = {"tickmode": "array", "tickvals": ticks, "ticktext": [rounded(form(tick)) for tick in ticks]}
     return {"title": {"text": name}, "type": "log", "range": [low - room, high + room], "automargin": True, **shown}
 
 

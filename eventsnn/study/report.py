@@ -108,9 +108,10 @@ def _header(
     where = f" on {', '.join(machines)}" if machines else ""
     links = "".join(f'<a href="#{escape(part.name)}">{escape(part.title)}</a>' for part in parts)
     shown = f"<pre><code>{escape(chr(10).join(commands))}</code></pre>" if commands else ""
+    about = f"{len(rows):,} row{'s' * (len(rows) != 1)}{escape(where)}{', ' * bool(spans)}{' to '.join(spans)}"
     return (
-        f"<header><h1>{escape(heading)}</h1><p class=lead>{len(rows):,} row{'s' * (len(rows) != 1)}"
-        f"{escape(where)}{', ' * bool(spans)}{' to '.join(spans)}</p>{shown}<nav>{links}<a href=#environment>Environment</a></nav></header>"
+        f"<header><h1>{escape(heading)}</h1><p class=lead>{about}</p>{shown}"
+        f"<nav>{links}<a href=#environment>Environment</a></nav></header>"
     )
 
 

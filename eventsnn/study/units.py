@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 _LARGE, _SMALL = ("", "k", "M", "G", "T", "P"), ("", "m", "\N{MICRO SIGN}", "n", "p", "f")
 
@@ -22,3 +23,8 @@ def si(value: float, unit: str = "") -> str:
 def percent(share: float) -> str:
     """Return a share as ``1.23 %``, in three digits."""
     return f"{float(f'{100 * share:.3g}'):g} %"
+
+
+def rounded(text: str) -> str:
+    """Return a quantity without zeros that say nothing of a round number: ``1 ms`` for ``1.00 ms``."""
+    return re.sub(r"\.0+(?= |$)", "", text)
