@@ -82,7 +82,7 @@ def test_each_study_has_its_figures(page):
 
 def test_tables_say_what_rows_say(page):
     tables = tables_of(page.read_text())
-    crossings = {(row[0], row[2], row[4]): row[1] for row in tables["Crossovers"]}
+    crossings = {(row[0], row[3], row[5]): row[1] for row in tables["Crossovers"]}
     assert crossings["digits", "Conv(150, kernel=2)", "32"] == percent(
         next(c["density"] for c in cost.crossovers(study_rows.sparsity_rows()) if c["network"] == "digits")
     )
@@ -94,6 +94,14 @@ def test_tables_say_what_rows_say(page):
     assert layers[0][:6] == ["0", "Conv(30, kernel=5)", "900", "5.21 %", "60.0 k", "20.0 k"]
     environment = dict(tables["Environment"])
     assert environment == {name: str(value) for name, value in study_rows.ENVIRONMENT.items()}
+
+
+def test_where_one_side_always_wins_the_table_says_which(tmp_path):
+    rows = [row | {"dense_seconds": 1.0 if row["network"] else 1e-9} for row in study_rows.sparsity_rows(batches=(1,))]
+    report(rows, tmp_path / "a.html")
+    found = [(row[0] != "", *row[1:3]) for row in tables_of((tmp_path / "a.html").read_text())["Crossovers"]]
+    sides = {True: "none: event-driven is quicker", False: "none: dense is quicker"}
+    assert found == [(published, sides[published], "0.3 % to 100 %") for published in (True, True, False, False)]
 
 
 def test_the_command_is_the_rows_or_the_one_given(tmp_path):

@@ -20,7 +20,7 @@ Format = Callable[[float], str]
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _DECADES = 1.7  # of a logarithmic axis, from which on only powers of ten have a text
-_NARROW = 0.5  # decades, below which ticks are evenly apart
+_NARROW = 0.8  # decades, below which ticks are evenly apart
 
 
 def seconds(value: float) -> str:
@@ -199,7 +199,8 @@ def interval_text(row: Row) -> str:
     """Return a mean accuracy with its 95 % interval, as far as there is one."""
     if row["accuracy_low"] is None:
         return percent(row["accuracy"])
-    return f"{percent(row['accuracy'])} ({percent(row['accuracy_low'])} to {percent(row['accuracy_high'])})"
+    low, high = max(row["accuracy_low"], 0.0), min(row["accuracy_high"], 1.0)  # of few seeds it may reach further
+    return f"{percent(row['accuracy'])} ({percent(low)} to {percent(high)})"
 
 
 def _interval(rows: Sequence[Row]) -> Figure:
@@ -261,7 +262,7 @@ def _at_values(name: str, values: Sequence[float]) -> Figure:
     ticks = sorted(set(values))
     low, high = math.log10(ticks[0]), math.log10(ticks[-1])
     room = 0.08 * max(high - low, 0.3)
-    shown = {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+    shown = {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
     return {"title": {"text": name}, "type": "log", "range": [low - room, high + room], **shown}
 
 

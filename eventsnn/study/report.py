@@ -68,7 +68,8 @@ def report(
 def _page(rows: Sequence[Row], command: str | None, title: str | None) -> str:
     from plotly.offline import get_plotlyjs
 
-    studies = list(dict.fromkeys(row["study"] for row in rows))
+    found = {row["study"] for row in rows}
+    studies = [*(name for name in _TITLES if name in found), *sorted(found - {*_TITLES})]
     heading = title or "eventsnn: " + ", ".join(_TITLES.get(study, study) for study in studies)
     parts = sections(rows)
     commands = [command] if command else list(dict.fromkeys(row["command"] for row in rows if row.get("command")))

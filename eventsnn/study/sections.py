@@ -99,18 +99,19 @@ def _add_crossovers(section: Section, crossings: Sequence[Row]) -> None:
     differ = varying(crossings, how)
     each = [(name, c) for c in crossings for name in (c["network"] or "").split(", ")]
     each.sort(key=lambda pair: not pair[0])
-    cells = [[name, _crossing(c), layer_of(c), c["shape"], *(c.get(n) for n in differ)] for name, c in each]
-    header = (*("network", "crossover density", "layer", "input"), *(how[name] for name in differ))
+    cells = [[name, *_crossing(c), layer_of(c), c["shape"], *(c.get(n) for n in differ)] for name, c in each]
+    header = (*("network", "crossover density", "measured at", "layer", "input"), *(how[name] for name in differ))
     section.table("Crossovers", header, cells)
     same = [f"{how[name]} {crossings[0][name]}" for name in how if name not in differ and crossings[0].get(name)]
     section.text("Everywhere the same: " + ", ".join(same) + "." if same else "")
 
 
-def _crossing(crossing: Row) -> str:
+def _crossing(crossing: Row) -> tuple[str, str]:
+    """Return the density, or which side always wins, and the densities that were measured."""
+    measured = f"{percent(crossing['lowest'])} to {percent(crossing['highest'])}"
     if crossing["density"] is not None:
-        return percent(crossing["density"])
-    side = "event-driven" if crossing["winner"] == "events" else "dense"
-    return f"none, {side} from {percent(crossing['lowest'])} to {percent(crossing['highest'])}"
+        return percent(crossing["density"]), measured
+    return f"none: {'event-driven' if crossing['winner'] == 'events' else 'dense'} is quicker", measured
 
 
 def _add_model(section: Section, rows: Sequence[Row], model: CostModel) -> None:
