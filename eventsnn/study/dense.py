@@ -13,12 +13,12 @@ import numpy as np
 from eventsnn.events import Events
 from eventsnn.study.shapes import Case
 
-SIZES = (1, 2, 8, 32)  # samples at a time that are tried
+SIZES = (1, 4, 16)  # samples at a time that are tried
 Work = Callable[[], list[Any]]
 Way = Callable[[np.ndarray], Work]  # of waves, which it may lay out in memory before any time is taken
 
 _LAYOUTS = ("contiguous_format", "channels_last")
-_MOST = 3e9  # multiply-accumulates of a call: what is measured on large layers is as exact with fewer samples
+_MOST = 5e8  # multiply-accumulates of a call: what is measured on large layers is as exact with fewer samples
 
 
 def waves_of(case: Case, events: Events) -> np.ndarray:

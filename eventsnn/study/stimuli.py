@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,12 @@ def thinned(events: Events, part: float, seed: int) -> Events:
 
 
 def real(path: str, samples: int, bins: int, window: float) -> Events:
-    """Return the first samples of an event file, or the first windows of a recording in which anything happens.
+    """Return the first samples of a file, or, of a recording, the first windows in which anything happens.
 
     Parameters
     ----------
     path : str
-        What :func:`eventsnn.open` takes.
+        What :func:`eventsnn.open` takes. One sample in microseconds is a recording, too.
     samples : int
         At most so many.
     bins : int
@@ -47,17 +48,22 @@ def real(path: str, samples: int, bins: int, window: float) -> Events:
     FileNotFoundError, ValueError
         If there is no such file, or nothing in it.
     """
-    from eventsnn.io import Recording, open  # noqa: A004
+    from eventsnn.io import Recording
 
-    source: Any = open(path)
-    if isinstance(source, Recording):
-        events = _cut(source, samples, bins, window)
-    else:
-        with source:
-            events = _binned(source, samples, bins)
+    with _opened(path) as source:
+        is_long = isinstance(source, Recording) or (len(source) == 1 and source.unit == "us")
+        events = _cut(source, samples, bins, window) if is_long else _binned(source, samples, bins)
     if not events.n_events:
         raise ValueError(f"{path}: expected events, found none")
     return events
+
+
+def _opened(path: str) -> Any:
+    """Return a context with what the file holds."""
+    from eventsnn.io import open  # noqa: A004
+
+    found = open(path)
+    return closing(found) if hasattr(found, "close") else nullcontext(found)
 
 
 def _cut(recording: Any, samples: int, bins: int, window: float) -> Events:

@@ -26,10 +26,10 @@ def counted(case: Case, net: Network, events: Events) -> dict[str, float]:
     -------
     dict
         ``events``, ``operations``, ``stopped`` and ``macs`` as :func:`eventsnn.study.profile` counts them.
-        ``listings``: spikes times the positions that see them. ``additions``, what is really added: blocks of 32 maps run until the
-        last of their maps has fired, and not at all where too few spikes come for one to fire. ``spikes`` that leave
-        the layer and its pool. ``positions``: blocks of 32 maps times positions of the output. ``sites``: pixels of the
-        input.
+        ``listings``: spikes times the positions that see them. ``additions``, what is really added: blocks of 32 maps
+        run until the last of their maps has fired, and not at all where too few spikes come for one to fire.
+        ``spikes`` that leave the layer and its pool. ``positions``: blocks of 32 maps times positions of the output.
+        ``sites``: pixels of the input.
     """
     layer = profile(net, events, stop=1, intervals=1).layers[0]
     arrived = _arrived(net, events)
