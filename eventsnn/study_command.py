@@ -172,15 +172,26 @@ def _study(context: typer.Context, name: str, out: Path, report: Path | None, de
             fail(f"eventsnn study {name}", f"interrupted{kept}", INTERRUPTED)
 
 
+def _check_report(path: Path) -> None:
+    from eventsnn.study.report import check
+    from eventsnn.targets import check_target
+
+    check_target(path)
+    try:
+        check()
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--report: {error}") from None
+
+
 def _command(context: typer.Context, name: str) -> str:
     """Return the command that was given, with all that differs from the defaults."""
-    words = ["eventsnn", "study", name]
-    for parameter in context.command.params:
-        value = context.params.get(parameter.name or "")
-        if value in (None, False, "") or value == parameter.default:
-            continue
-        words += [] if parameter.param_type_name == "argument" else [parameter.opts[0]]
-        words += [] if value is True else [str(value)]
+    given = [(p, context.params.get(p.name or "")) for p in context.command.params]
+    given = [(p, value) for p, value in given if value not in (None, False, "") and value != p.default]
+    words = [str(value) for p, value in given if p.param_type_name == "argument"]
+    for p, value in given:
+        if p.param_type_name == "option":
+            words += [p.opts[0]] if value is True else [p.opts[0], str(value)]
+    words = ["eventsnn", "study", name, *words]
     return shlex.join(words)
 
 

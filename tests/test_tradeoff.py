@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import eventsnn as es
 from eventsnn.encode import ByTime, CameraEncoder, EqualBins, FirstSpike, ImageEncoder, Rank, WindowChannels
 from eventsnn.layers import Conv, PointwiseInhibition, Pool
-from eventsnn.models import Model, Step, digits, goupy2022_mnist, mozafari2019_mnist, nmnist
+from eventsnn.models import Model, Step, digits, goupy2022_mnist, mozafari2019_mnist, mozafari2019_mnist_svm, nmnist
 from eventsnn.network import Network
 from eventsnn.plasticity import STDP, WTA
 from eventsnn.readout import LinearReadout
@@ -108,6 +109,20 @@ def test_pointwise_inhibition_lets_one_map_fire():
     assert len(inhibited["spikes_by_layer"]) == 2  # the spikes of neurons that are inhibited are none
 
 
+def test_the_recipe_may_be_an_experiment():
+    few = {"thresholds": (), "bins": (), "inhibition": (), "seeds": (1,)}
+    path = str(ROOT / "examples" / "digits.toml")
+    (row,) = tradeoff(Tradeoff.quick(model=path, train=60, test=20, epochs=(1, 1), **few))
+    assert row["model"] == "digits"
+    assert row["seed"] == 1
+    assert ", epochs=1," in row["config"]["recipe"]["steps"][1]
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = Tradeoff(thresholds=tuple(np.array([0.5, 1.0])), seeds=list(np.arange(2)))
+    assert json.dumps([settings.thresholds, settings.seeds]) == "[[0.5, 1.0], [0, 1]]"
+
+
 @pytest.mark.parametrize("cut", [1, 7])
 def test_what_was_cut_continues(cut, study, tmp_path):
     rows, out = study
@@ -154,9 +169,9 @@ def test_thresholds_change_after_learning():
 def test_an_interrupt_keeps_what_is_done(tmp_path):
     out = tmp_path / "rows.jsonl"
     program = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+import signal
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs tests may have turned off
     from dataclasses import replace
     from test_tradeoff import STUDY, tradeoff
     tradeoff(replace(STUDY, seeds=tuple(range(200))), {str(out)!r}, jobs=2)
@@ -230,7 +245,7 @@ def test_event_files_are_taken_as_they_are(study, tmp_path):
         paths[part] = str(tmp_path / f"{part}.h5")
         write_encoded(paths[part], es.io.load_images("digits", part), SMALL.image_encoder)
     files = replace(STUDY, data=paths["train"], test_data=paths["test"])
-    with pytest.raises(ValueError, match="bins expects images, which it encodes"):
+    with pytest.raises(ValueError, match=r"bins expects images, which it encodes; .* leave it empty"):
         tradeoff(files)
     found = tradeoff(replace(files, thresholds=(), bins=(), winners=(), inhibition=()))
     measures = ("accuracy", "spikes_by_layer", "operations")
@@ -308,12 +323,32 @@ def test_winners_and_radius_of_what_learns_without_reward():
         varied(replace(SMALL, steps=()), Setting(winners=2))
 
 
+@pytest.mark.parametrize(("name", "count"), [("study_mnist", 8), ("study_nmnist", 9)])
+def test_the_examples_are_settings(name, count):
+    text = (ROOT / "examples" / f"{name}.toml").read_text(encoding="utf-8")
+    values = tomllib.loads(text)
+    assert values.pop("study") == "tradeoff"
+    settings = Tradeoff(**values)
+    assert f"eventsnn study tradeoff examples/{name}.toml" in text
+    model = {"mozafari2019_mnist_svm": mozafari2019_mnist_svm, "nmnist": nmnist}[settings.model]()
+    axes = {
+        "threshold": settings.thresholds,
+        "bins": settings.bins,
+        "winners": settings.winners,
+        "inhibition": settings.inhibition,
+    }
+    found = settings_of(model, axes, settings.grid)
+    assert len(found) == count
+    assert len({varied(model, setting) for setting in found}) == count  # none says what another does
+
+
 def test_sweeps_have_each_setting_once():
     axes = {"threshold": (0.5, 1.0), "bins": (15, 5), "winners": (), "inhibition": (1,)}
     around = settings_of(digits(), axes, grid=False)
     assert around == [Setting(), Setting(threshold=0.5), Setting(bins=5)]
     grid = settings_of(digits(), axes, grid=True)
-    assert grid == [Setting(0.5), Setting(0.5, bins=5), Setting(), Setting(bins=5)]
+    assert grid == [Setting(0.5, 15), Setting(0.5, 5), Setting(1, 15), Setting(1, 5)]
+    assert len(settings_of(goupy2022_mnist(), {"inhibition": ("pointwise",)}, grid=False)) == 1  # it has that
 
 
 def row(threshold, seed, accuracy, spikes, **others):

@@ -12,12 +12,10 @@ def count_stopped(spikes, offsets, fired, fired_offsets, rows, columns, width, a
     """Count for each sample the inputs that neurons receive after the time of their spike.
 
     ``spikes`` and ``fired`` are ``(time, y, x)`` of a layer's input and output, in canonical order. ``rows`` is
-    ``(low, high)``: outputs ``low[y]:high[y]`` see input row ``y``; ``columns`` likewise. ``arrived`` is scratch for
-    each output position; what has arrived there is the same for all maps.
+    ``(low, high)``: outputs ``low[y]:high[y]`` see input row ``y``; ``columns`` likewise. ``arrived`` counts, from any
+    number on, what has arrived at each output position, which is the same for all maps; only differences matter.
     """
     for s in range(len(offsets) - 1):
-        for p in range(len(arrived)):
-            arrived[p] = 0
         first, last = fired_offsets[s], fired_offsets[s + 1]
         e, late = offsets[s], np.int64(0)
         for i in range(first, last):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -173,7 +174,7 @@ def _stopped(layer: Layer, given: Events, made: Events) -> np.ndarray:
     _, height, width = made.shape
     rows, columns = layer.geometry(given.shape).windows(*given.shape[1:])
     spikes, fired = ((events.time, events.y, events.x) for events in (given, made))
-    arrived = np.empty(height * width, np.int64)
+    arrived = np.zeros(height * width, np.int64)
     count_stopped(spikes, given.offsets, fired, made.offsets, rows, columns, width, arrived, stopped)
     return stopped
 
@@ -191,9 +192,11 @@ def _edges(duration: int, intervals: int) -> np.ndarray:
 
 
 def _over_time(events: Events, edges: np.ndarray) -> np.ndarray:
-    count = len(edges) - 1
-    cell = events.sample_index() * count + np.searchsorted(edges, events.time, side="right") - 1
-    return np.bincount(cell, minlength=len(events) * count).reshape(len(events), count).astype(np.int32)
+    """Return the spikes of each sample in each interval; times are in order."""
+    counts = np.empty((len(events), len(edges) - 1), np.int32)
+    for sample, (begin, end) in zip(counts, pairwise(events.offsets.tolist()), strict=True):
+        sample[:] = np.diff(np.searchsorted(events.time[begin:end], edges))
+    return counts
 
 
 def _joined(parts: Sequence[Profile]) -> Profile:

@@ -12,7 +12,7 @@ _HEAD = (
     *("layer", "neurons", "spikes in", "spikes out", "active", "operations", "stopped", "dense MACs", "bytes moved"),
     *("time", "additions/s", "of peak", "energy", "dense energy"),
 )
-_PREFIXES = {1e12: "T", 1e9: "G", 1e6: "M", 1e3: "k", 1: "", 1e-3: "m", 1e-6: "µ", 1e-9: "n", 1e-12: "p"}
+_PREFIXES = {1e12: "T", 1e9: "G", 1e6: "M", 1e3: "k", 1.0: "", 1e-3: "m", 1e-6: "µ", 1e-9: "n", 1e-12: "p"}
 
 
 def text(profile: Profile) -> str:
@@ -38,7 +38,7 @@ def html(profile: Profile) -> str:
 
 def _cell(tag: str, column: int, content: str) -> str:
     side = "right" if column else "left"
-    return f'<{tag} style="text-align:{side};white-space:nowrap">{content}</{tag}>'
+    return f'<{tag} style="padding:0.1em 0.6em;text-align:{side};white-space:nowrap">{content}</{tag}>'
 
 
 def _caption(profile: Profile) -> str:
@@ -51,10 +51,10 @@ def _caption(profile: Profile) -> str:
 
 def _body(profile: Profile) -> list[tuple[str, ...]]:
     total, received = profile.total(), profile.inputs.mean() if profile.samples else 0.0
-    sums = [_si(total[name]) for name in ("spikes", "operations", "stopped", "macs")]
-    ends = [_si(total["bytes_moved"], "B"), _si(total["seconds"], "s"), "", ""]
-    energies = [_si(total[name], "J") for name in ("energy", "dense_energy")]
-    whole = ("all layers", "", _si(received), sums[0], "", *sums[1:], *ends, *energies)
+    sums = [number(total[name]) for name in ("spikes", "operations", "stopped", "macs")]
+    ends = [number(total["bytes_moved"], "B"), number(total["seconds"], "s"), "", ""]
+    energies = [number(total[name], "J") for name in ("energy", "dense_energy")]
+    whole = ("all layers", "", number(received), sums[0], "", *sums[1:], *ends, *energies)
     return [*map(_line, profile.rows()), whole]
 
 
@@ -63,21 +63,21 @@ def _line(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{row['layer']} {row['name']}",
         str(row["neurons"]),
-        _si(row["inputs"]),
-        _si(row["spikes"]),
+        number(row["inputs"]),
+        number(row["spikes"]),
         f"{row['active']:.2%}",
-        *(_si(row[name]) if synapses else "" for name in ("operations", "stopped", "macs")),
-        _si(row["bytes_moved"], "B"),
-        "↑" if row["fused"] else _si(row["seconds"], "s"),
-        "" if rate is None else _si(rate),
+        *(number(row[name]) if synapses else "" for name in ("operations", "stopped", "macs")),
+        number(row["bytes_moved"], "B"),
+        "↑" if row["fused"] else number(row["seconds"], "s"),
+        "" if rate is None else number(rate),
         "" if share is None else f"{share:.0%}",
-        *(_si(row[name], "J") if synapses else "" for name in ("energy", "dense_energy")),
+        *(number(row[name], "J") if synapses else "" for name in ("energy", "dense_energy")),
     )
 
 
-def _si(value: float, unit: str = "") -> str:
-    """Return a number with three or four digits and a prefix: ``1.23 M``, ``45.6 µs``."""
-    scale, prefix = next(((s, p) for s, p in _PREFIXES.items() if abs(value) >= s), (1, ""))
-    if not unit and abs(value) < 1e4:
-        scale, prefix = 1, ""
-    return f"{value / scale:.4g} {prefix}{unit}".rstrip()
+def number(value: float, unit: str = "") -> str:
+    """Return a number with four digits at most and a prefix: ``1.234 M``, ``45.6 µs``; without unit from 10,000 on."""
+    value = float(f"{value:.4g}")
+    plain = not value or (not unit and abs(value) < 1e4)
+    scale = 1 if plain else next((s for s in _PREFIXES if abs(value) >= s), 1e-12)
+    return f"{value / scale:.4g} {_PREFIXES[scale]}{unit}".rstrip()

@@ -25,8 +25,8 @@ Row = Mapping[str, Any]
 
 #: the model of the module
 TERMS = ("sample", "additions", "positions", "listings", "spikes", "events", "sites", "call")
-#: time = a + b * operations + c * positions
-SIMPLE = ("sample", "operations", "positions")
+#: time = a + b * operations + c * positions, where a is in part of a call, and shared by its samples
+SIMPLE = ("call", "sample", "operations", "positions")
 
 _ROUNDS = 30  # of reweighting
 _CLOSE = 0.02  # relative error, below which all rows count the same

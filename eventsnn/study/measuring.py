@@ -11,14 +11,16 @@ import numpy as np
 
 from eventsnn.batches import Data
 from eventsnn.environment import environment
-from eventsnn.evaluation import Evaluation, decide
+from eventsnn.evaluation import decide
 from eventsnn.events import Events
 from eventsnn.io import EventDataset
 from eventsnn.layers import FeatureInhibition, PointwiseInhibition
 from eventsnn.models import Model, Trained
 from eventsnn.network import Network
+from eventsnn.profile import Profile
 from eventsnn.readout import features
 from eventsnn.sources import Samples
+from eventsnn.study.profiling import profile
 
 _COUNTED = 1000  # samples of those to test with that are counted closely and timed
 
@@ -56,34 +58,33 @@ def _set_thresholds(net: Network, learnt: dict[int, np.ndarray], factor: float) 
 
 
 def _tested(trained: Trained, test: EventDataset) -> dict[str, Any]:
-    result = trained.evaluate(test)
+    result, some = trained.evaluate(test), _some_of(test).load()
     return {
         "accuracy": result.accuracy,
         "silent": result.silent,
-        **_activity(result, trained.network),
-        "seconds": _seconds(trained, some_of(test).load()),
+        "counted": len(some),
+        **_activity(trained.network, profile(trained.network, some)),
+        "seconds": _seconds(trained, some),
     }
 
 
-def _activity(result: Evaluation, net: Network) -> dict[str, Any]:
-    """Return spikes that leave layers; what is inhibited at once does not."""
+def _activity(net: Network, found: Profile) -> dict[str, Any]:
+    """Return means over samples; spikes are those that leave layers: what is inhibited at once does not."""
     spikes: list[float] = []
-    for layer, activity in zip(net.layers, result.layers, strict=True):
+    for layer, activity in zip(net.layers, found.layers, strict=True):
         if isinstance(layer, PointwiseInhibition | FeatureInhibition) and spikes:
-            spikes[-1] = activity.spikes
-        else:
-            spikes.append(activity.spikes)
-    operations = result.synaptic_operations
+            spikes.pop()
+        spikes.append(float(activity.spikes.mean()))
+    total = found.total()
     return {
         "spikes": sum(spikes),
         "spikes_by_layer": spikes,
-        "input_spikes": result.input.spikes,
-        "operations": operations,
-        "energy": operations * 0.9e-12,
+        "input_spikes": float(found.inputs.mean()),
+        **{name: total[name] for name in ("operations", "stopped", "energy", "dense_energy")},
     }
 
 
-def some_of(test: EventDataset) -> Samples:
+def _some_of(test: EventDataset) -> Samples:
     """Return so many samples, evenly from the whole."""
     count = min(len(test), _COUNTED)
     return Samples(test, np.arange(count) * len(test) // count)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from eventsnn import checks
 from eventsnn.encode import ImageEncoder
@@ -20,7 +22,9 @@ from eventsnn.study.keeping import Kept, alone, check_client, each, run_id
 from eventsnn.study.measuring import Task, measured
 from eventsnn.study.results import Row
 from eventsnn.study.variations import Setting, bins_of, check, described, settings_of, varied, winners_of
+from eventsnn.targets import hidden
 from eventsnn.train import Progress, ignore
+from eventsnn.unfinished import absolute
 from eventsnn.validation import nearest
 
 if TYPE_CHECKING:
@@ -96,7 +100,8 @@ class Tradeoff:
         for name in ("epochs", "thresholds", "bins", "winners", "inhibition", "seeds"):
             value = getattr(self, name)
             checks.kind(name, value, tuple, list, or_none=False)
-            object.__setattr__(self, name, tuple(value))
+            plain = tuple(one.item() if isinstance(one, np.generic) else one for one in value)  # JSON has no others
+            object.__setattr__(self, name, plain)
         for name in ("grid", "retrain"):
             checks.switch(name, getattr(self, name))
         for name, field in _AXES.items():
@@ -108,9 +113,10 @@ class Tradeoff:
             raise ValueError(f"seeds expects at least one, each once, got {list(self.seeds)}")
 
     @classmethod
-    def quick(cls) -> Tradeoff:
-        """Return a study of the small network for digits that takes less than two minutes on two cores."""
-        return cls(thresholds=(0.6, 1.0, 1.4), bins=(5,), inhibition=("pointwise",), seeds=(0, 1))
+    def quick(cls, **changes: Any) -> Tradeoff:
+        """Return a study of less than two minutes on two cores: few samples, settings and seeds."""
+        few = {"thresholds": (0.6, 1.0, 1.4), "bins": (5,), "inhibition": ("pointwise",), "seeds": (0, 1)}
+        return cls(**{"train": 500, "test": 100, **few, **changes})
 
 
 #: fields of settings that are varied, and the fields of :class:`Setting` that they list
@@ -143,7 +149,8 @@ def tradeoff(
         Processes that share the runs. As with all that starts processes anew, a program that asks for several begins
         with ``if __name__ == "__main__":``.
     client : distributed.Client, optional
-        Of a Dask cluster, whose workers share the runs instead; they see the folder of ``out``.
+        Of a Dask cluster, whose workers share the runs instead; they see the folder of ``out``, where the encoded
+        samples lie meanwhile.
     command : str, optional
         What the rows name as the command that made them.
     progress : callable, optional
@@ -155,10 +162,12 @@ def tradeoff(
     -------
     list of dict
         A row for each run, in the order of settings and then of seeds, whoever computed them and in whatever order.
-        Of a sample of those to test with, on average: ``spikes`` of all layers, ``spikes_by_layer``,
-        ``input_spikes``, synaptic ``operations`` and how many of these are ``stopped``, ``energy`` and
-        ``dense_energy`` in joules, ``seconds`` of processor time from encoded samples to decisions. ``train_seconds``
-        is processor time, too.
+        ``accuracy``, and ``silent`` samples, are of all samples to test with. Of up to 1,000 of these (``counted``),
+        evenly chosen, are the means for one sample: ``spikes`` that leave layers (those of neurons that an inhibition
+        layer silences do not), in all and ``spikes_by_layer``; ``input_spikes``; synaptic ``operations``, those of them
+        that are ``stopped``, ``energy`` and ``dense_energy`` in joules, as of :func:`eventsnn.study.profile`; and
+        ``seconds`` of processor time from encoded samples to decisions. ``train_seconds`` is processor time, too, with
+        what is compiled meanwhile.
 
     Raises
     ------
@@ -174,8 +183,8 @@ def tradeoff(
         left = [run for run in runs if run.id not in kept]
         report = progress or ignore
         report(len(runs) - len(left), len(runs), "runs")
-        with tempfile.TemporaryDirectory(prefix=".eventsnn-", dir=_beside(out, client)) as scratch:
-            tasks = _tasks(left, chosen, Path(scratch), report)
+        with _scratch(out) as folder:
+            tasks = _tasks(left, chosen, folder, report)
             with closing(each(measured, list(tasks), jobs, client)) as finished:
                 for task, found in finished:
                     rows = [_row(run, result, command) for run, result in zip(tasks[task], found, strict=True)]
@@ -230,7 +239,9 @@ def _recipe(settings: Tradeoff) -> Model:
 
 def _checked(settings: Tradeoff, recipe: Model, setting: Setting) -> None:
     if setting.bins is not None and isinstance(recipe.encoder, ImageEncoder) and is_event_file(settings.data):
-        raise ValueError(f"bins expects images, which it encodes; {settings.data} holds what is encoded already")
+        raise ValueError(
+            f"bins expects images, which it encodes; {settings.data} holds what is encoded already: leave it empty"
+        )
     try:
         check(varied(recipe, setting))
     except ValueError as error:
@@ -288,6 +299,13 @@ def line_of(row: Mapping[str, Any]) -> str:
     return f"{setting}, seed {row['seed']}: {result}"
 
 
-def _beside(out: str | os.PathLike[str] | None, client: Client | None) -> Path | None:
-    """Return where encoded samples are kept meanwhile: where workers of a cluster see them, if there is one."""
-    return None if client is None or out is None else Path(os.path.realpath(out)).parent
+@contextmanager
+def _scratch(out: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield a folder for encoded samples: beside what is written, where workers of a cluster see it."""
+    if out is None:
+        with tempfile.TemporaryDirectory(prefix="eventsnn-") as folder:
+            yield Path(folder)
+    else:
+        target = absolute(Path(out))
+        with hidden(target.with_name(f"{target.name}.samples"), folder=True) as made:
+            yield made

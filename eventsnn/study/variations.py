@@ -60,7 +60,7 @@ class Setting:
 
 
 def settings_of(model: Model, axes: dict[str, Sequence[Any]], grid: bool) -> list[Setting]:
-    """Return the settings of a sweep, each once.
+    """Return the settings of a sweep; of those that make the same of the recipe, the first.
 
     Parameters
     ----------
@@ -71,6 +71,11 @@ def settings_of(model: Model, axes: dict[str, Sequence[Any]], grid: bool) -> lis
     grid : bool
         Whether to take all combinations; a field without values stays as in the recipe. Else the recipe comes first,
         and then what differs from it in one field.
+
+    Raises
+    ------
+    ValueError
+        If a setting changes what the recipe does not have.
     """
     if grid:
         wanted = [
@@ -79,14 +84,10 @@ def settings_of(model: Model, axes: dict[str, Sequence[Any]], grid: bool) -> lis
         ]
     else:
         wanted = [Setting(), *(Setting(**{name: value}) for name, values in axes.items() for value in values)]
-    return list(dict.fromkeys(_usual(model, setting) for setting in wanted))
-
-
-def _usual(model: Model, setting: Setting) -> Setting:
-    """Return a setting that says nothing where it says what the recipe has."""
-    bins = None if setting.bins == bins_of(model) else setting.bins
-    winners = None if {setting.winners} == set(winners_of(model)) else setting.winners
-    return replace(setting, bins=bins, winners=winners)
+    found: dict[Model, Setting] = {}
+    for setting in wanted:
+        found.setdefault(varied(model, setting), setting)
+    return list(found.values())
 
 
 def varied(model: Model, setting: Setting) -> Model:
