@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from eventsnn.network import Network
 
 _LEFT = "text-align:left;vertical-align:top;padding:.1em 1em .1em 0"
-_RIGHT = "text-align:right;white-space:nowrap"
+_RIGHT = "text-align:right;white-space:nowrap;padding:.1em 0 .1em 1.2em"
 _CLASSES = 12  # that are named
 _BARS, _LOOKED_AT = 60, 100_000  # of the histogram, and spikes that it is made of
 

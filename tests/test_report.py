@@ -7,13 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import study_rows
 
+import eventsnn
 from eventsnn.markup import table
 from eventsnn.study import cost, figures
 from eventsnn.study.report import check, report
+from eventsnn.study.results import read
 from eventsnn.study.units import percent, si
 
 pytest.importorskip("plotly", reason="plotly is not installed: pip install 'eventsnn[report]'")
@@ -173,6 +176,34 @@ def test_axes_have_few_round_ticks(ends):
     shown = [tick for tick in axis["tickvals"] if low <= tick <= high]
     assert 2 <= len(shown) <= 8
     assert low < ends[0] <= ends[1] < high
+
+
+def study(folder, *arguments, before="pass"):
+    program = f"import sys; {before}; from eventsnn.__main__ import main; main()"
+    command = [sys.executable, "-c", program, "study", "scaling", "settings.toml", "-o", "rows.jsonl", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(eventsnn.__file__).parents[1])}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_the_command_makes_a_report(tmp_path):
+    (tmp_path / "settings.toml").write_text(
+        "sizes = [8, 9]\nmaps = []\nevents = []\nthreads = []\ndevices = []\nsize = 70\n"
+    )
+    run = study(tmp_path, "--report", "none/a.html")
+    assert run.returncode == 1
+    assert "none" in run.stderr
+    run = study(tmp_path, "--report", "a.html", before="sys.modules['plotly'] = None")
+    assert run.returncode == 2
+    assert "--report: a report expects plotly" in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["settings.toml"]  # nothing was measured
+    run = study(tmp_path, "--report", "a.html")
+    assert run.stdout.splitlines()[-1] == "Written: a.html", run.stderr
+    text = (tmp_path / "a.html").read_text()
+    command = re.search(r"<pre><code>(.*?)</code></pre>", text)[1].replace("--out", "-o").split()
+    assert command[:3] == ["eventsnn", "study", "scaling"]
+    assert sorted(command[3:]) == sorted(["settings.toml", "-o", "rows.jsonl", "--report", "a.html"])
+    rows = read(tmp_path / "rows.jsonl")
+    assert figures_of(text)["scaling-0"][""]["data"][0]["y"] == [row["seconds"] for row in rows]
 
 
 # In a browser

@@ -114,10 +114,10 @@ def test_neurons_in_a_line_are_shown_over_time():
     events = es.Events.from_columns(
         [0, 99, 50], [0] * 3, [0] * 3, [0, 1, 699], shape=(1, 1, 700), duration=100, unit="us"
     )
-    found = film(events, side=100)
+    found = film(events, side=90)
     assert found.over_time
-    assert found.counts.shape == (1, 1, 1, 100, 100)
-    assert {tuple(place) for place in np.argwhere(found.counts[0, 0, 0])} == {(0, 0), (0, 99), (99, 50)}
+    assert found.counts.shape == (1, 1, 1, 88, 100)
+    assert {tuple(place) for place in np.argwhere(found.counts[0, 0, 0])} == {(0, 0), (0, 99), (87, 50)}
     assert describe(found) == "sample 0: 700 neurons from top to bottom, 0 ms to 100 μs from left to right"
     with pytest.raises(ValueError, match="expects a grid of neurons"):
         plot.animate(found, "never.gif")
@@ -172,6 +172,12 @@ def test_a_contact_sheet_has_a_tile_for_each_window(tmp_path):
     given = plot.contact_sheet(found, ax=axes.figure.add_subplot())
     assert given is not axes
     assert len(given.images) == 12
+
+
+def test_a_description_says_how_far_the_windows_reach():
+    events = some_events(n_samples=1, duration=100_000)
+    assert describe(film(events, Choice(window=100, follow=True))).endswith("from 0 ms to 20 ms of 100 ms")
+    assert describe(film(events, Choice(window=100))).endswith("12 windows of 100 μs, from 0 ms to 100 ms")
 
 
 def test_a_silent_film_is_white():

@@ -138,10 +138,13 @@ def picture(counts: np.ndarray, full: float) -> np.ndarray:
 def describe(film: Film) -> str:
     """Return what a film shows, in one line."""
     samples, windows = film.counts.shape[:2]
-    span = f"{moment(film.span[0], film)} to {moment(film.span[1] - (film.unit == 'bin'), film)}"
+    end = min(int(film.starts[-1]) + film.length, film.span[1])
+    span = f"{moment(film.span[0], film)} to {moment(end - (film.unit == 'bin'), film)}"
+    if end < film.span[1]:
+        span += f" of {moment(film.span[1] - (film.unit == 'bin'), film)}"
     of = f"{samples} samples" if samples > 1 else short(film.names[0])
     if film.over_time:
-        return f"{of}: {film.counts.shape[3] * film.scale} neurons from top to bottom, {span} from left to right"
+        return f"{of}: {film.shape[2]} neurons from top to bottom, {span} from left to right"
     return f"{of}: {windows} window{'s' * (windows > 1)} of {_length(film)}, from {span}"
 
 

@@ -45,6 +45,8 @@ class Film:
         The time that windows were taken from.
     unit : {"bin", "us"}
         What time counts.
+    shape : tuple of int
+        Grid of the neurons (channels, height, width).
     scale : int
         So many neurons in each direction share one pixel.
     over_time : bool
@@ -57,6 +59,7 @@ class Film:
     length: int
     span: tuple[int, int]
     unit: TimeUnit
+    shape: Shape
     scale: int = 1
     over_time: bool = False
 
@@ -162,7 +165,7 @@ def _grid(reel: _Reel, choice: Choice, side: int) -> Film:
                 window = np.searchsorted(starts, t, side="right") - 1
                 inside = (window >= 0) & (t < starts[window] + length)
                 _add(frames, inside, window, c, y // scale, x // scale)
-    return Film(counts, reel.names, starts, length, reel.span, reel.unit, scale)
+    return Film(counts, reel.names, starts, length, reel.span, reel.unit, reel.shape, scale)
 
 
 def _line(reel: _Reel, side: int) -> Film:
@@ -175,7 +178,7 @@ def _line(reel: _Reel, side: int) -> Film:
         for t, c, _, x in reel.read(number, start, stop):
             column = (t - start) * columns // length
             _add(frames, np.ones(len(t), bool), np.zeros(len(t), np.int64), c, x // scale, column)
-    return Film(counts, reel.names, np.array([start]), length, reel.span, reel.unit, scale, over_time=True)
+    return Film(counts, reel.names, np.array([start]), length, reel.span, reel.unit, reel.shape, scale, over_time=True)
 
 
 def _empty(shape: tuple[int, ...]) -> np.ndarray:

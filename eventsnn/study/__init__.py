@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 # For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
-    from eventsnn.study import cost, report
+    from eventsnn.study import cost, report, results
     from eventsnn.study.crossover import Sparsity, sparsity
     from eventsnn.study.growth import Scaling, scaling
     from eventsnn.study.pareto import front, means
@@ -37,6 +37,7 @@ __all__ = [
     "means",
     "profile",
     "report",
+    "results",
     "scaling",
     "sparsity",
     "tradeoff",
@@ -47,7 +48,7 @@ __all__ = [
 if not TYPE_CHECKING:  # which would then take every name for known
 
     def __getattr__(name: str) -> Any:
-        if name in ("cost", "report"):
+        if name in ("cost", "report", "results"):
             return import_module(f"eventsnn.study.{name}")
         if name not in _MODULES:
             raise AttributeError(f"module 'eventsnn.study' has no attribute {name!r}")
