@@ -162,10 +162,11 @@ def _grid() -> tuple[LayerShape, ...]:
         LayerShape(shape, maps, kernel, padding, threshold=math.inf)
         for shape, maps, kernel, padding in (
             ((32, 8, 8), 100, 8, 0),
-            ((64, 6, 6), 64, 3, 1),
+            ((100, 4, 4), 100, 5, 2),
             ((128, 5, 5), 100, 5, 2),
             ((128, 4, 4), 300, 4, 0),
             ((250, 6, 6), 200, 5, 2),
+            ((400, 3, 3), 200, 3, 1),
         )
     ]
     return (*spiking, *deciding)
