@@ -228,12 +228,17 @@ def _about_sparsity(rows: Sequence[Row]) -> list[str]:
                 f"Cost model of {', '.join(terms)}: off by {error.median:.0%} (median), {error.most:.0%} (most) "
                 f"on {error.rows} runs of layers that it was not fitted to"
             )
-    return lines + [_crossover_line(found) for found in cost.crossovers(rows) if found["network"]]
+    return lines + [_crossover_line(found) for found in cost.crossovers(rows) if _shown(found)]
+
+
+def _shown(found: dict[str, Any]) -> bool:
+    return bool(found["network"]) or found["source"] == "events"
 
 
 def _crossover_line(found: dict[str, Any]) -> str:
     layer = f"{found['layer']}{' + ' + found['pool'] if found['pool'] else ''} on {found['shape']}"
-    where = f"{layer} ({found['network']}), {found['source']}, {found['batch']} at a time"
+    networks = f" ({found['network']})" if found["network"] else ""
+    where = f"{layer}{networks}, {found['source']}, {found['batch']} at a time"
     if found["density"] is not None:
         return f"{where}: {found['dense']} is quicker from density {found['density']:.3g} on"
     side = "event-driven" if found["winner"] == "events" else found["dense"]
