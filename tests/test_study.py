@@ -293,8 +293,16 @@ def test_rows_say_what_was_run_and_what_was_found(few):
     assert first["density"] * 128 == first["events"]
     assert first["macs"] == 4 * 64 * 6 * 2 * 9
     assert (first["command"], first["environment"]["eventsnn"]) == ("by hand", es.__version__)
+    assert first["clock"] == "cpu"
     assert json.loads(json.dumps(few)) == few
     assert len(cost.crossovers(few)) == 3
+
+
+def test_several_threads_take_wall_time():
+    two = Sparsity(**{**vars(FEW), "shapes": TINY[:1], "densities": (0.5,), "threads": (2,)})
+    (row,) = study.sparsity(two)
+    assert (row["clock"], row["threads"]) == ("wall", 2)
+    assert row["seconds"] > 0
 
 
 def test_interleaved_times():

@@ -323,7 +323,7 @@ def test_winners_and_radius_of_what_learns_without_reward():
         varied(replace(SMALL, steps=()), Setting(winners=2))
 
 
-@pytest.mark.parametrize(("name", "count"), [("study_mnist", 8), ("study_nmnist", 9)])
+@pytest.mark.parametrize(("name", "count"), [("study_mnist", 9), ("study_nmnist", 9)])
 def test_the_examples_are_settings(name, count):
     text = (ROOT / "examples" / f"{name}.toml").read_text(encoding="utf-8")
     values = tomllib.loads(text)

@@ -24,7 +24,10 @@ from eventsnn.study.shapes import GRID, Case, LayerShape, check_names, on_grid, 
 from eventsnn.study.stimuli import real, synthetic, thinned
 from eventsnn.study.work import counted
 
+Clock = Callable[[], float]
+
 _HOSTS = ("cpu", "reference")  # where processor time says how long a layer takes
+_PAUSE, _LONGEST = 0.002, 0.5  # seconds in which threads are calm, and after which nobody waits for them any longer
 _ROUND = 0.005  # seconds of each side in a round
 _TABLES = 32  # samples, from which on a layer that decides reads tables (``backends/cpu/deciding.py``)
 
@@ -130,9 +133,9 @@ def sparsity(
     Returns
     -------
     list of dict
-        One row for each run. ``seconds`` and ``dense_seconds`` are processor time per sample, the least of interleaved
-        repeats (wall time for a backend that is not the processor's). :mod:`eventsnn.study.cost` makes of them a cost
-        model and the densities where the curves cross.
+        One row for each run. ``seconds`` and ``dense_seconds`` are per sample, the least of interleaved repeats:
+        processor time, or wall time with several threads or on a device (``clock``). :mod:`eventsnn.study.cost` makes
+        of them a cost model and the densities where the curves cross.
 
     Raises
     ------
@@ -223,10 +226,11 @@ def _measured(
         "shape": "x".join(map(str, case.shape)),
         "network": case.networks,
         "held_out": case.held_out,
-        "kernel": _kernel(case, batch),
+        "kernel": _kernel(case, len(events)),
         "density": float(events.density().mean()),
         "bins": events.duration,
         "batch": len(events),
+        "clock": "cpu" if clock is time.thread_time else "wall",
         "threads": threads,
         "backend": backend,
         **counts,
@@ -236,9 +240,9 @@ def _measured(
     }
 
 
-def _kernel(case: Case, batch: int) -> str:
+def _kernel(case: Case, samples: int) -> str:
     if case.decides:
-        return "decide" if batch >= _TABLES else "settle"
+        return "decide" if samples >= _TABLES else "settle"
     return "fire" if case.pool is None else "pool"
 
 
@@ -250,7 +254,7 @@ def _dense(
     library, ways = dense.ways(case, weights, len(few), threads)
     key = (case, few.duration, len(few), threads)
     if key not in quickest:
-        clock = time.thread_time if threads == 1 else time.process_time
+        clock = clock_of(_HOSTS[0], threads)
         works = [way(waves) for way in ways]
         taken = interleaved(works, clock, 0.0, least=1) if len(ways) > 1 else [0.0]
         quickest[key] = ways[int(np.argmin(taken))]
@@ -266,16 +270,12 @@ def backend_with(name: str, threads: int) -> Backend:
     return CpuBackend(threads)
 
 
-def clock_of(backend: str, threads: int) -> Callable[[], float]:
-    """Return the clock of a run: processor time, of this thread alone where there is no other; else wall time."""
-    if backend not in _HOSTS:
-        return time.perf_counter
-    return time.thread_time if threads == 1 else time.process_time
+def clock_of(backend: str, threads: int) -> Clock:
+    """Return the clock of a run: the processor time of this thread where it does all the work, else wall time."""
+    return time.thread_time if backend in _HOSTS and threads == 1 else time.perf_counter
 
 
-def interleaved(
-    works: Sequence[Callable[[], Any]], clock: Callable[[], float], seconds: float, least: int = 3
-) -> list[float]:
+def interleaved(works: Sequence[Callable[[], Any]], clock: Clock, seconds: float, least: int = 3) -> list[float]:
     """Return the least time that each of several functions takes, measured in turns, the first call apart.
 
     Parameters
@@ -290,6 +290,8 @@ def interleaved(
     best, spent, turns = [math.inf] * len(works), [0.0] * len(works), 0
     while turns < least or min(spent) < seconds:
         for i, work in enumerate(works):
+            if clock is not time.thread_time:
+                _calm()
             turn = 0.0
             while turn < _ROUND:
                 begun = clock()
@@ -299,3 +301,13 @@ def interleaved(
             spent[i] += turn
         turns += 1
     return best
+
+
+def _calm() -> None:
+    """Wait until no thread of this process is busy: those of BLAS and OpenMP turn for a while before they sleep."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < _LONGEST:
+        before = time.process_time()
+        time.sleep(_PAUSE)
+        if time.process_time() - before < _PAUSE / 4:
+            return

@@ -116,7 +116,7 @@ class Tradeoff:
     def quick(cls, **changes: Any) -> Tradeoff:
         """Return a study of less than two minutes on two cores: few samples, settings and seeds."""
         few = {"thresholds": (0.6, 1.0, 1.4), "bins": (5,), "inhibition": ("pointwise",), "seeds": (0, 1)}
-        return cls(**{"train": 500, "test": 100, **few, **changes})
+        return cls(**{"train": 1000, "test": 100, **few, **changes})
 
 
 #: fields of settings that are varied, and the fields of :class:`Setting` that they list
