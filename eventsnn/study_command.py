@@ -157,14 +157,7 @@ def _study(context: typer.Context, name: str, out: Path, report: Path | None, de
     """Fail in one line, before anything is measured where that can be; say what an interrupt leaves."""
     with one_line_errors(f"eventsnn study {name}", debug or context.obj):
         if report is not None:
-            from eventsnn.study.report import check
-            from eventsnn.targets import check_target
-
-            check_target(report)
-            try:
-                check()
-            except ModuleNotFoundError as error:
-                raise UsageError(f"--report: {error}") from None
+            _check_report(report)
         try:
             yield _Run(_command(context, name), out, report)
         except KeyboardInterrupt:
