@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 # For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
-    from eventsnn import encode, io, models, parallel, plot
+    from eventsnn import encode, io, models, parallel, plot, study
     from eventsnn.checkpoint import Checkpoint
     from eventsnn.evaluation import Activity, Evaluation, decide, evaluate
     from eventsnn.events import Events, concatenate
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ThresholdAdaptation,
         split_evenly,
     )
+    from eventsnn.profile import Costs, LayerProfile, Profile
     from eventsnn.readout import Feature, FittedReadout, LinearReadout, features
     from eventsnn.realtime import Live, LiveWindow, live
     from eventsnn.train import fit
@@ -46,12 +47,13 @@ _NAMES = {
     "network": "Network",
     "plasticity": "RSTDP STDP WTA Adaptive Annealing Competition Custom Doubling Suppression ThresholdAdaptation "
     "split_evenly",
+    "profile": "Costs LayerProfile Profile",
     "realtime": "Live LiveWindow live",
     "readout": "Feature FittedReadout LinearReadout features",
     "train": "fit",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-_ROOMS = ("encode", "io", "models", "parallel", "plot")
+_ROOMS = ("encode", "io", "models", "parallel", "plot", "study")
 
 __all__ = [
     "RSTDP",
@@ -63,6 +65,7 @@ __all__ = [
     "Checkpoint",
     "Competition",
     "Conv",
+    "Costs",
     "Custom",
     "DatasetError",
     "Dense",
@@ -78,6 +81,7 @@ __all__ = [
     "FeatureSet",
     "FittedReadout",
     "History",
+    "LayerProfile",
     "LinearReadout",
     "Live",
     "LiveWindow",
@@ -85,6 +89,7 @@ __all__ = [
     "Normal",
     "PointwiseInhibition",
     "Pool",
+    "Profile",
     "Recording",
     "RecordingWriter",
     "Suppression",
@@ -104,6 +109,7 @@ __all__ = [
     "plot",
     "read_features",
     "split_evenly",
+    "study",
     "write_features",
 ]
 

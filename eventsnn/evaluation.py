@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eventsnn import running
 from eventsnn.backends import Decision
 from eventsnn.batches import BATCH, Data
 from eventsnn.events import Events
-from eventsnn.layers import Conv, Dense
-from eventsnn.network import Network, Stage
+from eventsnn.network import Network
 from eventsnn.readout import FittedReadout, spike_features
+from eventsnn.running import Stage
 from eventsnn.train import Progress
 from eventsnn.wiring import check_classes
 
@@ -201,7 +202,7 @@ def _looked_at(
     last: int, table: np.ndarray | None, readout: FittedReadout | None, net: Network, batch: Events
 ) -> _Part:
     """Run a batch through ``layers[:last]``; the first winner decides if there is a table, or a readout."""
-    stages = net.run_counted(batch, 0, last if table is None else last - 1)
+    stages = running.counted(net, batch, 0, last if table is None else last - 1)
     output = stages[-1].events
     assert output is not None  # the last one's are kept
     if table is not None:
@@ -212,12 +213,8 @@ def _looked_at(
 
 def _part(net: Network, stages: Sequence[Stage], decisions: np.ndarray | None) -> _Part:
     """Sum up a batch: the input, and what each layer made of it."""
-    operations = [
-        layer.synaptic_operations(stage.events).sum()
-        if isinstance(layer, Conv | Dense) and stage.events is not None
-        else 0
-        for layer, stage in zip(net.layers, stages[:-1], strict=False)
-    ]
+    pairs = zip(net.layers, stages[:-1], strict=False)
+    operations = [running.operations(layer, stage.events, len(stage.counts)).sum() for layer, stage in pairs]
     counts, last = np.array([stage.counts.sum() for stage in stages], np.int64), stages[-1].counts
     return _Part(len(last), int((last == 0).sum()), counts, np.array([0, *operations], np.int64), decisions)
 

@@ -342,19 +342,6 @@ def _neurons(layer: Conv | Dense, shape: Shape) -> Neurons:
 
 
 def _synaptic_operations(geometry: Geometry, features: int, events: Events) -> np.ndarray:
-    _, height, width = events.shape
-    rows, columns = (
-        _reached(size, axis, out, geometry)
-        for size, axis, out in zip((height, width), (0, 1), geometry.output(height, width), strict=True)
-    )
+    rows, columns = (high - low for low, high in geometry.windows(*events.shape[1:]))
     total = np.concatenate([[0], np.cumsum(rows[events.y] * columns[events.x])])
     return features * np.diff(total[events.offsets])
-
-
-def _reached(size: int, axis: int, out: int, geometry: Geometry) -> np.ndarray:
-    """Return for each coordinate along ``axis`` how many of the ``out`` windows hold it."""
-    kernel, stride, padding = (pair[axis] for pair in (geometry.kernel, geometry.stride, geometry.padding))
-    place = np.arange(size) + padding
-    first = np.maximum(-((kernel - 1 - place) // stride), 0)  # ceil((place - kernel + 1) / stride)
-    last = np.minimum(place // stride, out - 1)
-    return np.maximum(last - first + 1, 0)

@@ -7,28 +7,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
-from eventsnn import store
-from eventsnn.backends import Backend, Decision, Lesson, Neurons, Pooled
+from eventsnn import running, store
+from eventsnn.backends import Backend, Decision, Lesson, Neurons
 from eventsnn.batches import BATCH, Collector, Data, fetch, put
 from eventsnn.devices import Devices, Place, place_of
 from eventsnn.events import Events, Shape, check_shape
-from eventsnn.layers import Conv, Dense, Layer, Pool, layer_from_dict, layer_to_dict
-from eventsnn.wiring import PerLayer, check_classes, finite, initial_weights, neurons_of, shapes_of
+from eventsnn.layers import Layer, layer_from_dict, layer_to_dict
+from eventsnn.profile import Profile
+from eventsnn.profile.counting import Keep, profiled
+from eventsnn.wiring import PerLayer, check_arrays, check_classes, finite, initial_weights, neurons_of, shapes_of
 
 R = TypeVar("R")
 
 _KIND = ("eventsnn-network", 1)
-
-
-class Stage(NamedTuple):
-    """What a layer makes of a batch: how many spikes in each sample, and these, where they are kept."""
-
-    counts: np.ndarray
-    events: Events | None
 
 
 class Network:
@@ -197,19 +192,27 @@ class Network:
 
     @overload
     def run(
-        self,
-        events: Data,
-        *,
-        start: int = ...,
-        stop: int | None = ...,
-        record: Literal[False] = ...,
-        batch_size: int = ...,
-    ) -> Events: ...
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[False] = False,
+        batch_size: int = BATCH, profile: Literal[False] = False,
+    ) -> Events: ...  # fmt: skip
 
     @overload
     def run(
-        self, events: Data, *, start: int = ..., stop: int | None = ..., record: Literal[True], batch_size: int = ...
-    ) -> list[Events]: ...
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[True],
+        batch_size: int = BATCH, profile: Literal[False] = False,
+    ) -> list[Events]: ...  # fmt: skip
+
+    @overload
+    def run(
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[False] = False,
+        batch_size: int = BATCH, profile: Literal[True],
+    ) -> tuple[Events, Profile]: ...  # fmt: skip
+
+    @overload
+    def run(
+        self, events: Data, *, start: int = 0, stop: int | None = None, record: Literal[True],
+        batch_size: int = BATCH, profile: Literal[True],
+    ) -> tuple[list[Events], Profile]: ...  # fmt: skip
 
     def run(
         self,
@@ -219,7 +222,8 @@ class Network:
         stop: int | None = None,
         record: bool = False,
         batch_size: int = BATCH,
-    ) -> Events | list[Events]:
+        profile: bool = False,
+    ) -> Events | list[Events] | tuple[Events | list[Events], Profile]:
         """Send a batch of stimuli through the layers.
 
         Parameters
@@ -232,10 +236,12 @@ class Network:
             Return the spikes of every layer run instead of the last one's.
         batch_size : int
             Samples at a time; bounds the memory of what lies between, and does not change the result.
+        profile : bool
+            Also return what each layer did, counted and timed; see :func:`eventsnn.study.profile`.
 
         Returns
         -------
-        Events or list of Events
+        Events or list of Events, or a pair of these and a Profile
             Spikes of the last layer run (the input where none is), or of each.
 
         Raises
@@ -245,6 +251,10 @@ class Network:
         """
         first, last = self.check_range(start, stop)
         self.check_input(events.shape, first)
+        if profile:
+            keep: Keep = "all" if record else "last"
+            outputs, found = profiled(self, events, first, last, keep=keep, batch_size=batch_size)
+            return (outputs if record else outputs[0]), found
         collectors = [Collector(len(events)) for _ in range(last - first if record else 1)]
         for outputs in self.each(partial(_outputs, first, last, record), events, batch_size):
             for collector, output in zip(collectors, outputs, strict=True):
@@ -257,6 +267,11 @@ class Network:
         moved = copy.copy(self)
         moved.place, moved._copied = place, None
         return moved
+
+    def there(self, batch: Events) -> Events:
+        """Return a batch in the backend's memory: the copy that is known, or a new one."""
+        known = self._copied is not None and self._copied[0] is batch
+        return self._copied[1] if self._copied and known else put(batch, self.backend)
 
     def with_copy(self, batch: Events, there: Events) -> Network:
         """Return this network, knowing a copy of a batch in its backend's memory: it need not make one."""
@@ -303,48 +318,16 @@ class Network:
         """
         return self.place.learn(layer, events, order, lesson)
 
-    def run_recorded(self, batch: Events, start: int, stop: int) -> list[Events]:
-        """Return the spikes of each of ``layers[start:stop]`` over one batch, all of it at once."""
-        outputs, spikes = [], self._put(batch)
-        for layer in range(start, stop):
-            spikes = self._run_layer(layer, spikes)
-            outputs.append(fetch(spikes, self.backend))
-        return outputs
-
-    def run_counted(self, batch: Events, start: int, stop: int) -> list[Stage]:
-        """Return one batch and what each of ``layers[start:stop]`` makes of it, all of it at once.
-
-        Spikes are kept of the batch, of the last layer and where the next one has weights; others are counted.
-        """
-        whole = fetch(batch, self.backend)
-        stages = [Stage(np.diff(whole.offsets), whole)]
-        spikes, layer = self._put(batch), start
-        while layer < stop:
-            if self._pools(layer, stop):
-                spikes, counts = self._run_pooled(layer, spikes, counted=True)
-                assert counts is not None
-                stages.append(Stage(counts, None))
-                layer += 1
-            else:
-                spikes = self._run_layer(layer, spikes)
-            layer += 1
-            kept = fetch(spikes, self.backend) if layer in (stop, *self._neurons) else None
-            stages.append(Stage(np.diff(self.backend.fetch(spikes.offsets) if kept is None else kept.offsets), kept))
-        return stages
-
     def run_through(self, batch: Events, start: int, stop: int) -> Events:
         """Return the spikes of the last of ``layers[start:stop]`` over one batch, all of it at once."""
-        return fetch(self._through(batch, start, stop), self.backend)
+        return fetch(running.through(self, batch, start, stop), self.backend)
 
     def decide(self, batch: Events, start: int, stop: int) -> Decision:
         """Return who wins first in the last of ``layers[start:stop]``, over one batch, all of it at once.
 
         That is what :meth:`Backend.first_winners` says of the spikes of :meth:`run`, often sooner.
         """
-        last = stop - 1
-        if last < start or last not in self._neurons:
-            return self.backend.first_winners(self._through(batch, start, stop))
-        return self.backend.decide(self._through(batch, start, last), self._packed[last], self._neurons[last])
+        return running.decide(self, batch, start, stop)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write layers, weights, thresholds and classes to an HDF5 file, by rename.
@@ -397,55 +380,18 @@ class Network:
             raise ValueError(f"layers expects 0 <= start <= stop <= {len(self.layers)}, got {start} and {stop}")
         return start, last
 
-    def _put(self, batch: Events) -> Events:
-        known = self._copied is not None and self._copied[0] is batch
-        return self._copied[1] if self._copied and known else put(batch, self.backend)
-
-    def _through(self, batch: Events, start: int, stop: int) -> Events:
-        """Return the spikes of the last of ``layers[start:stop]``, in the memory of the backend."""
-        spikes, layer = self._put(batch), start
-        while layer < stop:
-            if self._pools(layer, stop):
-                spikes, layer = self._run_pooled(layer, spikes).events, layer + 2
-            else:
-                spikes, layer = self._run_layer(layer, spikes), layer + 1
-        return spikes
-
-    def _pools(self, layer: int, stop: int) -> bool:
-        """Return whether spikes of a layer go straight into the pool after it."""
-        return layer in self._neurons and layer + 1 < stop and isinstance(self.layers[layer + 1], Pool)
-
-    def _run_pooled(self, layer: int, spikes: Events, counted: bool = False) -> Pooled:
-        """Run a layer and the pool after it."""
-        pool = self.layers[layer + 1]
-        assert isinstance(pool, Pool)
-        geometry = pool.geometry(self.shapes[layer + 1])
-        return self.backend.conv_pool(spikes, self._packed[layer], self._neurons[layer], geometry, counted)
-
-    def _run_layer(self, i: int, spikes: Events) -> Events:
-        layer = self.layers[i]
-        if isinstance(layer, Conv | Dense):
-            return self.backend.conv(spikes, self._packed[i], self._neurons[i])
-        return layer.run(spikes, self.backend)
-
 
 def _outputs(first: int, last: int, record: bool, net: Network, batch: Events) -> list[Events]:
     """Return the spikes of the last of ``layers[first:last]``, or of each of them."""
-    return net.run_recorded(batch, first, last) if record else [net.run_through(batch, first, last)]
+    return running.recorded(net, batch, first, last) if record else [net.run_through(batch, first, last)]
 
 
 def _restore(meta: Mapping[str, Any], arrays: dict[str, np.ndarray], place: Devices) -> Network:
     layers = [layer_from_dict(fields) for fields in meta["layers"]]
     shapes = shapes_of(layers, check_shape(meta["shape"]))
-    neurons = neurons_of(layers, shapes)
-    wanted = {f"{kind}/{i}" for i in neurons for kind in ("weights", "thresholds")}
-    if set(arrays) - {"classes"} != wanted:
-        raise ValueError(f"expected the arrays {sorted(wanted)}, found {sorted(arrays)}")
-    for i, n in neurons.items():  # before anything of the size that the file claims is drawn
-        if arrays[f"weights/{i}"].shape != (len(n.threshold), shapes[i][0], *n.geometry.kernel):
-            raise ValueError(f"weights of layer {i} ({layers[i]}) have shape {arrays[f'weights/{i}'].shape}")
+    check_arrays(layers, shapes, arrays)  # before anything of the size that the file claims is drawn
     net = Network(layers, shapes[0], meta["seed"], place.first.backend).on(place)
-    for i in neurons:
+    for i in net.trainable:
         net.set_weights(i, arrays[f"weights/{i}"])
         net.set_thresholds(i, arrays[f"thresholds/{i}"])
     if "classes" in arrays:

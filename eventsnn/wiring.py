@@ -74,6 +74,17 @@ def finite(who: str, array: np.ndarray) -> np.ndarray:
     return weights
 
 
+def check_arrays(layers: Sequence[Layer], shapes: Sequence[Shape], arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse arrays of a file that are not the weights and thresholds of these layers."""
+    neurons = neurons_of(layers, shapes)
+    wanted = {f"{kind}/{i}" for i in neurons for kind in ("weights", "thresholds")}
+    if set(arrays) - {"classes"} != wanted:
+        raise ValueError(f"expected the arrays {sorted(wanted)}, found {sorted(arrays)}")
+    for i, n in neurons.items():
+        if arrays[f"weights/{i}"].shape != (len(n.threshold), shapes[i][0], *n.geometry.kernel):
+            raise ValueError(f"weights of layer {i} ({layers[i]}) have shape {arrays[f'weights/{i}'].shape}")
+
+
 def check_classes(classes: Any, maps: int) -> np.ndarray:
     """Return the class of each map as int64 of shape (maps,), or say what is wrong with it."""
     array = np.asarray(classes)

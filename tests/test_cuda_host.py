@@ -355,3 +355,17 @@ def test_a_missing_barrier_is_caught():
     line = "        if (seen) staged[slot] = {in.channel[e], y, in.x[e], FILL ? in.rank[e] : 0, (int)(e - begin)};\n"
     source = with_change(line + "        __syncthreads();\n", line)
     assert hostcuda.examples.differences(hostcuda.backend(5, source=source))
+
+
+def test_a_profile_counts_what_the_device_does_and_waits_for_it():
+    host, waits = hostcuda.backend(5), []
+    host._device.wait = lambda: waits.append(1)
+    layers = [Conv(5, 3, padding=1, threshold=3), Pool(2), PointwiseInhibition(), Dense(3, threshold=inf)]
+    rng = np.random.default_rng(0)
+    events = Events.from_latency(rng.integers(-5, 9, (6, 2, 6, 6)).clip(-1), duration=9)
+    found, expected = (Network(layers, (2, 6, 6), backend=b).run(events, profile=True) for b in (host, "reference"))
+    assert found[0].equals(expected[0])
+    assert len(waits) == 2 * 3  # before and after each pass, of which layer and pool share one
+    for layer, other in zip(found[1].layers, expected[1].layers, strict=True):
+        for name in ("operations", "stopped", "bytes_moved", "spikes_over_time"):
+            assert np.array_equal(getattr(layer, name), getattr(other, name))

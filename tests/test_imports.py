@@ -26,7 +26,8 @@ ORDER = [
     ("events",),
     ("backends",),
     ("layers", "batches"),
-    ("devices", "wiring"),
+    ("devices", "wiring", "running"),
+    ("profile",),
     ("network",),
     ("competition",),
     ("rules",),
@@ -155,6 +156,18 @@ def test_networks_and_learning_leave_heavy_libraries_out():
     names = loaded("from eventsnn import Network, Conv, STDP, WTA, features, evaluate, fit")
     assert {"numpy", "eventsnn.train"} <= names
     assert not names & {"numba", "sklearn", "matplotlib", "scipy", "h5py", "PIL", "pooch"}
+
+
+def test_studies_are_imported_one_by_one():
+    assert {name for name in loaded("import eventsnn.study") if name.startswith("eventsnn")} == {
+        "eventsnn",
+        "eventsnn.study",
+    }
+    assert not loaded("import eventsnn as es; es.study.profile") & {"numba", "matplotlib", "h5py"}
+    assert set(eventsnn.study.__all__) <= set(dir(eventsnn.study))
+    assert all(getattr(eventsnn.study, name) is not None for name in eventsnn.study.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = eventsnn.study.nothing
 
 
 def test_public_names_are_there():

@@ -106,6 +106,15 @@ def test_inference(client, path):
         same_evaluation(parallel.evaluate(client, net, path, readout), es.evaluate(net, data, readout))
 
 
+def test_a_profile(client, path):
+    with EventDataset(path) as data, parallel.computed_by(client, network(), shard=50) as remote:
+        found, expected = (es.study.profile(net, data) for net in (remote, network()))
+    for layer, other in zip(found.layers, expected.layers, strict=True):
+        for name in ("spikes", "operations", "stopped", "spikes_over_time"):
+            assert np.array_equal(getattr(layer, name), getattr(other, name))
+    assert found.layers[0].stopped.any()
+
+
 def test_inference_to_a_file(client, path, tmp_path):
     net, out = network(), tmp_path / "spikes.h5"
     parallel.run(client, net, path, out, stop=2)

@@ -15,11 +15,12 @@ import numpy as np
 
 from benchmarks.peers import dense, spyker, spyketorch
 from benchmarks.peers.agreement import compare, sentence
-from benchmarks.peers.measuring import Turns, digits, measure, vector_adds_per_second
+from benchmarks.peers.measuring import Turns, digits, measure
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.tasks import Absent, Job, NotOffered, Peer, Task
 from benchmarks.peers.workloads import WORKLOADS, NoData, Options
 from benchmarks.record import append, environment
+from eventsnn.study import vector_adds_per_second
 
 ROOT = Path(__file__).parents[2]
 PEERS = ("spyketorch", "spyker-dense", "spyker-sparse", "dense")

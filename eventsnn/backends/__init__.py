@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -36,6 +38,8 @@ __all__ = [
     "Update",
     "get",
 ]
+
+R = TypeVar("R")
 
 NAMES = ("cpu", "reference")  #: those that are always there
 _DEVICE = re.compile(r"cuda(?::(\d+))?")
@@ -110,6 +114,19 @@ class Backend(ABC):
     def here(self) -> AbstractContextManager[Any]:
         """Return a context for work on arrays of the backend's memory outside of its methods, such as slicing."""
         return nullcontext()
+
+    def alone(self) -> Sequence[Backend]:
+        """Return backends of one thread each, with the same packed weights, that together are this one."""
+        return (self,)
+
+    def timed(self, work: Callable[[], R]) -> tuple[R, float]:
+        """Return what work with this backend gives, and the seconds that it takes.
+
+        They are the processor's, of this thread; where a device works by itself, until it has done everything.
+        """
+        start = time.thread_time()
+        result = work()
+        return result, time.thread_time() - start
 
     def put(self, array: np.ndarray) -> Any:
         """Copy an array to the memory of the backend; ``batches.put`` does that for events."""

@@ -5,6 +5,7 @@ Kernels are in ``kernels.cu``; this launches them. Nothing here calls NumPy on w
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import wraps
@@ -87,6 +88,15 @@ class CudaBackend(Backend):
     def put(self, array: Any) -> Any:
         """See :meth:`Backend.put`."""
         return self._device.upload(array)
+
+    @_there
+    def timed(self, work: Callable[[], T]) -> tuple[T, float]:
+        """See :meth:`Backend.timed`."""
+        self._device.wait()
+        start = time.perf_counter()
+        result = work()
+        self._device.wait()
+        return result, time.perf_counter() - start
 
     @_there
     def fetch(self, array: Any) -> np.ndarray:

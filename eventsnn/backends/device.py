@@ -49,6 +49,8 @@ class Device:
         Blocks that may run at the same time, and wait for each other.
     failures : tuple of type
         What is raised when the device itself fails.
+    wait : callable
+        Returns when what this thread has launched is done.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Device:
         compiled: Callable[[str], Any] | None = None,
         processors: int = 1,
         failures: tuple[type[Exception], ...] = (),
+        wait: Callable[[], object] = lambda: None,
     ) -> None:
+        self.wait = wait
         self.xp, self.threads, self.current = xp, threads, current
         self.module, self._kernels = module, dict[str, Any]()
         self.upload = upload or xp.asarray
@@ -77,7 +81,7 @@ class Device:
         """
         if self.compiled is None:
             raise RuntimeError("this device has no compiler, so it cannot run a rule of your own")
-        given = (self.threads, self.current, self.upload, self.compiled, self.processors, self.failures)
+        given = (self.threads, self.current, self.upload, self.compiled, self.processors, self.failures, self.wait)
         return Device(self.xp, self.compiled(text), *given)
 
     def launch(
@@ -166,11 +170,14 @@ def cuda_device(index: int) -> Device:
     def compiled(text: str) -> Any:
         return cupy.RawModule(path=str(nvrtc.compiled(text, architecture, folder)))
 
+    def wait() -> None:
+        cupy.cuda.get_current_stream().synchronize()
+
     with here:
         module, upload, processors = compiled(source()), uploader(cupy), here.attributes["MultiProcessorCount"]
         current = partial(cupy.cuda.Device, index)
         failures = (cupy.cuda.runtime.CUDARuntimeError, cupy.cuda.driver.CUDADriverError)
-        return Device(cupy, module, MOST_THREADS, current, upload, compiled, processors, failures)
+        return Device(cupy, module, MOST_THREADS, current, upload, compiled, processors, failures, wait)
 
 
 def _remedy(runtime: Any) -> str:

@@ -35,6 +35,21 @@ class Geometry:
             sizes.append((size + 2 * p - k) // s + 1)
         return sizes[0], sizes[1]
 
+    def windows(self, height: int, width: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Return who sees what: windows ``low[y]:high[y]`` hold input row ``y``; for columns likewise.
+
+        Returns
+        -------
+        ((low, high), (low, high)) : ndarray of int64, shape (height,) and (width,)
+            For rows and for columns; ``low == high`` where no window holds it.
+        """
+        found = []
+        for axis, (size, count) in enumerate(zip((height, width), self.output(height, width), strict=True)):
+            place = np.arange(size, dtype=np.int64) + self.padding[axis]
+            low = np.maximum(-((self.kernel[axis] - 1 - place) // self.stride[axis]), 0)  # rounded up
+            found.append((low, np.maximum(np.minimum(place // self.stride[axis] + 1, count), low)))
+        return found[0], found[1]
+
 
 @dataclass(frozen=True, eq=False)
 class LeakTable:

@@ -61,6 +61,10 @@ class CpuBackend(Backend):
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
 
+    def alone(self) -> list[Backend]:
+        """See :meth:`Backend.alone`."""
+        return [CpuBackend(threads=1) for _ in range(self.threads)]
+
     def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
         n_blocks, n_rows = -(-maps // LANES), int(np.prod(weights.shape[1:]))
