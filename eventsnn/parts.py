@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import eventsnn
 from eventsnn.conversion import Account, Manner, Options, Source, Taken, described, naming, open_recording, total
 from eventsnn.io import EventFileError
 from eventsnn.io.samples_writer import SamplesWriter, merge
+from eventsnn.processes import processes
 from eventsnn.targets import replace_file
-from eventsnn.threads import default_threads
 from eventsnn.train import Progress
 from eventsnn.unfinished import locked
 
@@ -167,7 +164,7 @@ def _run(tasks: list[_Task], jobs: int, progress: Progress, n_files: int) -> Non
             done += len(task.files)
             progress(done, n_files, "convert")
         return
-    with _processes(jobs) as pool:
+    with processes(jobs) as pool:
         running = {pool.submit(work, task): task for task in left}
         while running:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -175,32 +172,6 @@ def _run(tasks: list[_Task], jobs: int, progress: Progress, n_files: int) -> Non
                 done += len(running.pop(future).files)
                 future.result()
             progress(done, n_files, "convert")
-
-
-@contextmanager
-def _processes(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes anew: those that are forked would share what threads of this one hold."""
-    threads = max(1, default_threads() // jobs)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, context, initializer=_begin_process, initargs=(threads,))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin_process(threads: int) -> None:
-    """Leave Ctrl-C to the parent, and end with it, however it ends."""
-    os.environ["EVENTSNN_THREADS"] = str(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def work(task: _Task) -> None:

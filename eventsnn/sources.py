@@ -49,7 +49,7 @@ def read_images(source: str, part: Part, size: Size | None, progress: Progress |
         progress(0, 1, "read images")
     if source == "mnist" and not Path(source).exists():
         source = str(fetch_mnist())
-    chosen = None if part == "all" or not _has_parts(source) else part
+    chosen = None if part == "all" or not has_train_and_test(source) else part
     images = load_images(source, chosen, size=size)
     if not len(images):
         raise ValueError(f"{source}: expected images, found none")
@@ -63,7 +63,7 @@ def is_event_file(source: str) -> bool:
     return Path(source).is_file() and not is_npz(source)
 
 
-def _has_parts(source: str) -> bool:
+def has_train_and_test(source: str) -> bool:
     """Tell sources with parts, as a folder of idx files or with folders ``train`` or ``test``, from those without."""
     folder = Path(source)
     if is_npz(folder):

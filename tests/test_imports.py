@@ -21,7 +21,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # outside of all: nothing listed may import it.
 ORDER = [
     ("validation", "threads", "targets", "jit", "ahead", "functions", "checks", "memory"),
-    ("store",),
+    ("store", "processes"),
     ("columns",),
     ("events",),
     ("backends",),

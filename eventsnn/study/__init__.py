@@ -5,16 +5,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# For type checkers and editors; a program imports each name when it first asks for it.
 if TYPE_CHECKING:
+    from eventsnn.study.pareto import front, means
     from eventsnn.study.peak import vector_adds_per_second
     from eventsnn.study.profiling import profile
+    from eventsnn.study.tradeoffs import Tradeoff, tradeoff
 
-_MODULES = {
-    "profile": "profiling",
-    "vector_adds_per_second": "peak",
+_NAMES = {
+    "pareto": "front means",
+    "peak": "vector_adds_per_second",
+    "profiling": "profile",
+    "tradeoffs": "Tradeoff tradeoff",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = ["profile", "vector_adds_per_second"]
+__all__ = ["Tradeoff", "front", "means", "profile", "tradeoff", "vector_adds_per_second"]
 
 
 if not TYPE_CHECKING:  # which would then take every name for known
@@ -23,7 +29,7 @@ if not TYPE_CHECKING:  # which would then take every name for known
         if name not in _MODULES:
             raise AttributeError(f"module 'eventsnn.study' has no attribute {name!r}")
         value = getattr(import_module(f"eventsnn.study.{_MODULES[name]}"), name)
-        globals()[name] = value
+        globals()[name] = value  # the next time it is found without coming here
         return value
 
 
