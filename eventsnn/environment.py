@@ -13,7 +13,7 @@ from typing import Any
 from eventsnn import __version__
 from eventsnn.threads import default_threads
 
-_LIBRARIES = ("numpy", "numba", "h5py", "scipy", "scikit-learn", "torch", "cupy")
+_LIBRARIES = ("numpy", "numba", "h5py", "scipy", "scikit-learn", "torch")
 
 
 def environment() -> dict[str, Any]:
