@@ -62,7 +62,7 @@ class Scaling:
     size: int = 64
     usual_maps: int = 30
     density: float = 0.1
-    samples: int = 32
+    samples: int = 8
     bins: int = 15
     repeats: int = 5
     seed: int = 0
@@ -83,10 +83,10 @@ class Scaling:
     def quick(cls, **changes: Any) -> Scaling:
         """Return settings for a minute: three values of each axis, or two."""
         fields: dict[str, Any] = {"sizes": (16, 48, 128), "maps": (8, 32, 128), "events": (100, 1000, 8000)}
-        return cls(**(fields | {"samples": 16, "repeats": 3} | changes))
+        return cls(**(fields | {"samples": 8, "repeats": 3} | changes))
 
 
-_CHANNELS, _KERNEL, _THRESHOLD = 2, 5, 3.0  # four spikes make a neuron fire
+_CHANNELS, _KERNEL, _THRESHOLD = 2, 5, 5.0  # a quarter of the neurons fires at the usual density
 
 
 class _Measured(NamedTuple):
