@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventsnn.io._event_kernels import put
 from eventsnn.jit import inner, lean_kernel
 
 LONGEST = 1 << 12  # bytes of a line
@@ -135,7 +136,7 @@ def _line(data, j, state):
 
 
 @lean_kernel
-def text(data, state, counts, t, x, y, p):
+def text(data, state, counts, out, room):
     """Decode lines of numbers.
 
     ``state``: error (1 not so many numbers, 2 a coordinate that is not whole, 3 a polarity that is none, 4 too long),
@@ -143,7 +144,7 @@ def text(data, state, counts, t, x, y, p):
     outside, without a time.
     """
     i, n = np.int64(0), np.int64(0)
-    while n < len(t) and i < len(data):
+    while n < room and i < len(data):
         end, width, time, place_x, place_y, polarity = _line(data, i, state)
         if end >= len(data):  # the rest of the line is still to come
             state[0] = 4 if end - i >= LONGEST else 0
@@ -164,6 +165,6 @@ def text(data, state, counts, t, x, y, p):
         elif not (0 <= place_x < 65536 and 0 <= place_y < 65536):
             counts[0] += 1
         else:
-            t[n], x[n], y[n], p[n] = time, place_x, place_y, polarity > 0
+            put(out, n, time, place_x, place_y, polarity > 0)
             n += 1
     return i, n

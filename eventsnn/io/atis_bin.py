@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eventsnn.io.recording import Chunk, EventFileError, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.recording import EventFileError, Recording, Tally
 
 _SIZE = 5  # bytes of an event
 _NMNIST = (34, 34)
@@ -46,15 +48,16 @@ def open_bin(path: Path) -> Recording:
     with path.open("rb") as stream:
         events = _events(stream.read(min(_EXAMINED, length)))
     fits = _largest(events[:, 0]) < _NMNIST[0] and _largest(events[events[:, 1] != _OVERFLOW, 1]) < _NMNIST[1]
-    return Recording(path, "ATIS bin", _NMNIST if fits else None, partial(_decode, path))
+    decode = partial(_decode, path)
+    return Recording(path, "ATIS bin", _NMNIST if fits else None, decode, into=decode)
 
 
-def _decode(path: Path, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     from eventsnn.io import _record_kernels as kernels
     from eventsnn.io._records import RecordDecoder, decode_records
 
     with path.open("rb", buffering=0) as stream:
-        yield from decode_records(stream, RecordDecoder(kernels.atis40, _SIZE, (0,)), size, tally)
+        yield from decode_records(stream, RecordDecoder(kernels.atis40, _SIZE, (0,)), rows or Columns(size), tally)
 
 
 def _events(start: bytes) -> np.ndarray:
