@@ -56,13 +56,14 @@ def _emit_load(typing_context, data, place):
 
 #: ``put(out, n, t, x, y, p)``: x and y must have 16 bits, p 8, and n must lie within
 put: Any = intrinsic(_emit_put)
-_load: Any = intrinsic(_emit_load)
+#: ``load(data, place)``: 8 bytes, which must be there
+load: Any = intrinsic(_emit_load)
 
 
 @inner
 def _beyond(rows, n, width, height):
     """Return what has a sign if event ``n`` lies outside the sensor."""
-    where = _load(rows, n * np.uint64(_BYTES) + np.uint64(5)) >> 24
+    where = load(rows, n * np.uint64(_BYTES) + np.uint64(5)) >> 24
     return width - 1 - (where & 0xFFFF) | height - 1 - (where >> 16 & 0xFFFF)
 
 

@@ -1,13 +1,14 @@
 """Compiled decoders of records of bytes; see :class:`eventsnn.io._records.RecordDecoder` for what they take.
 
-No number of a file serves as an index, and columns are written only where there is room.
+No number of a file serves as an index, and events are written only where there is room. Behind the data there are 8
+bytes more, so that as many may be loaded at once wherever a record is.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from eventsnn.io._event_kernels import put
+from eventsnn.io._event_kernels import load, put
 from eventsnn.io._prophesee_kernels import _later
 from eventsnn.jit import inner, lean_kernel
 
@@ -40,18 +41,19 @@ def _signed32(data, i):
 @lean_kernel
 def atis40(data, state, counts, out, room):
     """Decode events of 40 bits. ``state``: error, what overflows have added to the time. Counts nothing."""
-    i, n, added = np.int64(0), np.int64(0), state[1]
-    while i + 5 <= len(data) and n < room:
-        row, upper = data[i + 1], np.int64(data[i + 2])
+    n, added, i, end = np.uint64(0), state[1], np.uint64(0), np.uint64(len(data))
+    while i + np.uint64(5) <= end and n < np.uint64(room):
+        event = load(data, i)
+        row = event >> 8 & 255
         if row == 240:
             added += 8192
         else:
-            time = added + ((upper & 127) << 16 | np.int64(data[i + 3]) << 8 | np.int64(data[i + 4]))
-            put(out, n, time, data[i], row, upper >> 7)
-            n += 1
-        i += 5
+            time = (event & 0x7F0000) | event >> 16 & 0xFF00 | event >> 32 & 0xFF
+            put(out, n, added + time, event & 255, row, event >> 23 & 1)
+            n += np.uint64(1)
+        i += np.uint64(5)
     state[1] = added
-    return i, n
+    return np.int64(i), np.int64(n)
 
 
 @lean_kernel

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.chunk import Columns, Rows, most_events
 from eventsnn.io.recording import CUT_END, EventFileError, Tally
 
 _MOST = 1 << 20  # bytes read at once, unless a record may be longer
+_SPARE = 8  # bytes behind them that kernels may load, but not use
 _LEAST = 5  # bytes of an event in any format of records
 CUT_PACKET = "packets that the end of the file cuts"
 
@@ -58,8 +60,12 @@ def decode_records(stream: BinaryIO, decoder: RecordDecoder, target: Columns | R
     EventFileError
         With the place in the stream, if the kernel finds one that it does not understand.
     """
-    data = np.empty(max(2 * decoder.longest, min(target.size * decoder.longest, _MOST)), np.uint8)
-    view = data.data
+    length = os.fstat(stream.fileno()).st_size
+    target.expect(most_events(length, _LEAST))
+    # A byte more than there are, for the end to be seen.
+    most = max(2 * decoder.longest, min(target.size * decoder.longest, _MOST, length + 1))
+    data = np.empty(most + _SPARE, np.uint8)
+    view = data[:most].data
     state = np.array((0, *decoder.state), np.int64)
     left, begin = 0, stream.tell()  # bytes of a record whose rest is to come, and where the first of them is
     while got := stream.readinto(view[left:]):  # type: ignore[attr-defined]

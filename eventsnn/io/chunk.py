@@ -14,6 +14,7 @@ EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
 
 _COLUMNS = ("t", "x", "y", "p")
 _ITEM = EVENT_DTYPE.itemsize
+_MOST = 1 << 25  # events that room is made for at once, though a file may be larger: it need not be full of them
 _SPARE = 3  # bytes that compiled decoders write after an event
 
 
@@ -58,6 +59,9 @@ class Columns:
     def __init__(self, size: int) -> None:
         self.size = size
 
+    def expect(self, most: int) -> None:
+        """Take note of how many events there are at most: nothing to do, as each block has its own memory."""
+
     def room(self, n: int) -> tuple[np.ndarray, ...]:
         """Return what compiled decoders may put ``n`` events into."""
         self._columns = tuple(np.empty(n, EVENT_DTYPE[name]) for name in _COLUMNS)
@@ -77,14 +81,18 @@ class Rows:
     ----------
     size : int
         Events of a block at most, or few more.
-    guess : int
-        How many there are in all. Memory that is never touched is never there, so it may be too high.
     """
 
-    def __init__(self, size: int, guess: int) -> None:
+    def __init__(self, size: int) -> None:
         self.size, self._n = size, 0
-        # Decoders ask for the room of a block, though the last one may have few events.
-        self._bytes = empty((guess + min(guess, size)) * _ITEM + _SPARE, np.uint8)
+        self._bytes = np.empty(0, np.uint8)
+
+    def expect(self, most: int) -> None:
+        """Make room, before the first event, for as many as there probably are at most.
+
+        Memory that is never touched is never there, so it may be too many.
+        """
+        self._bytes = empty((most + 1) * _ITEM + _SPARE, np.uint8)
 
     def room(self, n: int) -> np.ndarray:
         """Return what compiled decoders may put ``n`` events into: bytes, and some to spare."""
@@ -124,6 +132,14 @@ class Rows:
 
     def _view(self, begin: int, end: int) -> np.ndarray:
         return self._bytes[begin * _ITEM : end * _ITEM].view(EVENT_DTYPE)
+
+
+def most_events(n_bytes: int, least: int = 2) -> int:
+    """Return how many events to make room for, of so many bytes, of which an event takes at least ``least``.
+
+    That is seldom too low, and not high for so large a file: most formats take 4 bytes or more.
+    """
+    return min(n_bytes // least, max(_MOST, n_bytes // 4))
 
 
 def columns_of(chunks: Iterable[Chunk], room: int) -> Chunk:

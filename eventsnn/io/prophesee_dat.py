@@ -7,6 +7,7 @@ x runs to the right, y as in the file, and 1 is brighter: nothing is turned by d
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eventsnn.io._prophesee_header import TextHeader, parse_header
-from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.chunk import Columns, Rows, most_events
 from eventsnn.io.recording import EventFileError, Recording, Tally
 
 _KINDS = {0: "Event2D", 12: "EventCD"}
@@ -59,6 +60,8 @@ def _decode(path: Path, offset: int, version: int, size: int, tally: Tally, rows
 
     decoder = WordDecoder(kernels.dat, "<u8", (-1, *_LAYOUTS[version]), 1, ())
     with path.open("rb", buffering=0) as stream:
+        if rows is not None:
+            rows.expect(most_events(os.fstat(stream.fileno()).st_size, _SIZE))
         stream.seek(offset)
         yield from decode(stream, decoder, rows or Columns(size), tally)
 

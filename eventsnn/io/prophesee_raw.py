@@ -8,6 +8,7 @@ given as they are: cameras do so by some microseconds.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from eventsnn.io._prophesee_header import TextHeader, parse_header
-from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.chunk import Columns, Rows, most_events
 from eventsnn.io.recording import BEFORE_TIME, OUTSIDE, UNKNOWN, EventFileError, Recording, Tally
 
 _NAMES = {"EVT2": "Prophesee EVT2", "EVT21": "Prophesee EVT2.1", "EVT3": "Prophesee EVT3"}
@@ -93,6 +94,8 @@ def decode_words(stream: BinaryIO, words: Words, target: Columns | Rows, tally: 
 
 def _decode(path: Path, offset: int, words: Words, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     with path.open("rb", buffering=0) as stream:
+        if rows is not None:
+            rows.expect(most_events(os.fstat(stream.fileno()).st_size, 2 if words.name == "EVT3" else 4))
         stream.seek(offset)
         yield from decode_words(stream, words, rows or Columns(size), tally)
 

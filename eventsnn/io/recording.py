@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from eventsnn.events import Events, TimeUnit
-from eventsnn.io.chunk import EVENT_DTYPE, Chunk, Rows, columns_of
+from eventsnn.io.chunk import EVENT_DTYPE, Chunk, Rows, columns_of, most_events
 from eventsnn.io.report import (
     BEFORE_TIME,
     CUT_END,
@@ -48,8 +48,6 @@ __all__ = [
 #: Events of a chunk at most, unless said otherwise.
 CHUNK = 1 << 17
 _BLOCK = 1 << 15  # events that are put into an array at once: they stay in a core's cache until all is done
-# Events that room is made for at once, though a file may be larger: it need not be full of them.
-_MOST = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ class Orientation:
     flip_y: bool = False
     swap_polarity: bool = False
 
+
+_AS_IT_IS = Orientation()
 
 #: Yields blocks of bounded size, in file order and the file's own orientation, and counts what it leaves out. The
 #: number is a hint: about so many events a block. It raises :class:`EventFileError`, or OSError if the disk fails.
@@ -207,12 +207,13 @@ class Recording:
 
         Warns if anything was lost, as :meth:`columns` does.
         """
-        rows = Rows(CHUNK if self.into is None else _BLOCK, self._most())
+        rows = Rows(CHUNK if self.into is None else _BLOCK)
         report = self._gathered(rows) if self.into is None else self._placed(rows, self.into)
         self._warn(report)
         return rows.whole()
 
     def _gathered(self, rows: Rows) -> Report:
+        rows.expect(self._most())
         stream = self.chunks(rows.size)
         for chunk in stream:
             rows.add(chunk)
@@ -220,7 +221,7 @@ class Recording:
 
     def _placed(self, rows: Rows, into: Into) -> Report:
         """Let a decoder put events into rows, and do to them what a stream does to those that it gives."""
-        tally, is_turned = Tally(), self.orientation != Orientation()
+        tally, is_turned = Tally(), self.orientation != _AS_IT_IS
         with _named(self.path):
             for block in into(rows.size, tally, rows):
                 sound = block if self.sensor is None else rows.within(block, self.sensor)
@@ -231,9 +232,7 @@ class Recording:
         return counted(Report(), rows.whole()["t"]).of(tally) if tally.dropped else Report()
 
     def _most(self) -> int:
-        """Return how many events to make room for, which is seldom too low, and never high for so large a file."""
-        n_bytes = self.path.stat().st_size
-        most = max(min(n_bytes // 2, _MOST), n_bytes // 4)  # few formats take less for an event
+        most = most_events(self.path.stat().st_size)
         return most if self.n_events is None else min(self.n_events, most)
 
     def _warn(self, report: Report) -> None:
