@@ -79,3 +79,14 @@ def is_within(rows, width, height):
         beyond |= _beyond(rows, i, width, height)
         i += np.uint64(1)
     return beyond >= 0
+
+
+@lean_kernel
+def is_sound(rows, latest):
+    """Tell whether the bytes of an array could be events: polarities of 0 and 1, times nearer to 0 than ``latest``."""
+    wrong, n = np.int64(0), np.uint64(len(rows) // _BYTES)
+    for i in range(n):
+        place = np.uint64(i) * np.uint64(_BYTES)
+        t, p = load(rows, place), load(rows, place + np.uint64(5)) >> 56 & 255
+        wrong |= t + (latest - 1) | latest - 1 - t | 1 - p
+    return wrong >= 0

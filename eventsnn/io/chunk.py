@@ -119,12 +119,13 @@ class Rows:
         block[: len(kept)] = kept
         return block[: len(kept)]
 
-    def add(self, chunk: Chunk) -> None:
-        """Append the events of a chunk."""
+    def add(self, chunk: Chunk) -> np.ndarray:
+        """Append the events of a chunk, and return them as they are here."""
         self.room(len(chunk))
-        whole = self.taken(len(chunk))
+        block = self.taken(len(chunk))
         for name in _COLUMNS:
-            whole[name] = getattr(chunk, name)
+            block[name] = getattr(chunk, name)
+        return block
 
     def whole(self) -> np.ndarray:
         """Return all events."""
