@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import stat
 from collections.abc import Callable
 from functools import partial
@@ -110,12 +112,12 @@ def open(  # noqa: A001
 
 def _start_of(path: Path) -> bytes:
     try:
-        mode = path.stat().st_mode
+        mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise EventFileError("no such file", path) from None
     if not stat.S_ISREG(mode):  # a pipe would block
         raise EventFileError("expected a file, found a directory or device", path)
-    with path.open("rb", buffering=0) as stream:
+    with io.open(path, "rb", buffering=0) as stream:  # noqa: UP020, since open is ours here
         return stream.read(_READ)
 
 
