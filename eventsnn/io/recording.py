@@ -325,9 +325,12 @@ def _oriented(block: Chunk, recording: Recording) -> Chunk:
 
 def _turn(events: np.ndarray, recording: Recording) -> None:
     """Do the same to an array of ``EVENT_DTYPE``, in place."""
-    turned = _oriented(Chunk(*(events[name].copy() for name in "txyp")), recording)
+    columns = Chunk(*(events[name] for name in "txyp"))
+    x, y = (columns.x.copy(), columns.y.copy()) if recording.orientation.swap_xy else (columns.x, columns.y)
+    turned = _oriented(Chunk(columns.t, x, y, columns.p), recording)
     for name in "xyp":
-        events[name] = getattr(turned, name)
+        if (column := getattr(turned, name)) is not getattr(columns, name):
+            events[name] = column
 
 
 @contextmanager
