@@ -27,6 +27,8 @@ from eventsnn.console import (
 from eventsnn.convert_command import convert
 from eventsnn.live_command import EPILOG, live
 from eventsnn.models import MODELS
+from eventsnn.study_command import study
+from eventsnn.view_command import view
 
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:
@@ -351,6 +353,8 @@ def features(
 
 
 app.command(cls=PlainCommand, epilog=EPILOG)(live)
+app.command(cls=PlainCommand, epilog="Example: eventsnn view night.raw -o night.gif --time 2s,4s")(view)
+app.add_typer(study, name="study")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from eventsnn import notebook
 from eventsnn.columns import columns_of_latency, columns_of_structured, latency_of_waves, sorted_columns
 from eventsnn.validation import DTYPES, Shape, as_integers, check_columns, check_labels, check_shape, check_values
 
@@ -325,6 +326,8 @@ class Events:
             f"Events({len(self)} samples, {self.n_events} spikes, shape={self.shape}, "
             f"duration={self.duration} {self.unit})"
         )
+
+    _repr_html_ = notebook.events
 
 
 def concatenate(batches: Iterable[Events]) -> Events:

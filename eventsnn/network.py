@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
-from eventsnn import running, store
+from eventsnn import notebook, running, store
 from eventsnn.backends import Backend, Decision, Lesson, Neurons
 from eventsnn.batches import BATCH, Collector, Data, fetch, put
 from eventsnn.devices import Devices, Place, place_of
@@ -163,8 +163,7 @@ class Network:
         array = np.asarray(thresholds, np.float32)
         if array.ndim and array.shape != neurons.threshold.shape:
             raise ValueError(f"{self.describe(layer)} expects {len(neurons.threshold)} thresholds, got {array.shape}")
-        whole = np.broadcast_to(array, neurons.threshold.shape).copy()
-        self._neurons[layer] = replace(neurons, threshold=whole)
+        self._neurons[layer] = replace(neurons, threshold=np.broadcast_to(array, neurons.threshold.shape).copy())
 
     def weights_shape(self, layer: int) -> tuple[int, int, int, int]:
         """Return (maps, channels, kernel height, kernel width) of a layer."""
@@ -370,8 +369,9 @@ class Network:
 
     def __repr__(self) -> str:
         """Return the layers with their grids, line by line."""
-        lines = [f"  {i}: {layer} -> {self.shapes[i + 1]}" for i, layer in enumerate(self.layers)]
-        return "\n".join([f"Network(shape={self.shape}, backend={self.backend.name!r})", *lines])
+        return notebook.network_text(self)
+
+    _repr_html_ = notebook.network
 
     def check_range(self, start: int, stop: int | None) -> tuple[int, int]:
         """Return the range of layers that is meant, or raise ``ValueError`` if there is none."""

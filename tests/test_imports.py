@@ -20,7 +20,8 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
-    ("validation", "threads", "targets", "jit", "ahead", "functions", "checks", "memory"),
+    ("validation", "threads", "targets", "jit", "ahead", "functions", "checks", "memory", "markup"),
+    ("notebook",),
     ("store", "processes"),
     ("columns",),
     ("events",),
@@ -42,7 +43,7 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "jit", "memory"}
+WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "jit", "memory", "markup", "notebook"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 

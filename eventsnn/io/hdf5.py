@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eventsnn import notebook
 from eventsnn.events import Events, Shape, TimeUnit, replace_fields
 from eventsnn.io._checks import (
     COLUMNS,
@@ -177,6 +178,8 @@ class EventDataset:
             f"EventDataset({str(self._path)!r}: {len(self)} samples, {self.n_events} spikes, shape={self.shape}, "
             f"duration={self.duration} {self.unit})"
         )
+
+    _repr_html_ = notebook.dataset
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Events:
         """Return the samples at an index, a slice, a list of indices or a boolean mask, as a batch."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eventsnn import notebook
 from eventsnn.events import Events, TimeUnit
 from eventsnn.io.chunk import EVENT_DTYPE, Chunk, Rows, columns_of, most_events
 from eventsnn.io.report import (
@@ -137,6 +138,8 @@ class Recording:
     def height(self) -> int | None:
         """Rows of the events given, None if unknown."""
         return self.sensor and self.sensor[0 if self.orientation.swap_xy else 1]
+
+    _repr_html_ = notebook.recording
 
     def adjusted(
         self,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eventsnn import notebook
 from eventsnn.events import Events, Shape, TimeUnit
 from eventsnn.io._hdf5_columns import Column, find, opened
 from eventsnn.io.recording import EventFileError
@@ -93,6 +94,8 @@ class SpikeSamples:
     def __repr__(self) -> str:
         """Return the file, samples and units in one line."""
         return f"SpikeSamples({str(self._path)!r}: {len(self)} samples, shape={self.shape})"
+
+    _repr_html_ = notebook.samples
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray) -> Events:
         """Return the samples at an index, a slice, a list of indices or a boolean mask, as a batch.

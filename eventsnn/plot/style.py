@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eventsnn.colors import COLORS, INK
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, told apart by colour-blind people too, without those too dark or too light on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-INK = "#404040"
 _DPI = 150
 _LONG = 24  # letters of a name
 _WIDE, _SMALLEST, _LARGEST = 6.5, 0.64, 1.3  # inches: of a row of tiles, and of a tile
