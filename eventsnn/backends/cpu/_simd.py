@@ -264,26 +264,6 @@ def append_to_lists(typingctx, cursor, first, count, rows, row, step, group, val
 
 
 @intrinsic
-def append_entries(typingctx, cursor, first, count, entries, entry, step):
-    """Append ``entry - i * step`` to the lists of ``count`` neighbours, ``entries[cursor[first + i]]``."""
-    i64 = types.int64
-    signature = types.void(cursor, i64, i64, entries, i64, i64)
-
-    def codegen(context, builder, sig, args):
-        ends, to = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 3))
-        entry, step = (builder.trunc(args[i], _I32) for i in (4, 5))
-        with cgutils.for_range(builder, args[2]) as loop:
-            end = builder.gep(ends, [builder.add(args[1], loop.index)])
-            at = builder.load(end)
-            here = builder.sub(entry, builder.mul(builder.trunc(loop.index, _I32), step))
-            builder.store(here, builder.gep(to, [at]))
-            builder.store(builder.add(at, ir.Constant(_I64, 1)), end)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
 def lowest_bit(typingctx, mask):
     """Return the index of the lowest set bit of a mask that is not 0."""
 
