@@ -94,8 +94,9 @@ def check_grid(columns: dict[str, np.ndarray], shape: Shape) -> None:
 
 def check_order(events: Any) -> None:
     """Refuse spikes of a sample that are not sorted by (time, channel, y, x)."""
-    _, height, width = events.shape
-    site = (events.channel.astype(np.int64) * height + events.y) * width + events.x
+    channels, height, width = events.shape
+    whole = np.int32 if channels * height * width < 1 << 31 else np.int64  # half as wide takes half as long
+    site = (events.channel.astype(whole) * whole(height) + events.y) * whole(width) + events.x
     earlier = events.time[1:] < events.time[:-1]
     earlier |= (events.time[1:] == events.time[:-1]) & (site[1:] < site[:-1])
     starts = events.offsets[1:-1]

@@ -4,6 +4,7 @@ What is written is a list of events ``(t, x, y, p)`` as a reader should give the
 """
 
 import struct
+import warnings
 from itertools import pairwise
 
 from hypothesis import strategies as st
@@ -161,6 +162,11 @@ def mat_variable(name, rows, columns, kind, data):
 
 
 def drained(recording, size=1 << 16):
-    """Return all events of a recording as tuples, and the report of its stream."""
+    """Return all events of a recording as tuples, and the report of its stream; as one array they are the same."""
     stream = recording.chunks(size)
-    return [event for chunk in stream for event in chunk.to_structured().tolist()], stream.report
+    found = [event for chunk in stream for event in chunk.to_structured().tolist()]
+    if recording.into is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            assert recording.read().tolist() == found
+    return found, stream.report

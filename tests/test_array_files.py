@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventsnn as es
-from eventsnn.io import open_arrays
+from eventsnn.io import EVENT_DTYPE, EventFileError, open_arrays
 from eventsnn.io.recording import OUTSIDE
 
 SAMPLE = [(5, 1, 2, 0), (900, 345, 0, 1), (900, 0, 259, 1), (40_000, 9, 9, 0), (40_001, 9, 10, 1)]
@@ -225,3 +225,27 @@ def test_damaged_files(file, name, data, size):
     except es.EventFileError as caught:
         error = caught
     assert error is None or (error.path == path and str(path) in str(error))
+
+
+@pytest.mark.parametrize("names", ["txyp", ("ts", "x", "y", "pol")])
+def test_events_as_read_returns_them(tmp_path, names):
+    """They are read to where they are wanted; times that cannot be, and rows that are cut, are left out."""
+    n = 70_000
+    events = np.zeros(n, EVENT_DTYPE)
+    events["t"], events["x"], events["y"], events["p"] = np.arange(n), np.arange(n) % 999, 65535, np.arange(n) % 2
+    events["t"][[40_000, 40_001]] = [1 << 62, -(1 << 63)]
+    path = tmp_path / "events.npy"
+    named = events.view(np.dtype([(name, of) for name, (_, of) in zip(names, EVENT_DTYPE.descr, strict=True)]))
+    np.save(path, named)
+    path.write_bytes(path.read_bytes()[: -13 - 5])
+    recording = es.open(path)
+    lost = "69,996 events; lost (?=.*2 events without a time that can be)(?=.*8 bytes after)(?=.*2 rows that)"
+    with pytest.warns(RuntimeWarning, match=lost):
+        found = recording.read()
+    np.testing.assert_array_equal(found, np.delete(events, [40_000, 40_001, n - 2, n - 1]))
+    with pytest.warns(RuntimeWarning, match=lost):
+        np.testing.assert_array_equal(recording.columns().to_structured(), found)
+    events["p"][50_000] = 2
+    np.save(path, events)
+    with pytest.raises(EventFileError, match="polarities of -1, 0 or 1, found 2"):
+        es.open(path).read()

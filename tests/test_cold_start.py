@@ -158,7 +158,7 @@ def varied(tmp_path_factory):
 
 def test_no_kernel_is_compiled_again_for_other_data_settings_or_places(varied):
     allowed = {  # used there first
-        "a file": {"eventsnn.io._chunk_kernels.fletcher32": 1},
+        "a file": {f"eventsnn.io._chunk_kernels.{name}": 1 for name in ("fletcher32", "unshuffle")},
         "inhibited input": {"eventsnn.backends.cpu._competition.pointwise_keep": 1},
     }
     assert varied[0]["grown"] == allowed

@@ -10,7 +10,7 @@ import pytest
 from test_hdf5 import random_events
 
 from eventsnn.events import Events, concatenate, replace_fields
-from eventsnn.io import EventDataset, EventWriter, check, info, write, writer
+from eventsnn.io import EventDataset, EventWriter, _chunk_kernels, check, info, write, writer
 
 
 @pytest.fixture
@@ -196,3 +196,14 @@ def test_a_link_to_a_file_stays_a_link(path, written, tmp_path):
     write(link, random_events(9))
     assert link.is_symlink()
     assert EventDataset(path).load().equals(random_events(9))
+
+
+@pytest.mark.parametrize("dtype", ["u2", "u4", "u8"])
+@pytest.mark.parametrize("n", [0, 1, 7, 1000])
+def test_shuffled_values_are_those_of_the_filter(dtype, n):
+    values = np.random.default_rng(n).integers(0, np.iinfo(dtype).max, n, dtype)
+    out, back = np.empty(values.nbytes, np.uint8), np.empty(n, dtype)
+    _chunk_kernels.shuffle(values, out)
+    np.testing.assert_array_equal(out, values.view(np.uint8).reshape(n, values.itemsize).T.ravel())
+    _chunk_kernels.unshuffle(out, back)
+    np.testing.assert_array_equal(back, values)

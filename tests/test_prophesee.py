@@ -2,6 +2,7 @@
 
 import io
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -63,6 +64,30 @@ def test_evt3_equals_another_programs_decoding(data_path):
 
 
 # Files written by hand
+
+
+@pytest.mark.parametrize("name", list(WRITERS))
+@pytest.mark.parametrize("height", [720, 500])
+def test_an_array_of_some_blocks(file, name, height):
+    """Vectors have more events than the file has bytes, so that room must be made for them, too."""
+    head, write = WRITERS[name]
+    bits = np.random.default_rng(3).integers(0, 1 << 32, 5000).tolist()
+    steps = [FIRST, *(("vector", 3, 7 * i % 1200, i % 720, i & 1, bits[i]) for i in range(5000))]
+    recording = es.open(file(head + write(steps)), width=1280, height=height)
+    t, x, y, p = np.array([event for event in events_of(steps) if event[2] < height]).T
+    assert len(t) > 40_000
+    for how, expected in (
+        ({}, (t, x, y, p)),
+        ({"flip_x": True, "swap_polarity": True}, (t, 1279 - x, y, 1 - p)),
+        ({"swap_xy": True, "flip_y": True}, (t, y, 1279 - x, p)),
+    ):
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            events = recording.adjusted(**how).read()
+        for letter, column in zip("txyp", expected, strict=True):
+            np.testing.assert_array_equal(events[letter], column)
+        lost = len(events_of(steps)) - len(t)
+        assert [str(w.message).partition("; ")[2] for w in warned] == [f"lost {lost:,} {OUTSIDE}"] * (lost > 0)
 
 
 @pytest.mark.parametrize("name", list(WRITERS))

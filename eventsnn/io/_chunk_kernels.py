@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import numpy as np
 
-from eventsnn.jit import lean_kernel
+from eventsnn.jit import inner, lean_kernel
 
 
 @lean_kernel
-def shuffle(raw, size, out):
-    """Write the first bytes of all values of ``size`` bytes, then the second ones, and so on."""
-    n = len(raw) // size
-    for j in range(size):
+def shuffle(values, out):
+    """Write the first bytes of all values, which are integers without sign, then the second ones, and so on."""
+    n = len(values)
+    for j in range(values.itemsize):
+        shift = np.uint64(8 * j)
         for i in range(n):
-            out[j * n + i] = raw[i * size + j]
+            out[j * n + i] = np.uint8(np.uint64(values[i]) >> shift)
+
+
+@inner
+def _byte(shuffled, i, n, j):
+    return np.uint64(shuffled[j * n + i]) << np.uint64(8 * j)
 
 
 @lean_kernel
-def unshuffle(shuffled, size, out):
-    """Undo :func:`shuffle`."""
-    n = len(shuffled) // size
+def unshuffle(shuffled, out):
+    """Undo :func:`shuffle` for values of 2, 4 or 8 bytes: each is put together at once, several at a time."""
+    n = len(out)
     for i in range(n):
-        for j in range(size):
-            out[i * size + j] = shuffled[j * n + i]
+        value = _byte(shuffled, i, n, 0) | _byte(shuffled, i, n, 1)
+        if out.itemsize > 2:
+            value |= _byte(shuffled, i, n, 2) | _byte(shuffled, i, n, 3)
+        if out.itemsize > 4:
+            value |= _byte(shuffled, i, n, 4) | _byte(shuffled, i, n, 5)
+            value |= _byte(shuffled, i, n, 6) | _byte(shuffled, i, n, 7)
+        out[i] = value
 
 
 @lean_kernel

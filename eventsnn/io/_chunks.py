@@ -42,7 +42,7 @@ def _shuffled(raw: np.ndarray, size: int) -> np.ndarray:
     if size == 1:
         return raw
     out = np.empty_like(raw)
-    shuffle(raw, size, out)
+    shuffle(raw.view(f"u{size}"), out)
     return out
 
 

@@ -14,7 +14,7 @@ Unit = Literal["ns", "us", "ms", "s"]
 
 NO_TIME = "events without a time that can be"
 PER_UNIT = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
-_LATEST = 1 << 62  # microseconds
+LATEST = 1 << 62  # microseconds
 _NAMES = {
     "t": ("t", "ts", "time", "times", "timestamp", "timestamps", "t_us", "time_us", "timestamp_us"),
     "x": ("x", "xs", "x_pos", "col", "column"),
@@ -68,32 +68,44 @@ def chunk_of(columns: dict[str, np.ndarray], unit: str | None, tally: Tally) -> 
     for name, column in (("x", x), ("y", y)):
         if column.dtype.kind == "f" and (wrong := column[np.isfinite(column) & (column != np.rint(column))]).size:
             raise EventFileError(f"expected whole numbers in column {name}, found {wrong[0]}; is the order another?")
-    if (wrong := p[(p != 0) & (np.abs(p.astype(np.float32)) != 1)]).size:
+    if not _are_polarities(p) and (wrong := p[(p != 0) & (np.abs(p.astype(np.float32)) != 1)]).size:
         raise EventFileError(f"expected polarities of -1, 0 or 1, found {wrong[0]}; is the order of columns another?")
     per_unit = PER_UNIT[unit or ("s" if t.dtype.kind == "f" else "us")]
     times, sound = (
         times_of_floats(t, tally, per_unit) if t.dtype.kind == "f" else _times_of_integers(t, tally, per_unit)
     )
     x, y, p = x[sound], y[sound], p[sound]
-    inside = (x >= 0) & (x < 1 << 16) & (y >= 0) & (y < 1 << 16)
-    if not inside.all():
+    if not (_are_places(x) and _are_places(y)):
+        inside = (x >= 0) & (x < 1 << 16) & (y >= 0) & (y < 1 << 16)
         tally.drop(OUTSIDE, len(inside) - int(np.count_nonzero(inside)))
         times, x, y, p = times[inside], x[inside], y[inside], p[inside]
     return Chunk(times, x.astype(np.uint16), y.astype(np.uint16), (p > 0).view(np.uint8))
+
+
+def _are_polarities(p: np.ndarray) -> bool:
+    """Tell, of integers, whether all are -1, 0 or 1: the least and the greatest say it."""
+    return p.dtype.kind == "b" or (p.dtype.kind != "f" and (not len(p) or bool(p.min() >= -1 and p.max() <= 1)))
+
+
+def _are_places(column: np.ndarray) -> bool:
+    """Tell whether all are coordinates that 16 bits hold."""
+    if not len(column) or column.dtype in (np.uint8, np.uint16):
+        return True
+    return bool(column.min() >= 0 and column.max() < 1 << 16)
 
 
 def times_of_floats(t: np.ndarray, tally: Tally, per_unit: float = 1e6) -> tuple[np.ndarray, np.ndarray | slice]:
     """Return microseconds of the times that are numbers, rounded, and which these are; count the others."""
     with np.errstate(invalid="ignore", over="ignore"):
         scaled = t.astype(np.float64) * per_unit
-        sound = np.abs(scaled) < _LATEST
+        sound = np.abs(scaled) < LATEST
     tally.drop(NO_TIME, len(sound) - int(np.count_nonzero(sound)))
     return np.rint(scaled[sound]).astype(np.int64), sound
 
 
 def _times_of_integers(t: np.ndarray, tally: Tally, per_unit: float) -> tuple[np.ndarray, np.ndarray | slice]:
     factor = max(1, int(per_unit))
-    most = _LATEST // factor
+    most = LATEST // factor
     sound: np.ndarray | slice = slice(None)
     if t.dtype.itemsize == 8 and len(t) and not -most < int(t.min()) <= int(t.max()) < most:
         sound = (t < most) & (t > -most) if t.dtype.kind == "i" else t < most

@@ -8,7 +8,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from eventsnn.io.recording import CUT_END, EVENT_DTYPE, Chunk, Tally
+from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.recording import CUT_END, Tally
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class WordDecoder:
     Parameters
     ----------
     kernel : callable
-        ``kernel(words, state, counts, t, x, y, p)`` decodes from the first word on, as far as the columns have room,
-        and returns how many words it took and how many events it wrote. It keeps what it must remember in ``state``.
+        ``kernel(words, state, counts, out, room)`` decodes from the first word on, as far as ``out`` has room, and
+        returns how many words it took and how many events it put there. It keeps what it must remember in ``state``.
     dtype : str
         Of a word.
     state : tuple of int
@@ -38,20 +39,18 @@ class WordDecoder:
     skipped: tuple[str, ...] = ()
 
 
-def decode(stream: BinaryIO, decoder: WordDecoder, size: int, tally: Tally) -> Iterator[Chunk]:
-    """Yield what a kernel makes of a stream, in memory that depends on ``size`` only."""
+def decode(stream: BinaryIO, decoder: WordDecoder, target: Columns | Rows, tally: Tally) -> Iterator[Any]:
+    """Yield what the target makes of a kernel's events, in memory that depends on the target's size only."""
     state, counts = np.array(decoder.state, np.int64), np.zeros(len(decoder.dropped + decoder.skipped), np.int64)
-    capacity = max(size, decoder.room)
-    for words in whole_words(stream, decoder.dtype, size, tally):
+    for words in whole_words(stream, decoder.dtype, target.size, tally):
         done = 0
         while done < len(words):
-            columns = [np.empty(capacity, EVENT_DTYPE[name]) for name in ("t", "x", "y", "p")]
-            taken, n = decoder.kernel(words[done:], state, counts, *columns)
+            capacity = max(min(target.size, decoder.room * (len(words) - done)), decoder.room)
+            taken, n = decoder.kernel(words[done:], state, counts, target.room(capacity), capacity)
             done += taken
             _account(decoder, counts, tally)
             if n:
-                # Whoever keeps few events should not keep the memory of many.
-                yield Chunk(*(c[:n] if 2 * n >= capacity else c[:n].copy() for c in columns))
+                yield target.taken(n)
 
 
 def whole_words(stream: BinaryIO, dtype: str | np.dtype[Any], count: int, tally: Tally) -> Iterator[np.ndarray]:

@@ -119,9 +119,12 @@ class Column:
         if item.is_virtual or plist.get_external_count():
             raise EventFileError(f"{where} keeps its data in another file, which is refused")
         self.shape, self.chunks = item.shape, item.chunks
+        #: bytes of a chunk once it is decompressed; 0 if there are no chunks
+        self.chunk_bytes = 0 if item.chunks is None else int(np.prod(item.chunks, dtype=object)) * self._width
         found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
         self.filters = [(number, values) for number, _, values, _ in found]
         self._check_filters(ecf)
+        self._decompressed_here = all(number in _OWN for number, _ in self.filters)
         self._check_storage()
         self._cached: dict[int, np.ndarray] = {}  # in the order of their last use
         self._cache_bytes, self._lock = cache_bytes, threading.Lock()
@@ -129,11 +132,6 @@ class Column:
     def __len__(self) -> int:
         """Return the number of rows."""
         return int(self.shape[0])
-
-    @property
-    def chunk_bytes(self) -> int:
-        """Bytes of a chunk once it is decompressed; 0 if there are no chunks."""
-        return 0 if self.chunks is None else int(np.prod(self.chunks, dtype=object)) * self._width
 
     @property
     def stored(self) -> int:
@@ -171,10 +169,6 @@ class Column:
     def file_size(self) -> int:
         """Bytes of the file."""
         return int(self._item.file.id.get_filesize())
-
-    @property
-    def _decompressed_here(self) -> bool:
-        return all(number in _OWN for number, _ in self.filters)
 
     def _chunk(self, number: int) -> np.ndarray:
         """Return the rows of a chunk (of all that lie side by side), which may not be written to: they are kept."""
@@ -318,9 +312,7 @@ def _undone(number: int, values: tuple[int, ...], data: np.ndarray, room: int) -
         width = values[0] if values else 0
         if not 1 <= width <= _MAX_ROW:
             return None
-        whole = len(data) // width * width
-        first = data[:whole].reshape(width, -1).T.ravel()
-        return first if whole == len(data) else np.concatenate([first, data[whole:]])
+        return _unshuffled(data, width)
     if number == LZF:
         out = np.empty(room, np.uint8)
         length = kernels.lzf(data, out)
@@ -330,6 +322,18 @@ def _undone(number: int, values: tuple[int, ...], data: np.ndarray, room: int) -
     sums, stored = fletcher32(data[:-4]), int.from_bytes(data[-4:].tobytes(), "little")
     same = all(int(sum_) % 65535 == (stored >> k & 0xFFFF) % 65535 for sum_, k in zip(sums, (0, 16), strict=True))
     return data[:-4] if same else None
+
+
+def _unshuffled(data: np.ndarray, width: int) -> np.ndarray:
+    from eventsnn.io._chunk_kernels import unshuffle
+
+    whole = len(data) // width * width
+    if whole == len(data) and width in (2, 4, 8):
+        values = np.empty(len(data) // width, f"u{width}")
+        unshuffle(data, values)
+        return values.view(np.uint8)
+    first = data[:whole].reshape(width, -1).T.ravel()
+    return first if whole == len(data) else np.concatenate([first, data[whole:]])
 
 
 def _require_plugin(number: int, where: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventsnn.io._event_kernels import put
 from eventsnn.jit import inner, lean_kernel, trailing_zeros
 
 _NEVER = np.int64(-1)  # of a time or row that has not come yet
@@ -32,7 +33,7 @@ def _later(base, high, period):
 
 
 @lean_kernel
-def evt2(words, state, counts, t, x, y, p):
+def evt2(words, state, counts, out, room):
     """Decode EVT 2.0.
 
     ``state``: time of the last TIME_HIGH. Counts: before the first time, unknown, triggers, other.
@@ -45,10 +46,7 @@ def evt2(words, state, counts, t, x, y, p):
             if base < 0:
                 counts[0] += 1
             else:
-                t[n] = base + (word >> 22 & 63)
-                x[n] = word >> 11 & 2047
-                y[n] = word & 2047
-                p[n] = kind
+                put(out, n, base + (word >> 22 & 63), word >> 11 & 2047, word & 2047, kind)
                 n += np.uint64(1)
         elif kind == 8:
             base = _later(base, (word & 0xFFFFFFF) << 6, np.int64(1 << 34))
@@ -63,10 +61,11 @@ def evt2(words, state, counts, t, x, y, p):
 
 
 @lean_kernel
-def evt21(words, state, counts, t, x, y, p):
+def evt21(words, state, counts, out, room):
     """Decode EVT 2.1; ``state``: time of the last TIME_HIGH, whether halves are swapped. Counts as :func:`evt2`."""
-    base, swapped, n, i = state[0], state[1], np.int64(0), np.int64(0)
-    while i < len(words) and n + 32 <= len(t):
+    base, swapped, n, i = state[0], state[1], np.uint64(0), np.int64(0)
+    last = np.uint64(max(room - 31, 0))
+    while i < len(words) and n < last:
         upper, lower = np.int64(words[i] >> np.uint64(32)), np.int64(words[i] & np.uint64(0xFFFFFFFF))
         if swapped:
             upper, lower = lower, upper
@@ -80,8 +79,8 @@ def evt21(words, state, counts, t, x, y, p):
                 if base < 0:
                     counts[0] += 1
                 else:
-                    t[n], x[n], y[n], p[n] = time, place, row, kind
-                    n += 1
+                    put(out, n, time, place, row, kind)
+                    n += np.uint64(1)
         elif kind == 8:
             base = _later(base, (upper & 0xFFFFFFF) << 6, np.int64(1 << 34))
         elif kind == 10:
@@ -91,11 +90,11 @@ def evt21(words, state, counts, t, x, y, p):
         else:
             counts[1] += 1
     state[0] = base
-    return i, n
+    return i, np.int64(n)
 
 
 @inner
-def _events_of_vector(bits, place, time, row, polarity, n, counts, t, x, y, p):
+def _events_of_vector(bits, place, time, row, polarity, n, counts, out):
     """Write an event for each bit that is set, from column ``place`` on; return how many there are now."""
     while bits:
         column = place + trailing_zeros(np.uint32(bits))
@@ -103,13 +102,13 @@ def _events_of_vector(bits, place, time, row, polarity, n, counts, t, x, y, p):
         if time < 0 or row < 0 or column >= _GRID:
             counts[1 if time >= 0 and row >= 0 else 0] += 1
         else:
-            t[n], x[n], y[n], p[n] = time, column, row, polarity
+            put(out, n, time, column, row, polarity)
             n += np.uint64(1)
     return n
 
 
 @lean_kernel
-def evt3(words, state, counts, t, x, y, p):
+def evt3(words, state, counts, out, room):
     """Decode EVT 3.0.
 
     ``state``: time so far, row, base column and polarity of vectors; -1 for a time and a row that have not come.
@@ -117,7 +116,7 @@ def evt3(words, state, counts, t, x, y, p):
     """
     time, row, column, polarity = state[0], state[1], state[2], state[3]
     n, i, lost = np.uint64(0), np.int64(0), np.int64(0)
-    last = np.uint64(max(len(t) - 11, 0))
+    last = np.uint64(max(room - 11, 0))
     while i < len(words) and n < last:
         word = np.int64(words[i])
         i += 1
@@ -127,15 +126,15 @@ def evt3(words, state, counts, t, x, y, p):
             # is written in any case, and counts if it is one.
             is_event, place = kind >> 1, content & 2047
             row = row & -is_event | place & is_event - _ONE
-            t[n], x[n], y[n], p[n] = time, place, row, content >> 11
+            put(out, n, time, place, row, content >> 11)
             is_placed = _ONE + ((time | row) >> 63)
             n += np.uint64(is_event & is_placed)
             lost += is_event & ~is_placed
         elif kind == 4:
-            n = _events_of_vector(content, column, time, row, polarity, n, counts, t, x, y, p)
+            n = _events_of_vector(content, column, time, row, polarity, n, counts, out)
             column += 12
         elif kind == 5:
-            n = _events_of_vector(content & 255, column, time, row, polarity, n, counts, t, x, y, p)
+            n = _events_of_vector(content & 255, column, time, row, polarity, n, counts, out)
             column += 8
         elif kind == 3:
             column, polarity = content & 2047, content >> 11
@@ -167,18 +166,13 @@ def _after_high(time, high):
 
 
 @lean_kernel
-def dat(words, state, counts, t, x, y, p):
+def dat(words, state, counts, out, room):
     """Decode DAT; ``state``: the last time, bits of a column and of a row, bit of the polarity. Counts nothing.
 
     Times have 32 bits. A fall from the last minute of their 71.6 to the first is their end.
     """
     period, n_x, bit = np.int64(1 << 32), state[1], state[3]
     columns, rows = (_ONE << n_x) - 1, (_ONE << state[2]) - 1
-    for i in range(len(words)):
-        where = np.int64(words[i] >> np.uint64(32))
-        x[i] = where & columns
-        y[i] = where >> n_x & rows
-        p[i] = where >> bit & 1
     before = state[0] & (period - 1) if state[0] >= 0 else np.int64(words[0] & np.uint64(0xFFFFFFFF))
     epoch = state[0] - before if state[0] >= 0 else np.int64(0)
     for i in range(len(words)):
@@ -186,6 +180,7 @@ def dat(words, state, counts, t, x, y, p):
         if abs(low - before) >= period - _SLACK:
             epoch = _later(epoch + before, low, period) - low
         before = low
-        t[i] = epoch + low
+        where = np.int64(words[i] >> np.uint64(32))
+        put(out, np.uint64(i), epoch + low, where & columns, where >> n_x & rows, where >> bit & 1)
     state[0] = epoch + before
     return np.int64(len(words)), np.int64(len(words))

@@ -1,12 +1,14 @@
 """Compiled decoders of records of bytes; see :class:`eventsnn.io._records.RecordDecoder` for what they take.
 
-No number of a file serves as an index, and columns are written only where there is room.
+No number of a file serves as an index, and events are written only where there is room. Behind the data there are 8
+bytes more, so that as many may be loaded at once wherever a record is.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from eventsnn.io._event_kernels import load, put
 from eventsnn.io._prophesee_kernels import _later
 from eventsnn.jit import inner, lean_kernel
 
@@ -37,30 +39,31 @@ def _signed32(data, i):
 
 
 @lean_kernel
-def atis40(data, state, counts, t, x, y, p):
+def atis40(data, state, counts, out, room):
     """Decode events of 40 bits. ``state``: error, what overflows have added to the time. Counts nothing."""
-    i, n, added = np.int64(0), np.int64(0), state[1]
-    while i + 5 <= len(data) and n < len(t):
-        row, upper = data[i + 1], np.int64(data[i + 2])
+    n, added, i, end = np.uint64(0), state[1], np.uint64(0), np.uint64(len(data))
+    while i + np.uint64(5) <= end and n < np.uint64(room):
+        event = load(data, i)
+        row = event >> 8 & 255
         if row == 240:
             added += 8192
         else:
-            t[n] = added + ((upper & 127) << 16 | np.int64(data[i + 3]) << 8 | np.int64(data[i + 4]))
-            x[n], y[n], p[n] = data[i], row, upper >> 7
-            n += 1
-        i += 5
+            time = (event & 0x7F0000) | event >> 16 & 0xFF00 | event >> 32 & 0xFF
+            put(out, n, added + time, event & 255, row, event >> 23 & 1)
+            n += np.uint64(1)
+        i += np.uint64(5)
     state[1] = added
-    return i, n
+    return np.int64(i), np.int64(n)
 
 
 @lean_kernel
-def aedat2(data, state, counts, t, x, y, p):
+def aedat2(data, state, counts, out, room):
     """Decode AEDAT 2.0. ``state``: error, last time, whether addresses are a DAVIS's.
 
     Counts: addresses of no pixel, special events or triggers, words of frames and inertial measurements.
     """
     i, n, time, davis = np.int64(0), np.int64(0), state[1], state[2]
-    while i + 8 <= len(data) and n < len(t):
+    while i + 8 <= len(data) and n < room:
         word = _big32(data, i)
         time = _later(time, _big32(data, i + 4), _ONE << 32)
         i += 8
@@ -71,13 +74,12 @@ def aedat2(data, state, counts, t, x, y, p):
             if word >> 10 & 1:
                 counts[1] += 1
                 continue
-            x[n], y[n], p[n] = word >> 12 & 1023, word >> 22 & 511, word >> 11 & 1
+            put(out, n, time, word >> 12 & 1023, word >> 22 & 511, word >> 11 & 1)
         else:
             if word >> 15:
                 counts[1 if word >> 16 == 0 else 0] += 1
                 continue
-            x[n], y[n], p[n] = word >> 1 & 127, word >> 8 & 127, word & 1
-        t[n] = time
+            put(out, n, time, word >> 1 & 127, word >> 8 & 127, word & 1)
         n += 1
     state[1] = time
     return i, n
@@ -101,7 +103,7 @@ def _packet(data, i, state, counts):
 
 
 @lean_kernel
-def aedat3(data, state, counts, t, x, y, p):
+def aedat3(data, state, counts, out, room):
     """Decode AEDAT 3.1.
 
     ``state``: error, what is added to times, events left of this packet, bytes to pass over now, bytes to pass over
@@ -116,12 +118,12 @@ def aedat3(data, state, counts, t, x, y, p):
             if state[3]:
                 break
         elif state[2]:
-            if i + 8 > len(data) or n == len(t):
+            if i + 8 > len(data) or n == room:
                 break
             word = _little32(data, i)
             if word & 1:
-                t[n] = state[1] | _little32(data, i + 4) & 0x7FFFFFFF
-                x[n], y[n], p[n] = word >> 17, word >> 2 & 32767, word >> 1 & 1
+                time = state[1] | _little32(data, i + 4) & 0x7FFFFFFF
+                put(out, n, time, word >> 17, word >> 2 & 32767, word >> 1 & 1)
                 n += 1
             else:
                 counts[0] += 1
@@ -137,14 +139,14 @@ def aedat3(data, state, counts, t, x, y, p):
 
 
 @lean_kernel
-def event_stream(data, state, counts, t, x, y, p):
+def event_stream(data, state, counts, out, room):
     """Decode ``.es``.
 
     ``state``: error, time, kind (1 DVS, 2 ATIS, 4 colour). Counts: exposure measurements.
     """
     i, n, time, kind = np.int64(0), np.int64(0), state[1], state[2]
     size = 8 if kind == 4 else 5
-    while i < len(data) and n < len(t):
+    while i < len(data) and n < room:
         first = np.int64(data[i])
         if kind == 2 and first >= 252:
             time += 63 * (first & 3)
@@ -156,8 +158,8 @@ def event_stream(data, state, counts, t, x, y, p):
             break
         else:
             time += first >> 1 if kind == 1 else first >> 2 if kind == 2 else first
-            t[n], x[n], y[n] = time, _little16(data, i + 1), _little16(data, i + 3)
-            p[n] = first & 1 if kind == 1 else first >> 1 & 1 if kind == 2 else 1
+            polarity = first & 1 if kind == 1 else first >> 1 & 1 if kind == 2 else _ONE
+            put(out, n, time, _little16(data, i + 1), _little16(data, i + 3), polarity)
             exposure = first & 1 if kind == 2 else np.int64(0)
             counts[0] += exposure
             n += 1 - exposure

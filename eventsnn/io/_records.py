@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from eventsnn.io.recording import CUT_END, EVENT_DTYPE, Chunk, EventFileError, Tally
+from eventsnn.io.chunk import Columns, Rows, most_events
+from eventsnn.io.recording import CUT_END, EventFileError, Tally
 
 _MOST = 1 << 20  # bytes read at once, unless a record may be longer
+_SPARE = 8  # bytes behind them that kernels may load, but not use
 _LEAST = 5  # bytes of an event in any format of records
 CUT_PACKET = "packets that the end of the file cuts"
 
@@ -22,8 +25,8 @@ class RecordDecoder:
     Parameters
     ----------
     kernel : callable
-        ``kernel(data, state, counts, t, x, y, p)`` decodes whole records from the first byte on, as far as the columns
-        have room, and returns how many bytes it took and how many events it wrote. It keeps what it must remember in
+        ``kernel(data, state, counts, out, room)`` decodes whole records from the first byte on, as far as ``out`` has
+        room, and returns how many bytes it took and how many events it put there. It keeps what it must remember in
         ``state``. What it cannot understand it does not take, and puts a number from 1 on into ``state[0]``.
     longest : int
         Bytes of the longest record. With that many, and room for an event, the kernel takes one.
@@ -49,27 +52,31 @@ class RecordDecoder:
     final: bytes = b""
 
 
-def decode_records(stream: BinaryIO, decoder: RecordDecoder, size: int, tally: Tally) -> Iterator[Chunk]:
-    """Yield what a kernel makes of an unbuffered stream from its position on, in memory that depends on ``size`` only.
+def decode_records(stream: BinaryIO, decoder: RecordDecoder, target: Columns | Rows, tally: Tally) -> Iterator[Any]:
+    """Yield what a kernel makes of an unbuffered stream from its position on, in memory that depends on its size only.
 
     Raises
     ------
     EventFileError
         With the place in the stream, if the kernel finds one that it does not understand.
     """
-    data = np.empty(max(2 * decoder.longest, min(size * decoder.longest, _MOST)), np.uint8)
-    view = data.data
+    length = os.fstat(stream.fileno()).st_size
+    target.expect(most_events(length, _LEAST))
+    # A byte more than there are, for the end to be seen.
+    most = max(2 * decoder.longest, min(target.size * decoder.longest, _MOST, length + 1))
+    data = np.empty(most + _SPARE, np.uint8)
+    view = data[:most].data
     state = np.array((0, *decoder.state), np.int64)
     left, begin = 0, stream.tell()  # bytes of a record whose rest is to come, and where the first of them is
     while got := stream.readinto(view[left:]):  # type: ignore[attr-defined]
         end = left + got
-        taken = yield from decode_block(data[:end], state, decoder, size, tally, begin)
+        taken = yield from decode_block(data[:end], state, decoder, target, tally, begin)
         left, begin = end - taken, begin + taken
         data[:left] = data[taken:end].copy()
     if left and decoder.final:
         data[left : left + len(decoder.final)] = np.frombuffer(decoder.final, np.uint8)
         try:
-            yield from decode_block(data[: left + len(decoder.final)], state, decoder, size, tally, begin)
+            yield from decode_block(data[: left + len(decoder.final)], state, decoder, target, tally, begin)
             left = 0
         except EventFileError:  # of a record that is cut
             pass
@@ -79,20 +86,18 @@ def decode_records(stream: BinaryIO, decoder: RecordDecoder, size: int, tally: T
 
 
 def decode_block(
-    data: np.ndarray, state: np.ndarray, decoder: RecordDecoder, size: int, tally: Tally, begin: int
-) -> Generator[Chunk, None, int]:
+    data: np.ndarray, state: np.ndarray, decoder: RecordDecoder, target: Columns | Rows, tally: Tally, begin: int
+) -> Generator[Any, None, int]:
     """Yield the events of the whole records in ``data``, which is at ``begin``; return how many bytes they take."""
-    capacity = min(size, len(data) // _LEAST + 1)
+    capacity = min(target.size, len(data) // _LEAST + 1)
     done, n = 0, capacity
     counts = np.zeros(len(decoder.dropped + decoder.skipped), np.int64)
     while n == capacity and done < len(data):
-        columns = [np.empty(capacity, EVENT_DTYPE[name]) for name in ("t", "x", "y", "p")]
-        taken, n = decoder.kernel(data[done:], state, counts, *columns)
+        taken, n = decoder.kernel(data[done:], state, counts, target.room(capacity), capacity)
         done += taken
         _account(decoder, counts, tally)
         if n:
-            # Whoever keeps few events should not keep the memory of many.
-            yield Chunk(*(c[:n] if 2 * n >= capacity else c[:n].copy() for c in columns))
+            yield target.taken(n)
         if state[0]:
             raise EventFileError(decoder.errors[int(state[0]) - 1], offset=begin + done)
     return done

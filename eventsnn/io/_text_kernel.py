@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventsnn.io._event_kernels import put
 from eventsnn.jit import inner, lean_kernel
 
 LONGEST = 1 << 12  # bytes of a line
 
 _NEWLINE, _TAB, _RETURN, _SPACE, _COMMA, _SEMICOLON = 10, 9, 13, 32, 44, 59
 _PLUS, _MINUS, _POINT, _HASH, _PERCENT = 43, 45, 46, 35, 37
+_DIGITS = 17
 _FULL = np.int64(10**17)  # from here on digits are left out: they would not fit
 _LATEST = np.int64(1 << 62)
 _NONE = np.int64(-(1 << 63))  # of a number that is not whole, or too large
@@ -134,8 +136,41 @@ def _line(data, j, state):
     return j, column, time, place_x, place_y, polarity
 
 
+@inner
+def _plain_line(data, j, state):
+    """Read a line of whole numbers with one separator after each; as :func:`_line`, with an end of -1 for any other."""
+    time, place_x, place_y, polarity = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    end, column, j = np.uint64(len(data)), np.int64(0), np.uint64(j)
+    while j < end:
+        negative = data[j] == _MINUS
+        j += np.uint64(negative)
+        number, begin = np.int64(0), j
+        while j < end and np.uint8(data[j] - np.uint8(48)) < np.uint8(10):
+            number = number * 10 + (np.int64(data[j]) - 48)
+            j += np.uint64(1)
+        if j in (end, begin) or j - begin > np.uint64(_DIGITS):
+            break
+        number = -number if negative else number
+        if column == state[1]:
+            time = number
+        elif column == state[2]:
+            place_x = number
+        elif column == state[3]:
+            place_y = number
+        elif column == state[4]:
+            polarity = number
+        column += 1
+        c = data[j]
+        if c == _NEWLINE:
+            return np.int64(j), column, _scaled(time, state[6], True), place_x, place_y, polarity
+        if not _is_separator(c):
+            break
+        j += np.uint64(1)
+    return np.int64(-1), column, time, place_x, place_y, polarity
+
+
 @lean_kernel
-def text(data, state, counts, t, x, y, p):
+def text(data, state, counts, out, room):
     """Decode lines of numbers.
 
     ``state``: error (1 not so many numbers, 2 a coordinate that is not whole, 3 a polarity that is none, 4 too long),
@@ -143,8 +178,10 @@ def text(data, state, counts, t, x, y, p):
     outside, without a time.
     """
     i, n = np.int64(0), np.int64(0)
-    while n < len(t) and i < len(data):
-        end, width, time, place_x, place_y, polarity = _line(data, i, state)
+    while n < room and i < len(data):
+        end, width, time, place_x, place_y, polarity = _plain_line(data, i, state)
+        if end < 0:
+            end, width, time, place_x, place_y, polarity = _line(data, i, state)
         if end >= len(data):  # the rest of the line is still to come
             state[0] = 4 if end - i >= LONGEST else 0
             break
@@ -164,6 +201,6 @@ def text(data, state, counts, t, x, y, p):
         elif not (0 <= place_x < 65536 and 0 <= place_y < 65536):
             counts[0] += 1
         else:
-            t[n], x[n], y[n], p[n] = time, place_x, place_y, polarity > 0
+            put(out, n, time, place_x, place_y, polarity > 0)
             n += 1
     return i, n

@@ -14,11 +14,13 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eventsnn.io._aedat_header import TextHeader, parse_header, size_of
-from eventsnn.io.recording import UNKNOWN, Chunk, Orientation, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.recording import UNKNOWN, Orientation, Recording, Tally
 
 _SIZE = 8  # bytes of an event
 _EXAMINED = _SIZE << 13
@@ -48,7 +50,7 @@ def open_aedat2(path: Path) -> Recording:
     orientation = Orientation(flip_x=turned, flip_y=turned, swap_polarity=not davis)
     name = f"AEDAT 2.0 ({'DAVIS' if davis else 'DVS128'})"
     decode = partial(_decode, path, header.end, davis)
-    return Recording(path, name, sensor, decode, header.fields, orientation=orientation)
+    return Recording(path, name, sensor, decode, header.fields, orientation=orientation, into=decode)
 
 
 def _camera(header: TextHeader, first: bytes) -> tuple[bool, tuple[int, int] | None]:
@@ -61,11 +63,11 @@ def _camera(header: TextHeader, first: bytes) -> tuple[bool, tuple[int, int] | N
     return davis, None if davis else (128, 128)
 
 
-def _decode(path: Path, offset: int, davis: bool, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, offset: int, davis: bool, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     from eventsnn.io import _record_kernels as kernels
     from eventsnn.io._records import RecordDecoder, decode_records
 
     decoder = RecordDecoder(kernels.aedat2, _SIZE, (-1, davis), (UNKNOWN,), (_SPECIAL, _OTHER))
     with path.open("rb", buffering=0) as stream:
         stream.seek(offset)
-        yield from decode_records(stream, decoder, size, tally)
+        yield from decode_records(stream, decoder, rows or Columns(size), tally)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from eventsnn.io._aedat_header import parse_header, size_of
-from eventsnn.io.recording import Chunk, EventFileError, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.recording import EventFileError, Recording, Tally
 
 _INVALID = "events that the camera's program marked as invalid"
 _SKIPPED = ("special events", "polarity events", "frames", "inertial measurements", "records of another kind")
@@ -40,10 +42,11 @@ def open_aedat3(path: Path) -> Recording:
     if (coding := header.fields.get("Format", "RAW")) != "RAW":
         raise EventFileError(f"expected the format RAW, found {coding!r:.80}", path, 0)
     sensor = size_of(next((v for k, v in header.fields.items() if k.startswith("Source")), ""))
-    return Recording(path, "AEDAT 3.1", sensor, partial(_decode, path, header.end), header.fields)
+    decode = partial(_decode, path, header.end)
+    return Recording(path, "AEDAT 3.1", sensor, decode, header.fields, into=decode)
 
 
-def _decode(path: Path, offset: int, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, offset: int, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     from eventsnn.io import _record_kernels as kernels
     from eventsnn.io._records import RecordDecoder, decode_records
 
@@ -51,4 +54,4 @@ def _decode(path: Path, offset: int, size: int, tally: Tally) -> Iterator[Chunk]
     decoder = RecordDecoder(kernels.aedat3, _HEADER, state, (_INVALID,), _SKIPPED, _ERRORS, pending)
     with path.open("rb", buffering=0) as stream:
         stream.seek(offset)
-        yield from decode_records(stream, decoder, size, tally)
+        yield from decode_records(stream, decoder, rows or Columns(size), tally)

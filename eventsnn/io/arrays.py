@@ -24,7 +24,8 @@ from typing import IO, cast
 import numpy as np
 
 from eventsnn.io import _npz
-from eventsnn.io._columns import Unit, check_letters, check_unit, chunk_of, letters_of
+from eventsnn.io._columns import LATEST, Unit, check_letters, check_unit, chunk_of, letters_of
+from eventsnn.io.chunk import EVENT_DTYPE, Rows, most_events
 from eventsnn.io.recording import CUT_END, Chunk, EventFileError, Recording, Tally
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
@@ -107,7 +108,8 @@ def open_arrays(path: str | Path, *, columns: str | None = None, unit: Unit | No
         arrays = _arrays(file)
     groups = _groups(arrays, columns, file)
     decode = partial(_decode, file, groups, unit)
-    return Recording(file, "NumPy", None, decode, n_events=sum(group.runs[0].rows for group in groups))
+    into = partial(_into, file, groups[0].runs[0]) if _is_of_events(groups) and unit in (None, "us") else None
+    return Recording(file, "NumPy", None, decode, n_events=sum(group.runs[0].rows for group in groups), into=into)
 
 
 def _arrays(path: Path) -> list[_Array]:
@@ -231,6 +233,45 @@ def _chunks(group: _Group, streams: list[IO[bytes]], unit: str | None, size: int
         if n < wanted:
             tally.drop(_CUT_ROWS, group.runs[0].rows - begin - n)
             return
+
+
+def _is_of_events(groups: tuple[_Group, ...]) -> bool:
+    """Tell whether there is one array, whose bytes are those of ``EVENT_DTYPE``, under whatever names."""
+    run, whole = groups[0].runs[0], EVENT_DTYPE.fields
+    if len(groups) > 1 or len(groups[0].runs) > 1 or run.dtype.fields is None or whole is None:
+        return False
+    same = all(run.dtype.fields[str(place)][:2] == whole[letter][:2] for letter, place in run.places.items())
+    return same and run.dtype.itemsize == EVENT_DTYPE.itemsize
+
+
+def _into(path: Path, run: _Run, size: int, tally: Tally, rows: Rows) -> Iterator[np.ndarray]:
+    """Read bytes that are those of ``EVENT_DTYPE`` to where they are wanted; what is wrong with them is left out."""
+    from eventsnn.io._event_kernels import is_sound
+
+    width, n_bytes = EVENT_DTYPE.itemsize, path.stat().st_size
+    rows.expect(min(run.rows, most_events(n_bytes)))
+    with _sound(path), _opened(path, run) as stream:
+        for begin in range(0, run.rows, size):
+            wanted = min(size, run.rows - begin)
+            room = rows.room(wanted)
+            n, rest = divmod(_filled(stream, room[: wanted * width]), width)
+            tally.drop(CUT_END, rest)
+            data = room[: n * width]
+            if is_sound(data, LATEST):
+                yield rows.taken(n)
+            else:
+                yield rows.add(chunk_of(_columns(run, data.tobytes(), tally), "us", tally))
+            if n < wanted:
+                tally.drop(_CUT_ROWS, run.rows - begin - n)
+                return
+
+
+def _filled(stream: IO[bytes], data: np.ndarray) -> int:
+    """Return how many bytes could be read, up to as many as there is room for."""
+    view, n = data.data, 0
+    while n < len(data) and (got := stream.readinto(view[n:])):  # type: ignore[attr-defined]
+        n += got
+    return n
 
 
 def _check_times(t: np.ndarray) -> None:

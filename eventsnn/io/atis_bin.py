@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eventsnn.io.recording import Chunk, EventFileError, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.recording import EventFileError, Recording, Tally
 
 _SIZE = 5  # bytes of an event
 _NMNIST = (34, 34)
@@ -24,37 +26,41 @@ _EXAMINED = _SIZE << 18
 
 def recognize(path: Path, start: bytes) -> bool:
     """Tell whether the first bytes make sense as events: four or more, whose times run forward as good as always."""
-    events = _events(start[: 256 * _SIZE])
-    is_overflow = events[:, 1] == _OVERFLOW
-    upper, middle, lower = events[:, 2:].T.astype(np.int64)
-    times = (upper & 127) << 16 | middle << 8 | lower
-    steps = np.diff((times + 8192 * np.cumsum(is_overflow))[~is_overflow])
-    return len(steps) >= 3 and 50 * int((steps < 0).sum()) <= len(steps) and int(steps.max()) > 0
+    n = min(len(start) // _SIZE, 256)
+    words = np.ndarray((n,), ">u4", start, 1, (_SIZE,)).astype(np.int64) if n else np.zeros(0, np.int64)  # but columns
+    times = words & 0x7FFFFF
+    if (is_overflow := words >> 24 == _OVERFLOW).any():
+        times = (times + 8192 * np.cumsum(is_overflow))[~is_overflow]
+    backward, forward = (int(np.count_nonzero(late)) for late in (times[1:] < times[:-1], times[1:] > times[:-1]))
+    return len(times) > 3 and 50 * backward < len(times) and forward > 0
 
 
-def open_bin(path: Path) -> Recording:
-    """Look at the size of a file and at its first events.
+def open_bin(path: Path, content: bytes = b"") -> Recording:
+    """Look at the size of a file and at its first events; ``content`` is all of it, if it is at hand.
 
     Raises
     ------
     EventFileError
         If it is not a whole number of events: what its bytes mean would be a guess.
     """
-    length = path.stat().st_size
+    length = len(content) or path.stat().st_size
     if length % _SIZE:
         raise EventFileError(f"expected {_SIZE} bytes for each event, found {length} in all", path, length)
-    with path.open("rb") as stream:
-        events = _events(stream.read(min(_EXAMINED, length)))
-    fits = _largest(events[:, 0]) < _NMNIST[0] and _largest(events[events[:, 1] != _OVERFLOW, 1]) < _NMNIST[1]
-    return Recording(path, "ATIS bin", _NMNIST if fits else None, partial(_decode, path))
+    if not content:
+        with path.open("rb") as stream:
+            content = stream.read(min(_EXAMINED, length))
+    events = _events(content)
+    fits = _largest(events[:, 0]) < _NMNIST[0] and _largest_row(events[:, 1]) < _NMNIST[1]
+    decode = partial(_decode, path)
+    return Recording(path, "ATIS bin", _NMNIST if fits else None, decode, into=decode)
 
 
-def _decode(path: Path, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     from eventsnn.io import _record_kernels as kernels
     from eventsnn.io._records import RecordDecoder, decode_records
 
     with path.open("rb", buffering=0) as stream:
-        yield from decode_records(stream, RecordDecoder(kernels.atis40, _SIZE, (0,)), size, tally)
+        yield from decode_records(stream, RecordDecoder(kernels.atis40, _SIZE, (0,)), rows or Columns(size), tally)
 
 
 def _events(start: bytes) -> np.ndarray:
@@ -64,3 +70,8 @@ def _events(start: bytes) -> np.ndarray:
 
 def _largest(column: np.ndarray) -> int:
     return int(column.max(initial=0))
+
+
+def _largest_row(rows: np.ndarray) -> int:
+    found = _largest(rows)
+    return _largest(np.where(rows == _OVERFLOW, 0, rows)) if found == _OVERFLOW else found

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from eventsnn.io.recording import Chunk, EventFileError, Orientation, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.recording import EventFileError, Orientation, Recording, Tally
 
 _SIGNATURE = b"Event Stream"
 _KINDS = {1: "DVS", 2: "ATIS", 4: "colour"}
@@ -52,14 +54,14 @@ def open_es(path: Path) -> Recording:
         raise EventFileError(f"{found}; files of version 2 without a size are not supported", path, 16)
     decode = partial(_decode, path, kind)
     orientation, name = Orientation(flip_y=True), f"Event Stream ({_KINDS[kind]})"
-    return Recording(path, name, (width, height), decode, {"version": version}, orientation=orientation)
+    return Recording(path, name, (width, height), decode, {"version": version}, orientation=orientation, into=decode)
 
 
-def _decode(path: Path, kind: int, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, kind: int, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     from eventsnn.io import _record_kernels as kernels
     from eventsnn.io._records import RecordDecoder, decode_records
 
     decoder = RecordDecoder(kernels.event_stream, _LONGEST, (0, kind), (), ("exposure measurements",))
     with path.open("rb", buffering=0) as stream:
         stream.seek(_HEADER)
-        yield from decode_records(stream, decoder, size, tally)
+        yield from decode_records(stream, decoder, rows or Columns(size), tally)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from eventsnn.io._prophesee_header import TextHeader, parse_header
-from eventsnn.io.chunk import EVENT_DTYPE, Chunk
+from eventsnn.io.chunk import EVENT_DTYPE, Chunk, Columns
 from eventsnn.io.prophesee_raw import Words, decode_words, described
 from eventsnn.io.recording import EventFileError, Recording, Tally
 
@@ -133,7 +133,7 @@ def feed_recording(feed: Feed, format: str | None = None, sensor: tuple[int, int
 
 
 def _decode_words(feed: Feed, words: Words, size: int, tally: Tally) -> Iterator[Chunk]:
-    return decode_words(cast("BinaryIO", feed), words, size, tally)
+    return decode_words(cast("BinaryIO", feed), words, Columns(size), tally)
 
 
 def _decode_events(feed: Feed, size: int, tally: Tally) -> Iterator[Chunk]:

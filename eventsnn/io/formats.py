@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import stat
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +28,7 @@ from eventsnn.io.recording import EventFileError, Recording
 from eventsnn.io.spike_samples import SpikeSamples
 
 _START = 4096  # bytes that a format is recognized by
+_READ = 1 << 16  # bytes read for that: all of a small file, so that its reader need not read it again
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 #: Given the path and the file's first 4096 bytes (all, if it is shorter): is it this format?
@@ -82,15 +85,18 @@ def open(  # noqa: A001
     >>> for chunk in recording.chunks():            # doctest: +SKIP
     ...     print(chunk.t[0], len(chunk))
     """
-    file = Path(path).absolute()
+    file = path if isinstance(path, Path) and path.is_absolute() else Path(path).absolute()
     start = _start_of(file)
-    opener = next((opener for recognize, opener in FORMATS if recognize(file, start)), None)
+    head = start[:_START]
+    opener = next((opener for recognize, opener in FORMATS if recognize(file, head)), None)
     if opener is None:
         raise EventFileError(f"is of no known format; {_seen(start)}", file)
     if side is not None:
         if opener is not _open_hdf5:
             raise ValueError(f"{file}: is of a format of one camera, which takes no side={side!r}")
         opener = partial(_open_hdf5, side=side)
+    elif opener is atis_bin.open_bin:
+        opener = partial(atis_bin.open_bin, content=start if len(start) < _READ else b"")
     options: dict[str, Any] = {"width": width, "height": height, "swap_xy": swap_xy}
     options |= {"flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
     try:
@@ -98,19 +104,21 @@ def open(  # noqa: A001
     except EventFileError as error:
         raise error if error.path is not None else EventFileError(error.reason, file, error.offset) from None
     if isinstance(found, Recording):
-        return found.adjusted(**options)
+        return found.adjusted(**options) if any(value is not None for value in options.values()) else found
     if given := [name for name, value in (options | {"side": side}).items() if value is not None]:
         raise ValueError(f"{file}: is a file of many samples, which takes no {', '.join(given)}")
     return found
 
 
 def _start_of(path: Path) -> bytes:
-    if not path.exists():
-        raise EventFileError("no such file", path)
-    if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise EventFileError("no such file", path) from None
+    if not stat.S_ISREG(mode):  # a pipe would block
         raise EventFileError("expected a file, found a directory or device", path)
-    with path.open("rb") as stream:
-        return stream.read(_START)
+    with io.open(path, "rb", buffering=0) as stream:  # noqa: UP020, since open is ours here
+        return stream.read(_READ)
 
 
 def _seen(start: bytes) -> str:

@@ -7,13 +7,16 @@ x runs to the right, y as in the file, and 1 is brighter: nothing is turned by d
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from eventsnn.io._prophesee_header import TextHeader, parse_header
-from eventsnn.io.recording import Chunk, EventFileError, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows, most_events
+from eventsnn.io.recording import EventFileError, Recording, Tally
 
 _KINDS = {0: "Event2D", 12: "EventCD"}
 _SIZE = 8  # bytes of an event
@@ -48,17 +51,19 @@ def open_dat(path: Path) -> Recording:
     version, begin = _version(header), header.end + 2
     n_events = (path.stat().st_size - begin) // _SIZE
     decode = partial(_decode, path, begin, version)
-    return Recording(path, f"Prophesee DAT {version}", _sensor(header), decode, header.fields, n_events)
+    return Recording(path, f"Prophesee DAT {version}", _sensor(header), decode, header.fields, n_events, into=decode)
 
 
-def _decode(path: Path, offset: int, version: int, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, offset: int, version: int, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     from eventsnn.io import _prophesee_kernels as kernels
     from eventsnn.io._decoding import WordDecoder, decode
 
     decoder = WordDecoder(kernels.dat, "<u8", (-1, *_LAYOUTS[version]), 1, ())
     with path.open("rb", buffering=0) as stream:
+        if rows is not None:
+            rows.expect(most_events(os.fstat(stream.fileno()).st_size, _SIZE))
         stream.seek(offset)
-        yield from decode(stream, decoder, size, tally)
+        yield from decode(stream, decoder, rows or Columns(size), tally)
 
 
 def _version(header: TextHeader) -> int:

@@ -8,14 +8,16 @@ given as they are: cameras do so by some microseconds.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from eventsnn.io._prophesee_header import TextHeader, parse_header
-from eventsnn.io.recording import BEFORE_TIME, OUTSIDE, UNKNOWN, Chunk, EventFileError, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows, most_events
+from eventsnn.io.recording import BEFORE_TIME, OUTSIDE, UNKNOWN, EventFileError, Recording, Tally
 
 _NAMES = {"EVT2": "Prophesee EVT2", "EVT21": "Prophesee EVT2.1", "EVT3": "Prophesee EVT3"}
 _VERSIONS = {"2.0": "EVT2", "2.1": "EVT21", "3.0": "EVT3"}
@@ -44,7 +46,8 @@ def open_raw(path: Path) -> Recording:
     with path.open("rb") as stream:
         header = parse_header(stream)
     words, sensor = described(header)
-    return Recording(path, words.title, sensor, partial(_decode, path, header.end, words), header.fields)
+    decode = partial(_decode, path, header.end, words)
+    return Recording(path, words.title, sensor, decode, header.fields, into=decode)
 
 
 class Words(NamedTuple):
@@ -74,7 +77,7 @@ def described(header: TextHeader) -> tuple[Words, tuple[int, int] | None]:
     return Words(name, name == "EVT21" and _is_swapped(fields)), _sensor(fields, header)
 
 
-def decode_words(stream: BinaryIO, words: Words, size: int, tally: Tally) -> Iterator[Chunk]:
+def decode_words(stream: BinaryIO, words: Words, target: Columns | Rows, tally: Tally) -> Iterator[Any]:
     """Yield the events of a stream that stands behind its header."""
     from eventsnn.io import _prophesee_kernels as kernels
     from eventsnn.io._decoding import WordDecoder, decode
@@ -86,13 +89,15 @@ def decode_words(stream: BinaryIO, words: Words, size: int, tally: Tally) -> Ite
         decoder = WordDecoder(kernels.evt21, "<u8", (-1, words.swapped), 32, (BEFORE_TIME, UNKNOWN), skipped)
     else:
         decoder = WordDecoder(kernels.evt3, "<u2", (-1, -1, 0, 0), 12, (BEFORE_TIME, OUTSIDE, UNKNOWN), skipped)
-    yield from decode(stream, decoder, size, tally)
+    yield from decode(stream, decoder, target, tally)
 
 
-def _decode(path: Path, offset: int, words: Words, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, offset: int, words: Words, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     with path.open("rb", buffering=0) as stream:
+        if rows is not None:
+            rows.expect(most_events(os.fstat(stream.fileno()).st_size, 2 if words.name == "EVT3" else 4))
         stream.seek(offset)
-        yield from decode_words(stream, words, size, tally)
+        yield from decode_words(stream, words, rows or Columns(size), tally)
 
 
 def _options(fields: dict[str, str]) -> dict[str, str]:

@@ -9,53 +9,46 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from eventsnn import notebook
 from eventsnn.events import Events, TimeUnit
-from eventsnn.io.chunk import EVENT_DTYPE, Chunk, columns_of, structured_of
+from eventsnn.io.chunk import EVENT_DTYPE, Chunk, Rows, columns_of, most_events
+from eventsnn.io.report import (
+    BEFORE_TIME,
+    CUT_END,
+    OUTSIDE,
+    UNKNOWN,
+    EventFileError,
+    Report,
+    Tally,
+    counted,
+)
 
-__all__ = ["EVENT_DTYPE", "Chunk", "EventFileError", "Orientation", "Recording", "Report", "Stream", "Tally"]
-
-_Gathered = TypeVar("_Gathered")
+__all__ = [
+    "BEFORE_TIME",
+    "CUT_END",
+    "EVENT_DTYPE",
+    "OUTSIDE",
+    "UNKNOWN",
+    "Chunk",
+    "EventFileError",
+    "Orientation",
+    "Recording",
+    "Report",
+    "Stream",
+    "Tally",
+]
 
 #: Events of a chunk at most, unless said otherwise.
 CHUNK = 1 << 17
-
-# What may be lost, as it reads after a number: every format calls the same thing by the same name.
-OUTSIDE = "events outside the sensor"
-BEFORE_TIME = "events before the first time"
-UNKNOWN = "unknown words"
-CUT_END = "bytes after the last whole word"
-
-
-class EventFileError(ValueError):
-    """A file that cannot be read as events: damaged, inconsistent, or of an unknown format.
-
-    Parameters
-    ----------
-    reason : str
-        What was expected and what was found.
-    path : str or Path, optional
-        The file. A decoder that does not know it leaves it out: :class:`Stream` adds it.
-    offset : int, optional
-        Where in the file, in bytes from its beginning; None if it is not one place.
-    """
-
-    def __init__(self, reason: str, path: str | Path | None = None, offset: int | None = None) -> None:
-        super().__init__(reason, path, offset)
-        self.reason, self.path, self.offset = reason, path, offset
-
-    def __str__(self) -> str:
-        """Return file, offset and reason in one line."""
-        where = [str(self.path)] * (self.path is not None) + [f"byte {self.offset}"] * (self.offset is not None)
-        return ": ".join([*where, self.reason])
+_BLOCK = 1 << 15  # events that are put into an array at once: they stay in a core's cache until all is done
 
 
 @dataclass(frozen=True)
@@ -80,66 +73,7 @@ class Orientation:
     swap_polarity: bool = False
 
 
-class Tally:
-    """What a decoder left out, counted while it works.
-
-    What is *dropped* was lost: broken or meaningless. What is *skipped* is sound, but no event: triggers, frames,
-    inertial measurements. Both are named so that the name reads well after a number.
-    """
-
-    def __init__(self) -> None:
-        self.dropped: dict[str, int] = {}
-        self.skipped: dict[str, int] = {}
-
-    def drop(self, what: str, count: int = 1) -> None:
-        """Count what was lost; nothing is noted for a count of 0."""
-        if count:
-            self.dropped[what] = self.dropped.get(what, 0) + int(count)
-
-    def skip(self, what: str, count: int = 1) -> None:
-        """Count what is no event."""
-        if count:
-            self.skipped[what] = self.skipped.get(what, 0) + int(count)
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a stream has given so far, and what it has not, and why.
-
-    Parameters
-    ----------
-    n_events : int
-        Events given.
-    earliest, latest : int or None
-        Their times; None without events.
-    dropped : dict of str to int
-        What was lost, by reason: events outside the sensor, unknown words, bytes of a cut end.
-    skipped : dict of str to int
-        What is no event: triggers, frames, inertial measurements.
-    backward : int
-        Events, among those given, that are earlier than one before them.
-    furthest_back : int
-        By how much at most, in microseconds.
-    """
-
-    n_events: int = 0
-    earliest: int | None = None
-    latest: int | None = None
-    dropped: dict[str, int] = field(default_factory=dict)
-    skipped: dict[str, int] = field(default_factory=dict)
-    backward: int = 0
-    furthest_back: int = 0
-
-    def __str__(self) -> str:
-        """Return one line for people."""
-        parts = [f"{self.n_events:,} events"]
-        for verb, counts in (("lost", self.dropped), ("skipped", self.skipped)):
-            if counts:
-                parts.append(f"{verb} " + ", ".join(f"{count:,} {what}" for what, count in counts.items()))
-        if self.backward:
-            parts.append(f"{self.backward:,} earlier than one before them, by up to {self.furthest_back} us")
-        return "; ".join(parts)
-
+_AS_IT_IS = Orientation()
 
 #: Yields blocks of bounded size, in file order and the file's own orientation, and counts what it leaves out. The
 #: number is a hint: about so many events a block. It raises :class:`EventFileError`, or OSError if the disk fails.
@@ -147,6 +81,9 @@ Decode = Callable[[int, Tally], Iterator[Chunk]]
 
 #: The same for the events from one time up to before another, and possibly some around them.
 Seek = Callable[[int, int, int, Tally], Iterator[Chunk]]
+
+#: As :data:`Decode` for a format whose decoder can write into one array: puts its blocks into rows that are given.
+Into = Callable[[int, Tally, Rows], Iterator[np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +110,8 @@ class Recording:
         What times count.
     seek : callable, optional
         See :data:`Seek`; of formats whose files can be entered in the middle.
+    into : callable, optional
+        See :data:`Into`; what :meth:`read` uses, if there is one.
     """
 
     path: Path
@@ -184,6 +123,7 @@ class Recording:
     orientation: Orientation = Orientation()
     unit: TimeUnit = "us"
     seek: Seek | None = field(default=None, repr=False)
+    into: Into | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.sensor is not None and not all(1 <= n <= 65536 for n in self.sensor):
@@ -240,7 +180,8 @@ class Recording:
         formats are read from end to end.
         """
         decode = self.decode if self.seek is None else partial(self.seek, start, stop)
-        return dataclasses.replace(self, decode=partial(_within, decode, start, stop), n_events=None, seek=None)
+        decode = partial(_within, decode, start, stop)
+        return dataclasses.replace(self, decode=decode, n_events=None, seek=None, into=None)
 
     def chunks(self, size: int = CHUNK) -> Stream:
         """Iterate over the events in file order, at most ``size`` at a time, in memory that depends on ``size`` only.
@@ -259,21 +200,47 @@ class Recording:
 
     def columns(self) -> Chunk:
         """Return all events in memory, as one chunk; warns if anything was lost (``Report.dropped``)."""
-        return self._all(columns_of)
+        stream = self.chunks()
+        columns = columns_of(stream, self._most())
+        self._warn(stream.report)
+        return columns
 
     def read(self) -> np.ndarray:
         """Return all events in memory, as an array with fields ``t, x, y, p`` (``EVENT_DTYPE``), in file order.
 
         Warns if anything was lost, as :meth:`columns` does.
         """
-        return self._all(structured_of)
+        rows = Rows(CHUNK if self.into is None else _BLOCK)
+        report = self._gathered(rows) if self.into is None else self._placed(rows, self.into)
+        self._warn(report)
+        return rows.whole()
 
-    def _all(self, gather: Callable[[Iterable[Chunk], int], _Gathered]) -> _Gathered:
-        stream = self.chunks()
-        gathered = gather(stream, self.path.stat().st_size // 2)  # few formats take less for an event
-        if stream.report.dropped:
-            warnings.warn(f"{self.path}: {stream.report}", RuntimeWarning, stacklevel=3)
-        return gathered
+    def _gathered(self, rows: Rows) -> Report:
+        rows.expect(self._most())
+        stream = self.chunks(rows.size)
+        for chunk in stream:
+            rows.add(chunk)
+        return stream.report
+
+    def _placed(self, rows: Rows, into: Into) -> Report:
+        """Let a decoder put events into rows, and do to them what a stream does to those that it gives."""
+        tally, is_turned = Tally(), self.orientation != _AS_IT_IS
+        with _named(self.path):
+            for block in into(rows.size, tally, rows):
+                sound = block if self.sensor is None else rows.within(block, self.sensor)
+                tally.drop(OUTSIDE, len(block) - len(sound))
+                if is_turned:
+                    _turn(sound, self)
+        # Only who warns of what was lost needs to know the times.
+        return counted(Report(), rows.whole()["t"]).of(tally) if tally.dropped else Report()
+
+    def _most(self) -> int:
+        most = most_events(self.path.stat().st_size)
+        return most if self.n_events is None else min(self.n_events, most)
+
+    def _warn(self, report: Report) -> None:
+        if report.dropped:
+            warnings.warn(f"{self.path}: {report}", RuntimeWarning, stacklevel=3)
 
     def to_events(self, *, origin: int | None = None, duration: int = -1) -> Events:
         """Return all events as one sample in canonical order, polarity as channel.
@@ -320,22 +287,17 @@ class Stream:
     @property
     def report(self) -> Report:
         """What was given so far and what was not; complete once the stream has ended."""
-        dropped, skipped = dict(self._tally.dropped), dict(self._tally.skipped)
-        return dataclasses.replace(self._report, dropped=dropped, skipped=skipped)
+        return self._report.of(self._tally)
 
     def _run(self, size: int) -> Generator[Chunk, None, None]:
         recording = self._recording
-        try:
+        with _named(recording.path):
             for block in recording.decode(size, self._tally):
                 sound = _oriented(self._within(block), recording)
                 for start in range(0, len(sound), size):
                     chunk = sound[start : start + size]
-                    self._report = _counted(self._report, chunk.t)
+                    self._report = counted(self._report, chunk.t)
                     yield chunk
-        except EventFileError as error:
-            if error.path is not None:
-                raise
-            raise EventFileError(error.reason, recording.path, error.offset) from None
 
     def _within(self, block: Chunk) -> Chunk:
         """Leave out what is outside the sensor."""
@@ -364,22 +326,22 @@ def _oriented(block: Chunk, recording: Recording) -> Chunk:
     return Chunk(block.t, x, y, p ^ np.uint8(1) if how.swap_polarity else p)
 
 
-def _counted(report: Report, t: np.ndarray) -> Report:
-    """Return a report with a chunk's times added."""
-    n_events = report.n_events + len(t)
-    before = t[0] if report.latest is None else report.latest
-    if t[0] >= before and (t[1:] >= t[:-1]).all():
-        earliest = int(t[0]) if report.earliest is None else report.earliest
-        return dataclasses.replace(report, n_events=n_events, earliest=earliest, latest=int(t[-1]))
-    highest = np.maximum.accumulate(np.maximum(t, before))
-    late = t < highest
-    furthest = int((highest - t).view(np.uint64).max())  # which holds what int64 may not
-    low = int(t.min())
-    return dataclasses.replace(
-        report,
-        n_events=n_events,
-        earliest=low if report.earliest is None else min(low, report.earliest),
-        latest=int(highest[-1]),
-        backward=report.backward + int(np.count_nonzero(late)),
-        furthest_back=max(report.furthest_back, furthest),
-    )
+def _turn(events: np.ndarray, recording: Recording) -> None:
+    """Do the same to an array of ``EVENT_DTYPE``, in place."""
+    columns = Chunk(*(events[name] for name in "txyp"))
+    x, y = (columns.x.copy(), columns.y.copy()) if recording.orientation.swap_xy else (columns.x, columns.y)
+    turned = _oriented(Chunk(columns.t, x, y, columns.p), recording)
+    for name in "xyp":
+        if (column := getattr(turned, name)) is not getattr(columns, name):
+            events[name] = column
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Add the file to an error of a decoder that does not know it."""
+    try:
+        yield
+    except EventFileError as error:
+        if error.path is not None:
+            raise
+        raise EventFileError(error.reason, path, error.offset) from None

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from eventsnn.io._columns import NO_TIME, Unit, check_letters, check_unit, letters_of
-from eventsnn.io.recording import OUTSIDE, Chunk, EventFileError, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows
+from eventsnn.io.recording import OUTSIDE, EventFileError, Recording, Tally
 
 _EXAMINED = 1 << 16  # bytes, and lines of numbers at most:
 _LINES = 256
@@ -90,7 +92,8 @@ def open_text(path: str | Path, *, columns: str | None = None, unit: Unit | None
         _check_times(times, head.begin, file)
     power = _POWER[unit or ("s" if any(re.search(r"[.eE]", time) for time in times) else "us")]
     state = (*(order.index(k) for k in "txyp"), len(order), power)
-    return Recording(file, "text", head.sensor, partial(_decode, file, head.begin, state))
+    decode = partial(_decode, file, head.begin, state)
+    return Recording(file, "text", head.sensor, decode, into=decode)
 
 
 def _head(start: bytes) -> _Head | None:
@@ -147,7 +150,9 @@ def _check_times(texts: list[str], place: int, path: Path) -> None:
         raise EventFileError(reason, path, place)
 
 
-def _decode(path: Path, offset: int, state: tuple[int, ...], size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(
+    path: Path, offset: int, state: tuple[int, ...], size: int, tally: Tally, rows: Rows | None = None
+) -> Iterator[Any]:
     from eventsnn.io import _text_kernel
     from eventsnn.io._records import RecordDecoder, decode_records
 
@@ -156,4 +161,4 @@ def _decode(path: Path, offset: int, state: tuple[int, ...], size: int, tally: T
     )
     with path.open("rb", buffering=0) as stream:
         stream.seek(offset)
-        yield from decode_records(stream, decoder, size, tally)
+        yield from decode_records(stream, decoder, rows or Columns(size), tally)

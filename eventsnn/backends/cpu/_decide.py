@@ -26,8 +26,8 @@ Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance"
 #: samples whose bounds are summed together: ``rows[j, first[j, p]:]`` are the weight rows of the ``count[j, p]`` spikes
 #: at position ``p``, relative to the position's own (``_own_row``), if ``listed``. The list of a position that sees all
 #: spikes is the sample's own, which comes first. ``sums`` of deficits by position and map; ``top``: least deficit at a
-#: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``;
-#: ``pace``: about the best potential per spike
+#: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``,
+#: 1 where it does not matter; ``pace``: about the best potential per spike
 Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace")
 #: one sample's part of them. Inner functions take no more than they need: each array of an argument is taken apart and
 #: put together in some 20 instructions, all of which are compiled
@@ -112,24 +112,41 @@ def _slot(slots, j):
 
 
 @inner
-def _list_all(columns, begin, end, sizes, start, seen, slot):
-    """Count a sample's spikes at all positions, and list all of them; return how often its busiest input spikes."""
-    rows, n, often = slot.rows, end - begin, np.int64(1)
+def _list_all(columns, begin, end, sizes, start, slot):
+    """Count a sample's spikes at all positions, and list all of them."""
+    rows, n = slot.rows, end - begin
     for k in range(n):
         c, y, x = np.int64(columns.channel[begin + k]), np.int64(columns.y[begin + k]), np.int64(columns.x[begin + k])
         rows[k] = (c * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
-        pixel = (c * sizes.height + y) * sizes.width + x
+    for p in range(sizes.oh * sizes.ow):
+        slot.count[p] = start[p + 1] - start[p]
+        slot.first[p] = 0 if slot.count[p] == n else n + start[p]
+        slot.listed[p] = False
+
+
+@inner
+def _busiest(columns, begin, end, sizes, seen):
+    """Return how often a sample's busiest input spikes."""
+    often = np.int64(1)
+    for e in range(begin, end):
+        y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
+        pixel = (np.int64(columns.channel[e]) * sizes.height + y) * sizes.width + x
         seen[pixel] += 1
         if seen[pixel] > often:
             often = seen[pixel]
     for e in range(begin, end):
         y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
         seen[(np.int64(columns.channel[e]) * sizes.height + y) * sizes.width + x] = 0
-    for p in range(sizes.oh * sizes.ow):
-        slot.count[p] = start[p + 1] - start[p]
-        slot.first[p] = 0 if slot.count[p] == n else n + start[p]
-        slot.listed[p] = False
     return often
+
+
+@inner
+def _risen(rise):
+    """Tell whether any map's potentials may have grown since its deficits were taken."""
+    risen = False
+    for f in range(len(rise)):
+        risen |= rise[f] > 0
+    return risen
 
 
 @inner
@@ -169,13 +186,15 @@ def _together(left, most):
 
 
 @inner
-def _foresee(columns, offsets, order, first, tables, sizes, windows, slots):
+def _foresee(columns, offsets, order, first, tables, sizes, windows, slots, learning):
     """Sum deficits for samples from ``order[first]`` on, where there are spikes enough to win at the present pace."""
     positions, n = sizes.oh * sizes.ow, _together(len(order) - first, len(slots.count))
+    counting = learning or _risen(tables.rise)  # else nothing is multiplied by how often an input spikes
     for j in range(n):
         begin, end, slot = offsets[order[first + j]], offsets[order[first + j] + 1], _slot(slots, j)
         reserve(columns, begin, end, sizes, windows, slots.fields)
-        slots.often[j] = _list_all(columns, begin, end, sizes, slots.fields.start, slots.seen, slot)
+        _list_all(columns, begin, end, sizes, slots.fields.start, slot)
+        slots.often[j] = _busiest(columns, begin, end, sizes, slots.seen) if counting else 1
         most = _most(slot.count)
         for p in range(positions):
             if tables.upper * slot.count[p] >= slots.pace[0] * most:
@@ -337,7 +356,7 @@ def decide_samples(
     for first in range(0, len(plan.order), len(slots.count)):
         n = _together(len(plan.order) - first, len(slots.count))
         if plan.find:
-            _foresee(columns, offsets, plan.order, first, tables, sizes, windows, slots)
+            _foresee(columns, offsets, plan.order, first, tables, sizes, windows, slots, plan.change)
         for j in range(n):
             i, s, slot = first + j, plan.order[first + j], _slot(slots, j)
             begin, end, winner = offsets[s], offsets[s + 1], result.winners[i, 0]

@@ -7,8 +7,8 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._emit import emit
-from eventsnn.backends.cpu._fields import reserve
-from eventsnn.backends.cpu._simd import LANES, append_entries, count_bits, cross, earliest, lowest_bit
+from eventsnn.backends.cpu._sift import list_fields
+from eventsnn.backends.cpu._simd import LANES, count_bits, cross, earliest, lowest_bit
 from eventsnn.jit import inner, lean_kernel
 
 #: ``y[oy]:y_end[oy]`` are the rows of the layer that row ``oy`` of windows holds; columns likewise
@@ -33,33 +33,14 @@ def row_bits(sizes):
 
 
 @inner
-def _collect(columns, begin, end, sizes, windows, bits, fields, times):
-    """List a sample's spikes by position, ``rank of time << bits | row``; return the number of distinct times."""
-    reserve(columns, begin, end, sizes, windows, fields)
-    group = np.int64(-1)
-    for e in range(begin, end):
-        if group < 0 or columns.time[e] != times[group]:
-            group += 1
-            times[group] = columns.time[e]
-        y, x = np.int64(columns.y[e]), np.int64(columns.x[e])
-        row = (np.int64(columns.channel[e]) * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
-        first, count = windows.x_low[x], windows.x_high[x] - windows.x_low[x]
-        entry = (group << bits) + row - first * sizes.sw
-        for oy in range(windows.y_low[y], windows.y_high[y]):
-            here = entry - oy * sizes.sh * sizes.kw
-            append_entries(fields.cursor, oy * sizes.ow + first, count, fields.rows, here, sizes.sw)
-    return group + 1
-
-
-@inner
-def _cross_rows(weights, b, low, high, sizes, limit, quiet, mask, fields, first):
+def _cross_rows(weights, b, low, high, sizes, limit, quiet, mask, lists, first):
     """Find for each neuron of a block in rows ``low`` to ``high`` of positions the entry that makes it fire."""
     for p in range(low * sizes.ow, high * sizes.ow):
-        begin, end = fields.start[p], fields.cursor[p]
+        begin, end = lists.start[p], lists.end[p]
         silent = begin + quiet[b]  # so few spikes cannot make any of these maps fire
         if silent >= end:
             begin = silent = end
-        cross(weights, b * sizes.block, fields.rows, mask, limit, b * LANES, begin, silent, end, first, p * LANES)
+        cross(weights, b * sizes.block, lists.entries, mask, limit, b * LANES, begin, silent, end, first, p * LANES)
 
 
 @inner
@@ -90,18 +71,18 @@ def _pool_row(b, oy, sizes, panes, sites, bits, first, time, pending, n):
 
 
 @inner
-def _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, fields, first, time, counted):
+def _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, lists, first, time, counted):
     """Run all neurons through one collected sample; return the number of pending spikes, and of all if ``counted``."""
     n, fired, mask = np.int64(0), np.int64(0), (np.int64(1) << bits) - 1
     for b in range(sizes.blocks):
         done = np.int64(0)
         for oy in range(len(panes.y)):
             below = done if done > panes.y_end[oy] else panes.y_end[oy]
-            _cross_rows(weights, b, done, below, sizes, limit, quiet, mask, fields, first)
+            _cross_rows(weights, b, done, below, sizes, limit, quiet, mask, lists, first)
             done = below
             n = _pool_row(b, oy, sizes, panes, sites, bits, first, time, pending, n)
         if counted:
-            _cross_rows(weights, b, done, sizes.oh, sizes, limit, quiet, mask, fields, first)
+            _cross_rows(weights, b, done, sizes.oh, sizes, limit, quiet, mask, lists, first)
             fired += _count(sizes.oh * sizes.ow, first, time)
     return n, fired
 
@@ -112,15 +93,15 @@ def conv_pool_samples(
 ):
     """Run samples from ``start`` on, until ``last`` or until the output is full; return the next sample to run.
 
-    ``layer`` is ``(sizes, windows, limit)``. ``counts[s]`` becomes the number of pooled spikes of sample ``s``,
+    ``layer`` is ``(sizes, limit)``. ``counts[s]`` becomes the number of pooled spikes of sample ``s``,
     ``spikes[s]`` that of the neurons', unless it is empty: then ``sizes`` may leave out what no window holds.
     """
-    fields, sites, pending, times, first, time = scratch
-    sizes, windows, limit = layer
+    lists, sites, pending, times, first, time = scratch
+    sizes, limit = layer
     used, counted = np.int64(0), len(spikes) > 0
     for s in range(start, last):
-        n_times = _collect(columns, offsets[s], offsets[s + 1], sizes, windows, bits, fields, times)
-        n, fired = _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, fields, first, time, counted)
+        n_times = list_fields(columns, offsets[s], offsets[s + 1], sizes, bits, lists, times)
+        n, fired = _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, lists, first, time, counted)
         if used + n > len(output.time):
             return s
         emit(pending, n, times, n_times, sites, output, used)

@@ -148,13 +148,13 @@ def cross(typingctx, weights, base, entries, mask, limit, limit_at, begin, silen
         limits = _load_lanes(builder, limit, args[5], _VECTOR)
         sums, times = _slots(builder, ir.Constant(_VECTOR, [0.0] * _WIDTH)), _slots(builder, _SILENT)
 
-        def add(index: Any) -> Any:
-            entry = builder.load(builder.gep(entries, [index]))
+        def add(index: Any) -> None:
+            # An atomic load is one by itself: else the splat would go by way of the register of the row.
+            entry = builder.load_atomic(builder.gep(entries, [index]), ordering="monotonic", align=4)
             row = builder.and_(builder.zext(entry, _I64), args[3])
             offset = builder.add(args[1], builder.mul(row, ir.Constant(_I64, LANES)))
             for slot, weight in zip(sums, _load_lanes(builder, weights, offset, _VECTOR), strict=True):
                 builder.store(builder.fadd(builder.load(slot), weight), slot)
-            return entry
 
         one, done = ir.Constant(_I64, 1), builder.append_basic_block("cross.done")
         with cgutils.for_range_slice(builder, args[6], args[7], one) as (index, _):
@@ -164,7 +164,8 @@ def cross(typingctx, weights, base, entries, mask, limit, limit_at, begin, silen
             stop = builder.add(start, ir.Constant(_I64, _STRETCH))
             stop = builder.select(builder.icmp_signed("<", stop, args[8]), stop, args[8])
             with cgutils.for_range_slice(builder, start, stop, one) as (index, _):
-                now = _splat(builder, add(index))
+                now = _splat(builder, builder.load(builder.gep(entries, [index])))
+                add(index)
                 for slot, time, edge in zip(sums, times, limits, strict=True):
                     before, above = builder.load(time), builder.fcmp_ordered(">", builder.load(slot), edge)
                     earlier = builder.select(builder.icmp_signed("<", now, before), now, before)
@@ -257,26 +258,6 @@ def append_to_lists(typingctx, cursor, first, count, rows, row, step, group, val
             here = builder.sub(row, builder.mul(builder.trunc(loop.index, i32), step))
             builder.store(here, builder.gep(to_rows, [at]))
             builder.store(value, builder.gep(to_group, [at]))
-            builder.store(builder.add(at, ir.Constant(_I64, 1)), end)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-@intrinsic
-def append_entries(typingctx, cursor, first, count, entries, entry, step):
-    """Append ``entry - i * step`` to the lists of ``count`` neighbours, ``entries[cursor[first + i]]``."""
-    i64 = types.int64
-    signature = types.void(cursor, i64, i64, entries, i64, i64)
-
-    def codegen(context, builder, sig, args):
-        ends, to = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 3))
-        entry, step = (builder.trunc(args[i], _I32) for i in (4, 5))
-        with cgutils.for_range(builder, args[2]) as loop:
-            end = builder.gep(ends, [builder.add(args[1], loop.index)])
-            at = builder.load(end)
-            here = builder.sub(entry, builder.mul(builder.trunc(loop.index, _I32), step))
-            builder.store(here, builder.gep(to, [at]))
             builder.store(builder.add(at, ir.Constant(_I64, 1)), end)
         return context.get_dummy_value()
 

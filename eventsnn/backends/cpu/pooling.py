@@ -9,8 +9,9 @@ import numpy as np
 from eventsnn.backends import Geometry, Pooled
 from eventsnn.backends.cpu._conv import quiet_spikes
 from eventsnn.backends.cpu._emit import Output, fill, make_pending, make_sites
-from eventsnn.backends.cpu._fields import make_fields, make_sizes, make_times, make_windows
+from eventsnn.backends.cpu._fields import make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._pooled import conv_pool_samples, make_panes, row_bits
+from eventsnn.backends.cpu._sift import make_lists
 from eventsnn.backends.cpu._simd import LANES, NEVER
 from eventsnn.events import Events
 
@@ -31,16 +32,17 @@ def conv_pool(
     if not counted:  # no window holds what lies beyond
         sizes = sizes._replace(oh=max(1, int(panes.y_end.max())), ow=max(1, int(panes.x_end.max())))
     windows, sites = make_windows(sizes), make_sites(pool.maps, pool.oh, pool.ow)
-    whole, quiet = (sizes, windows, layer.cells.limit), quiet_spikes(packed.blocks, layer.cells)
+    whole, quiet = (sizes, layer.cells.limit), quiet_spikes(packed.blocks, layer.cells)
     weights, counts = packed.blocks.ravel(), np.zeros(len(events), np.int64)
     spikes = np.zeros(len(events) if counted else 0, np.int64)
     most = pool.maps * pool.oh * pool.ow
 
     def task(first: int, last: int) -> list[Output]:
         samples = np.arange(first, last)
-        fields, times = make_fields(sizes, windows, events.offsets, samples), make_times(events.offsets, samples)
+        lists = make_lists(sizes, windows, int(np.diff(events.offsets)[samples].max(initial=0)))
+        times = make_times(events.offsets, samples)
         found = np.empty(sizes.oh * sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
-        scratch = (fields, sites, make_pending(most), times, *found)
+        scratch = (lists, sites, make_pending(most), times, *found)
 
         def run(s: int, output: Output) -> int:
             return conv_pool_samples(
