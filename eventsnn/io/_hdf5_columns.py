@@ -93,7 +93,7 @@ class Column:
     ecf : bool
         Whether the caller decompresses Prophesee's codec.
     ragged : bool
-        Whether rows are numbers of any length; :meth:`row` gives one.
+        Whether rows are numbers of any length, which :mod:`eventsnn.io._hdf5_rows` reads.
     cache_bytes : int
         Memory for chunks once they are decompressed; the last one is kept whatever its size.
 
@@ -154,13 +154,20 @@ class Column:
             parts.append(chunk[max(start - first, 0) : stop - first])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def row(self, number: int) -> np.ndarray:
-        """Return a row of a ragged dataset."""
-        if self.chunks is not None and (chunk := number // self.chunks[0]) not in self._cached:
-            # The library is left to find the numbers, since it knows where; but not before this is sound.
-            self._decompressed(chunk * self.chunks[0], 0)
-            self._keep(chunk, np.empty(0))
-        return np.asarray(self._item[number])
+    def entry(self, number: int) -> bytes:
+        """Return an entry of one dimension as its bytes are in the file, before the library makes anything of them."""
+        if self.chunks is None:
+            place = self._item.id.get_offset()
+            if place is None:
+                raise EventFileError(f"{self.where} lies in its own header, expected it contiguous or in chunks")
+            with open(self._item.file.filename, "rb", buffering=0) as stream:
+                stream.seek(place + number * self._width)
+                return stream.read(self._width)
+        chunk, row = divmod(number, self.chunks[0])
+        if (kept := self._cached.get(chunk)) is None:
+            kept = np.frombuffer(self._decompressed(number - row, 0), f"V{self._width}")
+            self._keep(chunk, kept)
+        return kept[row].tobytes()
 
     def compressed(self, row: int, column: int = 0) -> tuple[int, bytes]:
         """Return the chunk that begins at a row (and column), as it is stored: which filters it left out, and bytes."""
@@ -196,7 +203,7 @@ class Column:
         return whole
 
     def _keep(self, number: int, rows: np.ndarray) -> None:
-        rows.flags.writeable = False
+        rows.setflags(write=False)
         with self._lock:
             self._cached[number] = rows
             while len(self._cached) > max(1, self._cache_bytes // max(self.chunk_bytes, 1)):
@@ -235,8 +242,8 @@ class Column:
         if not plain or len(self._item.shape or ()) != 1:
             found = f"{self.dtype!s:.80} of shape {self._item.shape}"
             raise EventFileError(f"{self.where} expects rows of numbers of any length, found {found}")
-        if not h5py.check_vlen_dtype(self.dtype).isnative:  # which h5py reads wrongly
-            raise EventFileError(f"{self.where} expects rows of little-endian numbers")
+        if kind.get_super() != h5py.h5t.py_create(np.dtype(h5py.check_vlen_dtype(self.dtype)).newbyteorder("<")):
+            raise EventFileError(f"{self.where} expects rows of little-endian numbers of a usual type")
 
     def _check_filters(self, ecf: bool) -> None:
         numbers = [number for number, _ in self.filters]
