@@ -14,11 +14,12 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from eventsnn.io._aedat_header import TextHeader, parse_header, size_of
-from eventsnn.io.recording import UNKNOWN, Chunk, Orientation, Recording, Tally
+from eventsnn.io.recording import UNKNOWN, Chunk, Decode, Orientation, Recording, Tally
 
 _SIZE = 8  # bytes of an event
 _EXAMINED = _SIZE << 13
@@ -44,28 +45,46 @@ def open_aedat2(path: Path) -> Recording:
         stream.seek(header.end)
         first = stream.read(_EXAMINED)
     davis, sensor = _camera(header, first)
-    turned = sensor is not None
-    orientation = Orientation(flip_x=turned, flip_y=turned, swap_polarity=not davis)
-    name = f"AEDAT 2.0 ({'DAVIS' if davis else 'DVS128'})"
-    decode = partial(_decode, path, header.end, davis)
-    return Recording(path, name, sensor, decode, header.fields, orientation=orientation)
+    return recording_of(path, header, davis, sensor, partial(_decode, path, header.end, davis))
 
 
-def _camera(header: TextHeader, first: bytes) -> tuple[bool, tuple[int, int] | None]:
-    """Return whether it is a DAVIS, and the size of the sensor."""
+def named_camera(header: TextHeader) -> tuple[bool, tuple[int, int] | None] | None:
+    """Return whether it is a DAVIS, and the size of the sensor; None if the header does not name the camera."""
     chip = header.fields.get("AEChip", "")
     size = size_of(chip)
     if size is not None or re.search("davis", chip, re.IGNORECASE):
         return size != (128, 128), size
+    return None
+
+
+def recording_of(
+    path: Path, header: TextHeader, davis: bool, sensor: tuple[int, int] | None, decode: Decode
+) -> Recording:
+    """Return the recording of a camera, turned as jAER shows it."""
+    turned = sensor is not None
+    orientation = Orientation(flip_x=turned, flip_y=turned, swap_polarity=not davis)
+    name = f"AEDAT 2.0 ({'DAVIS' if davis else 'DVS128'})"
+    return Recording(path, name, sensor, decode, header.fields, orientation=orientation)
+
+
+def decode_events(stream: BinaryIO, davis: bool, size: int, tally: Tally) -> Iterator[Chunk]:
+    """Yield the events of a stream that stands behind its header."""
+    from eventsnn.io import _record_kernels as kernels
+    from eventsnn.io._records import RecordDecoder, decode_records
+
+    decoder = RecordDecoder(kernels.aedat2, _SIZE, (-1, davis), (UNKNOWN,), (_SPECIAL, _OTHER))
+    yield from decode_records(stream, decoder, size, tally)
+
+
+def _camera(header: TextHeader, first: bytes) -> tuple[bool, tuple[int, int] | None]:
+    """Return whether it is a DAVIS, and the size of the sensor."""
+    if (named := named_camera(header)) is not None:
+        return named
     davis = bool((np.frombuffer(first, ">u4", len(first) // _SIZE * 2)[::2] >> 16).any())
     return davis, None if davis else (128, 128)
 
 
 def _decode(path: Path, offset: int, davis: bool, size: int, tally: Tally) -> Iterator[Chunk]:
-    from eventsnn.io import _record_kernels as kernels
-    from eventsnn.io._records import RecordDecoder, decode_records
-
-    decoder = RecordDecoder(kernels.aedat2, _SIZE, (-1, davis), (UNKNOWN,), (_SPECIAL, _OTHER))
     with path.open("rb", buffering=0) as stream:
         stream.seek(offset)
-        yield from decode_records(stream, decoder, size, tally)
+        yield from decode_events(stream, davis, size, tally)

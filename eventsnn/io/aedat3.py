@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
-from eventsnn.io._aedat_header import parse_header, size_of
-from eventsnn.io.recording import Chunk, EventFileError, Recording, Tally
+from eventsnn.io._aedat_header import TextHeader, parse_header, size_of
+from eventsnn.io.recording import Chunk, Decode, EventFileError, Recording, Tally
 
+END = "#!END-HEADER"
 _INVALID = "events that the camera's program marked as invalid"
 _SKIPPED = ("special events", "polarity events", "frames", "inertial measurements", "records of another kind")
 _ERRORS = (
@@ -36,19 +38,29 @@ def open_aedat3(path: Path) -> Recording:
         If it does not end, or names another coding than the plain one.
     """
     with path.open("rb") as stream:
-        header = parse_header(stream, "#!END-HEADER")
+        header = parse_header(stream, END)
+    return recording_of(path, header, partial(_decode, path, header.end))
+
+
+def recording_of(path: Path, header: TextHeader, decode: Decode) -> Recording:
+    """Return the recording that a header tells of; raises as :func:`open_aedat3`."""
     if (coding := header.fields.get("Format", "RAW")) != "RAW":
         raise EventFileError(f"expected the format RAW, found {coding!r:.80}", path, 0)
     sensor = size_of(next((v for k, v in header.fields.items() if k.startswith("Source")), ""))
-    return Recording(path, "AEDAT 3.1", sensor, partial(_decode, path, header.end), header.fields)
+    return Recording(path, "AEDAT 3.1", sensor, decode, header.fields)
 
 
-def _decode(path: Path, offset: int, size: int, tally: Tally) -> Iterator[Chunk]:
+def decode_events(stream: BinaryIO, size: int, tally: Tally) -> Iterator[Chunk]:
+    """Yield the events of a stream that stands behind its header."""
     from eventsnn.io import _record_kernels as kernels
     from eventsnn.io._records import RecordDecoder, decode_records
 
     state, pending = (0, 0, 0, 0), (2, 3, 4)
     decoder = RecordDecoder(kernels.aedat3, _HEADER, state, (_INVALID,), _SKIPPED, _ERRORS, pending)
+    yield from decode_records(stream, decoder, size, tally)
+
+
+def _decode(path: Path, offset: int, size: int, tally: Tally) -> Iterator[Chunk]:
     with path.open("rb", buffering=0) as stream:
         stream.seek(offset)
-        yield from decode_records(stream, decoder, size, tally)
+        yield from decode_events(stream, size, tally)
