@@ -1,6 +1,7 @@
 """Recordings in HDF5 as others lay them out: columns exactly, windows of time, and one clear error for the rest."""
 
 import pickle
+import struct
 import sys
 import warnings
 import zlib
@@ -476,6 +477,27 @@ def test_secrets_are_not_read(path, tmp_path, monkeypatch):
         external_storage(file)
         assert file["events/x"][0] == 257  # the attack works on a reader without the check
     with pytest.raises(es.EventFileError, match="another file"):
+        es.open(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (16, bytes(16), "object 0 of a heap comes once too often"),
+        (16 + 8, b"\xff" * 8, "object 1 of a heap goes beyond its end"),
+        (4, b"\7", "expected a collection of a heap"),
+        (-1, b"\xff" * 4, "expects at most 16777216 bytes, says 4294967295"),
+    ],
+)
+def test_texts_of_any_length_in_a_damaged_heap(path, place, value, message):
+    """The HDF5 library goes round forever in some, and takes 4 GB for others."""
+    assert write(path, metavision).sensor == (640, 480)
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    begin = heap + place if place >= 0 else content.rindex(struct.pack("<Q", heap)) - 4
+    content[begin : begin + len(value)] = value
+    path.write_bytes(content)
+    with pytest.raises(es.EventFileError, match=message):
         es.open(path)
 
 

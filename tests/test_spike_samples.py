@@ -211,8 +211,9 @@ def heap_of(raw):
         (8, struct.pack("<Q", 1 << 40), "expected a collection of a heap"),
         (16 + 8, struct.pack("<Q", 1 << 30), "object 1 of a heap goes beyond its end"),
         (16, struct.pack("<H", 999), "spikes/times: row 0 expected 2 bytes in object 1 of a heap, found none"),
-        (16, bytes(2), "spikes/times: row 0 expected 2 bytes in object 1 of a heap, found none"),
-        (16 + 8, bytes(8), "spikes/times: row 0 expected 2 bytes in object 1 of a heap, found 0 bytes"),
+        (16, bytes(2), "spikes/times: row 0 object 0 of a heap comes once too often"),
+        (16 + 8, struct.pack("<Q", 1), "spikes/times: row 0 expected 2 bytes in object 1 of a heap, found 1 bytes"),
+        (16 + 8, bytes(8), "spikes/times: row 0 object 0 of a heap comes once too often"),
     ],
 )
 def test_a_damaged_heap(path, place, value, message):
@@ -232,7 +233,7 @@ def test_a_heap_of_nothing_ends(path):
     begin, first = heap_of(changed)
     changed[first : begin + 4096] = (struct.pack("<HHIQ", 5, 1, 0, 0) * 256)[: begin + 4096 - first]
     path.write_bytes(changed)
-    with pytest.raises(es.EventFileError, match="object 1 of a heap, found none"):
+    with pytest.raises(es.EventFileError, match="object 5 of a heap comes once too often"):
         SpikeSamples(path, duration=10**6).load()
 
 

@@ -7,21 +7,19 @@ object is looked for here, where every place and length is checked.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eventsnn.io._hdf5_columns import Column
+from eventsnn.io._hdf5_heap import objects_of
 from eventsnn.io.recording import EventFileError
 
 if TYPE_CHECKING:
     import h5py
 
 _ENTRY = struct.Struct("<IQI")  # numbers of a row, and where they are: a collection's place, an object's number in it
-_COLLECTION = struct.Struct("<4sB3xQ")  # signature, version, size
-_OBJECT = struct.Struct("<HH4xQ")  # number, references, size; what follows takes whole 8 bytes
 _KEPT = 64  # collections whose objects' places are kept; the library writes into 16 at a time
-_MOST = 1 << 13  # objects of a collection; the library ends one at 64 KiB, unless a single object is larger
 
 
 class Heap:
@@ -43,7 +41,7 @@ class Heap:
         """Return the first ``length`` bytes of an object."""
         with open(self._name, "rb", buffering=1 << 13) as stream:
             if (objects := self._known.pop(collection, None)) is None:
-                objects = self._objects(stream, collection)
+                objects = objects_of(stream, collection, self._size)
             self._known[collection] = objects
             while len(self._known) > _KEPT:
                 del self._known[next(iter(self._known))]
@@ -55,29 +53,6 @@ class Heap:
                 )
             stream.seek(place)
             return stream.read(length)
-
-    def _objects(self, stream: BinaryIO, collection: int) -> dict[int, tuple[int, int]]:
-        """Return place and size of each object of a collection."""
-        head = b""
-        if collection + _COLLECTION.size <= self._size:
-            stream.seek(collection)
-            head = stream.read(_COLLECTION.size)
-        signature, version, size = _COLLECTION.unpack(head) if len(head) == _COLLECTION.size else (b"", 0, 0)
-        if signature != b"GCOL" or version != 1 or collection + size > self._size:
-            raise EventFileError("expected a collection of a heap, found something else", None, collection)
-        found: dict[int, tuple[int, int]] = {}
-        place, end = collection + _COLLECTION.size, collection + size
-        while place + _OBJECT.size <= end and len(found) < _MOST:
-            stream.seek(place)
-            number, _, length = _OBJECT.unpack(stream.read(_OBJECT.size))
-            place += _OBJECT.size
-            if number == 0:  # what is free, up to the end
-                break
-            if place + length > end:
-                raise EventFileError(f"object {number} of a heap goes beyond its end", None, place)
-            found[number] = place, length
-            place += -(-length // 8) * 8
-        return found
 
 
 class Rows:
