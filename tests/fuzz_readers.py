@@ -1,11 +1,20 @@
 # ruff: noqa: E402
-"""A coverage-guided fuzz run of all readers by hand, beyond what the tests draw: what was found is in ``FUZZ.md``.
+"""A coverage-guided fuzz run of all readers by hand, beyond what the tests draw.
 
 Needs ``pip install atheris``, which the tests do not. ``python tests/fuzz_readers.py bytes|hdf5 FOLDER [options]``
 mutates small files of every format, written here and cut from the recordings in ``EVENTSNN_DATA``, in FOLDER; options
 are libFuzzer's, as ``-max_total_time=1200``. Whatever bytes they are, the outcome has to be events on their sensor or
 one ``EventFileError`` that names the file. With ``NUMBA_BOUNDSCHECK=1`` (and a ``NUMBA_CACHE_DIR`` of its own) kernels
 say when they leave an array; with ``NUMBA_DISABLE_JIT=1`` their branches guide the search too.
+
+What was run, with atheris 3.0.0 on Python 3.11 and two shared cores, and found:
+
+- ``bytes`` (RAW, DAT, AEDAT 2 to 4, ``.es``, ``.bin``, ``.mat``, ``.npy``, ``.npz``, text), 2026-11-22: 595,400 files in
+  11 minutes with interpreted kernels and 977,193 in 11 minutes with compiled ones that check bounds: nothing.
+- ``hdf5`` (the layouts of others, ECF, SHD, our own), 2026-11-22, compiled kernels: within a minute the HDF5 library goes
+  round forever, or takes 4 GB, in a damaged heap of rows and texts of any length. Since then rows are looked up by
+  ourselves and the library sees sound heaps only (``_hdf5_rows.py``, ``_hdf5_heap.py``); another 33,184 files in 5.5
+  minutes: nothing. Interpreted kernels were not run on HDF5.
 """
 
 import importlib

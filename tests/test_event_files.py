@@ -266,7 +266,7 @@ def check_events(recording, size):
 
 
 @pytest.mark.parametrize("name", list(WRITERS))
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(data=st.data(), size=st.integers(1, 100))
 def test_damaged_files(file, name, data, size):
     head, write, sensor = WRITERS[name]
