@@ -9,10 +9,10 @@ say when they leave an array; with ``NUMBA_DISABLE_JIT=1`` their branches guide 
 
 What was run, with atheris 3.0.0 on Python 3.11 and two shared cores, and found:
 
-- ``bytes`` (RAW, DAT, AEDAT 2 to 4, ``.es``, ``.bin``, ``.mat``, ``.npy``, ``.npz``, text), 2026-11-22: 595,400 files in
-  11 minutes with interpreted kernels and 977,193 in 11 minutes with compiled ones that check bounds: nothing.
-- ``hdf5`` (the layouts of others, ECF, SHD, our own), 2026-11-22, compiled kernels: within a minute the HDF5 library goes
-  round forever, or takes 4 GB, in a damaged heap of rows and texts of any length. Since then rows are looked up by
+- ``bytes`` (RAW, DAT, AEDAT 2 to 4, ``.es``, ``.bin``, ``.mat``, ``.npy``, ``.npz``, text), 2026-11-22: 595,400 files
+  in 11 minutes with interpreted kernels and 977,193 in 11 minutes with compiled ones that check bounds: nothing.
+- ``hdf5`` (the layouts of others, ECF, SHD, our own), 2026-11-22, compiled kernels: within a minute the HDF5 library
+  goes round forever, or takes 4 GB, in a damaged heap of rows and texts of any length. Since then rows are looked up by
   ourselves and the library sees sound heaps only (``_hdf5_rows.py``, ``_hdf5_heap.py``); another 33,184 files in 5.5
   minutes: nothing. Interpreted kernels were not run on HDF5.
 """
@@ -117,6 +117,7 @@ def _bytes() -> dict[str, bytes]:
         "dat2": header(Version=2, Width=1280, Height=720) + bytes([12, 8]) + prophesee.dat(STEPS * 2),
         "atis": small.atis_bin([*EVENTS[:6], (9_000_000, 3, 3, 1)]),
         "dvs128": small.aedat2_header(" AEChip: DVS128") + small.dvs128(EVENTS),
+        "aedat1": b"#!AER-DAT1.0\r\n" + small.aedat1(EVENTS),
         "davis": small.aedat2_header(" AEChip: eu.seebetter.ini.chips.davis.Davis346red") + small.davis346(EVENTS),
         "aedat3": small.AEDAT3 + small.aedat3(EVENTS[:6]) + small.packet(2, 100, [bytes(100)]),
         "aedat4": small.aedat4_header() + small.aedat4(EVENTS),

@@ -82,7 +82,7 @@ def _aedat2(feed: Feed, path: Path, start: bytes, more: bool) -> tuple[Recording
         return None
     if (camera := aedat2.named_camera(header)) is None:
         raise EventFileError("expected an AEDAT 2 header that names the camera (AEChip) of a stream", path)
-    decode = _from(feed, aedat2.decode_events, camera[0])
+    decode = _from(feed, aedat2.decode_events, camera[0], 4)
     return aedat2.recording_of(path, header, *camera, decode), header.end
 
 
