@@ -20,6 +20,7 @@ _SIGNATURE = b"GCOL"
 _COLLECTION = struct.Struct("<4sB3xQ")  # signature, version, size
 _OBJECT = struct.Struct("<HH4xQ")  # number, references, size; what follows takes whole 8 bytes
 _SIZES = struct.Struct("<HHH")
+_ANY_LENGTH = 9  # class of a type
 _LONGEST_TEXT, _LONGEST_HEADER = 1 << 24, 1 << 16  # bytes
 _MOST = 1 << 13  # objects of a collection; the library ends one at 64 KiB, unless a single object is larger
 
@@ -115,9 +116,11 @@ class _Guarded(io.FileIO):
                 if at < head or data[at - head] != version:
                     continue
                 sizes = _SIZES.unpack_from(data, at - head + 2)  # of name, type and dimensions
-                begin = at + sum(-(-size // 8) * 8 if version == 1 else size for size in sizes)
+                name, kind, dims = (-(-size // 8) * 8 if version == 1 else size for size in sizes)
+                begin = at + name + kind + dims
+                if begin >= len(data) or data[at + name] & 15 != _ANY_LENGTH:
+                    continue
                 if (length := int.from_bytes(data[begin : begin + 4], "little")) > _LONGEST_TEXT:
-                    raise EventFileError(
-                        f"an attribute expects at most {_LONGEST_TEXT} bytes, says {length}", None, place
-                    )
+                    reason = f"an attribute expects at most {_LONGEST_TEXT} bytes, says {length}"
+                    raise EventFileError(reason, None, place)
             at = data.find(self._name, at + 1)
