@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -12,13 +13,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from eventsnn.console import UsageError, describe
-from eventsnn.models import MODELS
+from eventsnn.models import CAMERA_MODELS, MODELS
 
 if TYPE_CHECKING:
     from eventsnn.devices import Computed
-    from eventsnn.encode import ImageEncoder
     from eventsnn.models import Model
+    from eventsnn.models.encoders import Encoder
     from eventsnn.readout import Feature, Kind
+
+
+# What models, images and recordings a user may name.
+NAMES = ", ".join(MODELS | CAMERA_MODELS)
+IMAGES = (
+    "a folder of idx files (MNIST's format) or with one folder of images per class; an .npz file with the arrays "
+    "images, labels and perhaps groups; 'digits'; or 'mnist'"
+)
+RECORDINGS = f"For {', '.join(CAMERA_MODELS)}: recordings, in a folder for each class"
 
 
 def one_of(value: str, known: Iterable[str], name: str) -> str:
@@ -91,24 +101,48 @@ def feature(kind: str, target: float, regions: tuple[int, int] | None) -> Featur
 def recipe(model: str) -> tuple[Model, int]:
     """Return the model of a name or of a TOML file, and the seed that goes with it."""
     if not model.endswith(".toml"):
-        return MODELS[one_of(model, MODELS, "MODEL")](), 0
+        known = MODELS | CAMERA_MODELS
+        return known[one_of(model, known, "MODEL")](), 0
     from eventsnn.experiment import Experiment
 
     experiment = Experiment.load(model)
     return experiment.model, experiment.seed
 
 
-def named_encoder(text: str) -> tuple[ImageEncoder, tuple[int, int] | None]:
-    """Return the encoder of a name, of a TOML file, or of an event file, and the size of the images that it is for."""
+def default_encoder(source: str) -> str:
+    """Return the name of the encoder for images or recordings that nobody has named one for."""
+    from eventsnn.camera_sources import holds_recordings
+
+    if source == "digits":
+        return source
+    return "nmnist" if holds_recordings(source) else "mozafari2019_mnist"
+
+
+def named_encoder(text: str) -> tuple[Encoder, tuple[int, int] | None]:
+    """Return the encoder of a name, of a file, and the size of the images or of the sensor that it is for.
+
+    A file is an experiment (TOML), an event file that the encoder made, or what its ``to_dict`` gives as JSON.
+    """
     from eventsnn.sources import encoders, recorded_encoder
 
     if text.endswith(".toml"):
         model, _ = recipe(text)
-        return model.image_encoder, model.size
+        return model.encoder, model.size
+    if text.endswith(".json"):
+        return _described_encoder(Path(text)), None
     if Path(text).is_file():
         return recorded_encoder(text)
     known = encoders()
     return known[one_of(text, known, "--encoder")]
+
+
+def _described_encoder(path: Path) -> Encoder:
+    from eventsnn.models.encoders import encoder_from_dict
+
+    try:
+        return encoder_from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path}: expected an encoder's to_dict() as JSON: {error}") from None
 
 
 def with_epochs(model: Model, text: str) -> Model:

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 import typer
 
 from eventsnn import __version__
-from eventsnn.arguments import check_backend, elsewhere, feature, named_encoder, one_of, parse_size, recipe, with_epochs
+from eventsnn.arguments import (
+    IMAGES,
+    NAMES,
+    RECORDINGS,
+    check_backend,
+    elsewhere,
+    feature,
+    one_of,
+    parse_size,
+    recipe,
+    with_epochs,
+)
 from eventsnn.console import (
     INTERRUPTED,
     Debug,
@@ -25,8 +36,8 @@ from eventsnn.console import (
     printable,
 )
 from eventsnn.convert_command import convert
+from eventsnn.encode_command import encode
 from eventsnn.live_command import EPILOG, live
-from eventsnn.models import MODELS
 from eventsnn.study_command import study
 from eventsnn.view_command import view
 
@@ -34,12 +45,6 @@ from eventsnn.view_command import view
 if TYPE_CHECKING:
     from eventsnn.sources import Part
     from eventsnn.unfinished import Say
-
-_NAMES = ", ".join(MODELS)
-_IMAGES = (
-    "a folder of idx files (MNIST's format) or with one folder of images per class; an .npz file with the arrays "
-    "images, labels and perhaps groups; 'digits'; or 'mnist'"
-)
 
 app = typer.Typer(
     add_completion=False,
@@ -50,7 +55,7 @@ app = typer.Typer(
 
 Data = Annotated[
     str,
-    typer.Option(metavar="DIR_OR_FILE", help=f"A file that 'eventsnn encode' made, or images: {_IMAGES}."),
+    typer.Option(metavar="DIR_OR_FILE", help=f"A file that 'eventsnn encode' made, or images: {IMAGES}. {RECORDINGS}."),
 ]
 File = Annotated[Path, typer.Argument(metavar="FILE", help="A recording of an event camera, or an event file (HDF5).")]
 
@@ -117,48 +122,7 @@ def demo(
         _print_json(as_json, result)
 
 
-@app.command(cls=PlainCommand, epilog="Example: eventsnn encode mnist/ -o test.h5 --split test")
-def encode(
-    context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help=f"Images: {_IMAGES}.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.h5", help="File to make or replace.")],
-    encoder: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help=f"mozafari2018, or a model to encode for: {_NAMES}; the .toml file of one; or an event file, "
-            "to encode as it is. Default: digits for the digits, else mozafari2019_mnist.",
-        ),
-    ] = "",
-    split: Annotated[
-        str, typer.Option(metavar="train|test|all", help="Part of the images, where the source has parts.")
-    ] = "train",
-    size: Annotated[
-        str, typer.Option(metavar="HxW", help="Rescale the images. Default: as the model takes them.")
-    ] = "",
-    debug: Debug = False,
-) -> None:
-    """Encode images as spikes into an event file (HDF5)."""
-    with one_line_errors("eventsnn encode", debug or context.obj):
-        from eventsnn.sources import read_images, write_encoded
-        from eventsnn.targets import check_target
-
-        name = encoder or ("digits" if source == "digits" else "mozafari2019_mnist")
-        value, usual = named_encoder(name)
-        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
-        if part != "train" and not value.fitted:
-            raise UsageError(f"{name} is fitted to training images: encode these, then give their file as --encoder")
-        wanted = parse_size(size) or usual
-        check_target(out)
-        with phases() as progress:
-            images = read_images(source, part, wanted, progress)
-            height, width = images.pixels.shape[1:]
-            print(
-                f"{printable(images.source)}: {len(images):,} images of {height}x{width} pixels, encoder {name}",
-                flush=True,
-            )
-            write_encoded(out, images, value, progress)
-        print(f"Written: {out}")
+app.command(cls=PlainCommand, epilog="Example: eventsnn encode mnist/ -o test.h5 --split test")(encode)
 
 
 app.command(cls=PlainCommand, epilog="Example: eventsnn convert night.raw -o night.h5")(convert)
@@ -193,7 +157,7 @@ def check(context: typer.Context, file: File, debug: Debug = False) -> None:
 @app.command(cls=PlainCommand, epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
 def train(
     context: typer.Context,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of {_NAMES}; or a .toml file.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=f"One of {NAMES}; or a .toml file.")],
     data: Data,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder to make.")],
     epochs: Annotated[
@@ -224,11 +188,11 @@ def train(
 ) -> None:
     """Train a published network, or one that a .toml file describes.
 
-    Images are encoded as the model wants it (their train part, if there
-    are parts). RUN appears when training is complete, and holds the model
-    and log.json. Until then RUN.checkpoint holds how far training has
-    come: if it is cut, the same command with --resume continues it, and
-    the result is the same to the bit.
+    Images, or recordings of a camera, are encoded as the model wants it
+    (their train part, if there are parts). RUN appears when training is
+    complete, and holds the model and log.json. Until then RUN.checkpoint
+    holds how far training has come: if it is cut, the same command with
+    --resume continues it, and the result is the same to the bit.
     """
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs, unfinished
@@ -272,8 +236,8 @@ def evaluate(
 ) -> None:
     """Report accuracy, spikes and synaptic operations of a trained network.
 
-    Images are encoded as the model wants it (their test part, if there
-    are parts). Writes nothing.
+    Images, or recordings of a camera, are encoded as the model wants it
+    (their test part, if there are parts). Writes nothing.
     """
     with one_line_errors("eventsnn evaluate", debug or context.obj):
         from eventsnn import runs
@@ -329,7 +293,7 @@ def features(
     ] = "",
     target: Annotated[float, typer.Option(metavar="PART", help="Of the duration, for target-time.")] = 0.75,
     split: Annotated[
-        str, typer.Option(metavar="train|test|all", help="Part of the images, where the source has parts.")
+        str, typer.Option(metavar="train|test|all", help="Part of the data, where the source has parts.")
     ] = "train",
     backend: BackendName = "",
     devices: Several = "",

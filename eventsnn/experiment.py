@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from eventsnn.encode import ImageEncoder
 from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool
+from eventsnn.models.encoders import Encoder, encoder_from_dict, grid_of
 from eventsnn.models.recipe import Model, Step
 from eventsnn.network import Network
 from eventsnn.plasticity import (
@@ -30,6 +30,7 @@ from eventsnn.plasticity import (
 from eventsnn.readout import Feature, Kind, LinearReadout
 from eventsnn.validation import nearest
 
+_USUAL = "ImageEncoder"  # what an encoder is that does not say its type
 _NONE = "none"  # TOML has no null; where it differs from leaving a key out, it is written so
 
 
@@ -137,9 +138,8 @@ def model_to_dict(model: Model) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If the model holds a function, as a rule or competition of the user's own does, or is one of camera events.
+        If the model holds a function, as a rule or competition of the user's own does.
     """
-    _ = model.image_encoder
     return _plain("model", model)
 
 
@@ -151,7 +151,7 @@ def model_from_dict(data: Mapping[str, Any]) -> Model:
     data : mapping
         The parameters of :class:`Model`; each value that has a class of its own is a mapping of its parameters, with
         the class's name under ``type`` if there are several to choose from (layers, rules, schedules, and all parts of
-        the encoder). What is left out has its default.
+        the encoder, which itself is an ``ImageEncoder`` unless it says otherwise). What is left out has its default.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def _check(model: Model) -> None:
     if min(model.size) < 1:
         raise ValueError(f"size expects [height, width] of at least 1, got {list(model.size)}")
     try:
-        net = Network(model.layers, model.image_encoder.output_shape(*model.size))
+        net = Network(model.layers, grid_of(model.encoder, model.size))
     except ValueError as error:
         raise ValueError(f"encoder and layers do not fit size {list(model.size)}: {error}") from None
     for i, step in enumerate(model.steps):
@@ -181,8 +181,8 @@ def _check(model: Model) -> None:
 
 
 def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, ImageEncoder):
-        return _without_type(value.to_dict())
+    if isinstance(value, Encoder):
+        return _plain_encoder(value.to_dict())
     if isinstance(value, list | tuple):
         return [_plain(name, item) for item in value]
     if not is_dataclass(value):
@@ -201,8 +201,13 @@ def _plain(name: str, value: Any) -> Any:
     return plain
 
 
-def _without_type(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key != "type"}
+def _plain_encoder(data: Any) -> Any:
+    """Return what an encoder's ``to_dict`` gives without what goes without saying: its usual type, and None."""
+    if isinstance(data, list | tuple):
+        return [_plain_encoder(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    return {key: _plain_encoder(v) for key, v in data.items() if v is not None and (key, v) != ("type", _USUAL)}
 
 
 def _built(data: Any, where: str, classes: tuple[type, ...]) -> Any:
@@ -259,11 +264,11 @@ def _value(key: str, value: Any, hint: Any, where: str) -> Any:
     return tuple(_built(item, f"{where}[{i}]", part.classes) for i, item in enumerate(value))
 
 
-def _encoder(value: Any, where: str) -> ImageEncoder:
+def _encoder(value: Any, where: str) -> Encoder:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where} expects a table, got {value!r}")
     try:
-        return ImageEncoder.from_dict({"type": ImageEncoder.__name__} | dict(value))
+        return encoder_from_dict({"type": _USUAL} | dict(value))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {error}") from None
 

@@ -119,13 +119,13 @@ def extract(
     run : Path
         Folder of a trained model.
     source : str
-        An event file, or images; see :func:`eventsnn.sources.open_data`.
+        An event file, images or recordings; see :func:`eventsnn.sources.open_data`.
     out : Path
         File to make or replace.
     kind : Feature, optional
         What each feature says. Default: what the run's own readout reads; without one, who fired.
     part : {"train", "test", "all"}
-        Of the images.
+        Of images or recordings that have parts.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
     backend : str, optional
@@ -145,7 +145,7 @@ def extract(
     feature = kind or as_feature(trained.readout.kind if trained.readout is not None else "fired")
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
-        open_data(source, part, trained.image_encoder, trained.size, Path(scratch), progress) as dataset,
+        open_data(source, part, trained.encoder, trained.size, Path(scratch), progress) as dataset,
         computed(trained.network) as net,
     ):
         if progress is not None:

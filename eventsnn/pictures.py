@@ -56,12 +56,12 @@ def draw(
     out : Path
         Folder to draw into; made if there is none.
     source : str, optional
-        An event file, or images, to show spikes and decisions of; see :func:`eventsnn.sources.open_data`.
+        An event file, images or recordings, to show spikes and decisions of; see :func:`eventsnn.sources.open_data`.
     samples : sequence of int
         Whose spikes the rasters and the latency maps show; negative from the end. Default: the first sample of each of
         the first three classes.
     part : {"train", "test", "all"}
-        Of the images.
+        Of images or recordings that have parts.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
     say : callable, optional
@@ -90,7 +90,7 @@ def draw(
     if source is not None:
         with (
             tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
-            open_data(source, part, trained.image_encoder, trained.size, Path(scratch), progress) as dataset,
+            open_data(source, part, trained.encoder, trained.size, Path(scratch), progress) as dataset,
         ):
             files |= _png(_of_samples(trained, dataset, samples))
             seen = trained_on(run, describe_data(source, dataset))
@@ -141,8 +141,9 @@ def _check_snapshots(path: Path, trained: Trained, layer: int, snapshots: Snapsh
 
 
 def _in_pixels(trained: Trained) -> ImageEncoder | None:
-    """Return the encoder; whitening of whole images has no features in pixels: those on the network's grid remain."""
-    return trained.image_encoder if can_reconstruct(trained.image_encoder) else None
+    """Return the encoder of images; of a camera's events and whitened images, features on the network's grid remain."""
+    encoder = trained.encoder
+    return encoder if isinstance(encoder, ImageEncoder) and can_reconstruct(encoder) else None
 
 
 def _signed(encoder: ImageEncoder | None) -> bool:

@@ -136,10 +136,11 @@ def live(
     readout : FittedReadout, optional
         Decides from the last layer's spikes. Default: the first spike of the last layer decides.
     follow : bool
-        Wait for more at the end of a file, as ``tail -f`` does, until this is closed. The file is Prophesee's RAW then,
-        or of ``format``.
+        Wait for more at the end of a file, as ``tail -f`` does, until this is closed. The file has a header that can
+        be read as it comes then, as of a stream, or is of ``format``.
     format : {"evt2", "evt21", "evt3", "events"}, optional
         What a stream holds that has no header: Prophesee's words, or events of 13 bytes, ``eventsnn.io.EVENT_DTYPE``.
+        Headers are those of Prophesee RAW and DAT, and AEDAT 2 (if it names the camera), 3.1 and 4.
     sensor : (int, int), optional
         Width and height, where the stream does not say.
 

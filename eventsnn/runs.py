@@ -25,7 +25,7 @@ from eventsnn.io import EventDataset
 from eventsnn.models import Model, Trained, write_text
 from eventsnn.plasticity import RSTDP
 from eventsnn.snapshots import write_snapshots
-from eventsnn.sources import Samples, encoder_of, hold_out, image_size, is_event_file, open_data
+from eventsnn.sources import Samples, encoder_of, hold_out, image_size, is_event_file, open_data, pictures
 from eventsnn.targets import hidden, shown_as, sweep
 from eventsnn.threads import default_threads
 from eventsnn.train import Progress
@@ -182,7 +182,7 @@ def train(
     model : Model
         What to train.
     source : str
-        An event file, or images; see :func:`eventsnn.sources.open_data`.
+        An event file, images or recordings; see :func:`eventsnn.sources.open_data`.
     run : Path
         Folder to make, or to replace the earlier run of.
     log : dict
@@ -212,16 +212,18 @@ def train(
     start = time.perf_counter()
     with kept(checkpoint, say), staged(run) as folder:
         fraction = _held_out(model, validation)
-        with open_data(
-            source, "train", model.image_encoder, model.size, folder, progress, fraction=fraction
-        ) as dataset:
+        with open_data(source, "train", model.encoder, model.size, folder, progress, fraction=fraction) as dataset:
             opened = time.perf_counter()
-            size = image_size(dataset, model.image_encoder, model.size)
+            size = image_size(dataset, model.encoder, model.size)
             say(f"{_origin(source, dataset)}: {len(dataset):,} samples, {dataset.n_events:,} spikes")
             if size != model.size:
-                say("from images of {}x{} pixels, not {}x{} as published".format(*size, *model.size))
+                say(
+                    "from {} of {}x{} pixels, not {}x{} as published".format(
+                        pictures(model.encoder), *size, *model.size
+                    )
+                )
                 model = replace(model, size=size)
-            model = replace(model, encoder=encoder_of(dataset, model.image_encoder))
+            model = replace(model, encoder=encoder_of(dataset, model.encoder))
             training, held_out, how = _parts(model, dataset, fraction)
             say(how)
             if checkpoint is not None:
@@ -247,6 +249,11 @@ def evaluated(trained: Trained, data: Data, progress: Progress | None) -> Evalua
     if progress is not None:
         progress(0, len(data), "evaluate")
     return trained.evaluate(data, progress)
+
+
+def _classes(data: dict[str, Any]) -> list[str]:
+    """Return the names of the classes in what :func:`describe_data` returned."""
+    return [str(name) for name in data.get("provenance", {}).get("extra", {}).get("classes") or ()]
 
 
 def _origin(source: str, dataset: EventDataset) -> str:
@@ -332,7 +339,7 @@ def evaluate(
     run : Path
         Folder of a trained model.
     source : str
-        An event file, or images; see :func:`eventsnn.sources.open_data`.
+        An event file, images or recordings; see :func:`eventsnn.sources.open_data`.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
     say : callable, optional
@@ -355,7 +362,7 @@ def evaluate(
     trained, start = Trained.load(run, backend), time.perf_counter()
     with (
         tempfile.TemporaryDirectory(prefix="eventsnn-") as scratch,
-        open_data(source, "test", trained.image_encoder, trained.size, Path(scratch), progress) as dataset,
+        open_data(source, "test", trained.encoder, trained.size, Path(scratch), progress) as dataset,
         computed(trained.network) as net,
     ):
         result = evaluated(replace(trained, network=net), dataset, progress)
@@ -365,5 +372,8 @@ def evaluate(
     seen = trained_on(run, data)
     if seen:
         say(TRAINED_ON)
+    learnt, found = _classes(read_log(run).get("data", {})), _classes(data)
+    if learnt and found and learnt != found:
+        say(f"classes are compared by number; these are {', '.join(found)}, the learnt ones {', '.join(learnt)}")
     described = {"run": str(run), "model": trained.name, "data": data, "trained_on_these": seen}
     return described | result.to_dict() | {"seconds": time.perf_counter() - start}

@@ -1,4 +1,4 @@
-"""From what a user names to event files: images are encoded, encoders compared, samples held out."""
+"""From what a user names to event files: images and recordings are encoded, encoders compared, samples held out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eventsnn import encode
+from eventsnn import camera_sources, encode
 from eventsnn.encode import ImageEncoder
 from eventsnn.events import Events, Shape, TimeUnit
 from eventsnn.io import EventDataset, EventWriter, Images, fetch_mnist, load_images
 from eventsnn.io.images import has_parts, is_npz
-from eventsnn.models import MODELS
+from eventsnn.models import CAMERA_MODELS, MODELS
+from eventsnn.models.encoders import Encoder, encoder_from_dict, gives, grid_of
 from eventsnn.threads import in_turn
 from eventsnn.train import Progress
 
@@ -28,12 +29,12 @@ Size = tuple[int, int]
 _CHUNK = 1000  # images encoded at a time: some tens of megabytes of spikes
 
 
-def encoders() -> dict[str, tuple[ImageEncoder, Size | None]]:
-    """Return the encoders known by name, each with the size of the images that its model takes."""
-    known: dict[str, tuple[ImageEncoder, Size | None]] = {"mozafari2018": (encode.mozafari2018(), None)}
-    for name, make in MODELS.items():
+def encoders() -> dict[str, tuple[Encoder, Size | None]]:
+    """Return the encoders known by name, each with the size of the images, or of the sensor, that its model takes."""
+    known: dict[str, tuple[Encoder, Size | None]] = {"mozafari2018": (encode.mozafari2018(), None)}
+    for name, make in (MODELS | CAMERA_MODELS).items():
         model = make()
-        known[name] = (model.image_encoder, model.size)
+        known[name] = (model.encoder, model.size)
     return known
 
 
@@ -132,24 +133,25 @@ def write_encoded(
 def open_data(
     source: str,
     part: Part,
-    encoder: ImageEncoder,
+    encoder: Encoder,
     size: Size,
     scratch: Path,
     progress: Progress | None = None,
     *,
     fraction: float = 0.0,
 ) -> Iterator[EventDataset]:
-    """Open an event file, or encode images into one in the folder ``scratch`` that lives as long as the block.
+    """Open an event file, or encode images or recordings into one in ``scratch`` that lives as long as the block.
 
     Parameters
     ----------
     source : str
-        An event file, or what :func:`read_images` takes.
+        An event file; or what :func:`read_images` takes; or for a camera's encoder what
+        :func:`eventsnn.camera_sources.find_recordings` takes.
     part : {"train", "test", "all"}
-        Of the images; an event file is taken whole.
-    encoder : ImageEncoder
-        Encodes the images; the event file must have been made with an equal one. One that is not fitted yet is fitted
-        to the images, or the file's was fitted from an equal one: see :func:`encoder_of`.
+        Of the images or recordings; an event file is taken whole.
+    encoder : ImageEncoder, CameraEncoder or WindowChannels
+        The event file must have been made with an equal one. One of images that is not fitted yet is fitted to the
+        images, or the file's was fitted from an equal one: see :func:`encoder_of`.
     size : (int, int)
         Height and width that images are rescaled to.
     scratch : Path
@@ -164,54 +166,65 @@ def open_data(
     OSError, ValueError
         If there is no such source, or it does not fit.
     """
-    if source not in ("digits", "mnist") and not Path(source).exists():
+    of_images = isinstance(encoder, ImageEncoder)
+    if of_images and source not in ("digits", "mnist") and not Path(source).exists():
         expected = "an event file, a folder or .npz file of images, 'digits' or 'mnist'"
         raise FileNotFoundError(f"{source}: no such file or folder; expected {expected}")
-    if is_event_file(source):
+    if is_event_file(source) if of_images else camera_sources.is_encoded(source):
         with EventDataset(source) as dataset:
             _check_encoder(dataset, encoder)
             yield dataset
         return
     path = scratch / "encoded.h5"
     try:
-        images = read_images(source, part, size, progress)
-        write_encoded(path, images, encoder, progress, learn=~held_out(images.labels, images.groups, fraction))
+        if isinstance(encoder, ImageEncoder):
+            images = read_images(source, part, size, progress)
+            write_encoded(path, images, encoder, progress, learn=~held_out(images.labels, images.groups, fraction))
+        else:
+            found = camera_sources.find_recordings(source, part)
+            camera_sources.write_recordings(path, found, encoder, progress=progress)
         with EventDataset(path) as dataset:
             yield dataset
     finally:
         path.unlink(missing_ok=True)
 
 
-def encoder_of(dataset: EventDataset, encoder: ImageEncoder) -> ImageEncoder:
+def encoder_of(dataset: EventDataset, encoder: Encoder) -> Encoder:
     """Return an encoder as it was fitted for an event file that :func:`open_data` opened with it."""
-    return encoder if encoder.fitted else ImageEncoder.from_dict(dataset.provenance["encoder"])
+    return encoder if encoder.fitted else encoder_from_dict(dataset.provenance["encoder"])
 
 
-def image_size(dataset: EventDataset, encoder: ImageEncoder, usual: Size) -> Size:
-    """Return the size of the images that an event file was made from, ``usual`` if it does not say.
+def image_size(dataset: EventDataset, encoder: Encoder, usual: Size) -> Size:
+    """Return the size of the images, or the sensor, that an event file was made from, ``usual`` if it does not say.
 
     Raises
     ------
     ValueError
         If images of this size would not give the file's grid.
     """
+    if not isinstance(encoder, ImageEncoder) and not gives(encoder, usual, dataset.shape):
+        usual = dataset.shape[1:]  # as far as a file can tell that was not made here
     found = dataset.provenance.get("extra", {}).get("image_size", usual)
     try:
         height, width = (operator.index(n) for n in found)
-        fits = encoder.output_shape(height, width) == dataset.shape
+        grid = grid_of(encoder, (height, width))
     except (TypeError, ValueError) as error:
         expected = "image_size expects a size that the encoder takes"
         raise ValueError(f"{dataset.path}: {expected}, found {found!r}: {error}") from None
-    if not fits:
-        grid = encoder.output_shape(height, width)
+    if grid != dataset.shape:
         raise ValueError(
-            f"{dataset.path}: images of {height}x{width} pixels expect the grid {grid}, found {dataset.shape}; "
-            "'eventsnn encode' records the size of the images"
+            f"{dataset.path}: {pictures(encoder)} of {height}x{width} pixels expect the grid {grid}, "
+            f"found {dataset.shape}; 'eventsnn encode' records the size of the images"
         )
     return height, width
 
 
-def recorded_encoder(path: str) -> tuple[ImageEncoder, Size | None]:
+def pictures(encoder: Encoder) -> str:
+    """Return what an encoder takes, for people."""
+    return "images" if isinstance(encoder, ImageEncoder) else "recordings"
+
+
+def recorded_encoder(path: str) -> tuple[Encoder, Size | None]:
     """Return the encoder that made an event file, and the size of its images if it says so.
 
     Raises
@@ -224,7 +237,7 @@ def recorded_encoder(path: str) -> tuple[ImageEncoder, Size | None]:
         if recorded is None:
             raise ValueError(f"{path}: does not say which encoder made it")
         try:
-            encoder = ImageEncoder.from_dict(recorded)
+            encoder = encoder_from_dict(recorded)
         except ValueError as error:
             raise ValueError(f"{path}: made by an encoder that is not known here ({error})") from None
         if "image_size" not in dataset.provenance.get("extra", {}):
@@ -235,20 +248,20 @@ def recorded_encoder(path: str) -> tuple[ImageEncoder, Size | None]:
 def encoder_name(recorded: Any) -> str | None:
     """Return the name of the encoder that an event file's provenance describes, if it is a known one."""
     try:
-        encoder = ImageEncoder.from_dict(recorded)
+        encoder = encoder_from_dict(recorded)
     except ValueError:
         return None
     return next((name for name, (known, _) in encoders().items() if known == encoder), None)
 
 
-def _check_encoder(dataset: EventDataset, encoder: ImageEncoder) -> None:
+def _check_encoder(dataset: EventDataset, encoder: Encoder) -> None:
     recorded = dataset.provenance.get("encoder")
     wanted = encoder_name(encoder.to_dict()) or "another one"
-    hint = f"the model expects {wanted}; 'eventsnn encode' makes such a file from images"
+    hint = f"the model expects {wanted}; 'eventsnn encode' makes such a file from {pictures(encoder)}"
     if recorded is None:
         raise ValueError(f"{dataset.path}: does not say which encoder made it, {hint}")
     try:
-        found = ImageEncoder.from_dict(recorded)
+        found = encoder_from_dict(recorded)
     except ValueError as error:
         raise ValueError(f"{dataset.path}: made by an encoder that is not known here ({error}), {hint}") from None
     if not encoder.fitted:
@@ -259,7 +272,7 @@ def _check_encoder(dataset: EventDataset, encoder: ImageEncoder) -> None:
         raise ValueError(f"{dataset.path}: made by the encoder {name}, {hint}")
 
 
-def _as_json(encoder: ImageEncoder) -> Any:
+def _as_json(encoder: Encoder) -> Any:
     return json.loads(json.dumps(encoder.to_dict()))
 
 

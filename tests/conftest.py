@@ -10,10 +10,12 @@ SHARED = Path(__file__).parents[1].parent / "shared"
 DATA = Path(os.environ.get("EVENTSNN_DATA") or SHARED / "data")
 GOLDEN = Path(os.environ.get("EVENTSNN_GOLDEN") or SHARED / "golden" / "spyketorch.h5")
 
-# A first example may wait for compilation, so no deadline; "ci" repeats the same examples in every run.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=100)
+# A first example may wait for compilation, so no deadline; "ci" repeats the same examples in every run. With
+# HYPOTHESIS_PROFILE=thorough, before a release, tests that do not say how many they need draw ten times as many.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=40)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=400)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 
 def _present(path, variable):

@@ -43,6 +43,11 @@ def dvs128(events):
     return b"".join(struct.pack(">II", (127 - y) << 8 | (127 - x) << 1 | 1 - p, t % (1 << 32)) for t, x, y, p in events)
 
 
+def aedat1(events):
+    """Return words of AEDAT 1.0, whose addresses, of a DVS128, have 16 bits."""
+    return b"".join(dvs128([event])[2:] for event in events)
+
+
 def davis346(events):
     """Return words of AEDAT 2.0, with the addresses of a DAVIS346."""
     return b"".join(

@@ -209,7 +209,7 @@ def test_files_cut_anywhere(file, name):
 
 
 @pytest.mark.parametrize("name", [name for name in LAYOUTS if name not in ("more fields", "signed")])
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(data=st.data(), size=st.integers(1, 100))
 def test_damaged_files(file, name, data, size):
     content = bytearray(LAYOUTS[name](SAMPLE))

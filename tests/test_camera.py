@@ -39,7 +39,7 @@ def spikes_of(sample):
     return list(zip(*(getattr(sample, name).tolist() for name in ("time", "channel", "y", "x")), strict=True))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(oracle.encoders(), oracle.recordings())
 def test_equal_to_plain_python(encoder, events):
     shape = encoder.output_shape((2, HEIGHT, WIDTH))
@@ -54,7 +54,7 @@ def test_equal_to_plain_python(encoder, events):
     es.Events(**{name: getattr(whole, name) for name in whole.__dataclass_fields__})  # is valid
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(oracle.encoders(), oracle.recordings(), st.lists(st.integers(0, 40), max_size=6))
 def test_results_do_not_depend_on_chunks(encoder, events, bounds):
     expected = encoder.encode(array_of(events), sensor=(WIDTH, HEIGHT))

@@ -38,7 +38,7 @@ def same(found, expected):
         assert one.dtype == other.dtype
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(strategies.lessons(), hosts, st.sampled_from([1, 3, 16, cuda_learning.ROUND]))
 def test_learning_equals_reference(lesson, host, spikes):
     with pytest.MonkeyPatch.context() as patch:

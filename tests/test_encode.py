@@ -211,7 +211,7 @@ KERNELS = st.lists(
 RULES = st.one_of(st.builds(EqualBins, st.integers(1, 20)), st.builds(Linear, st.integers(1, 20)), st.just(Rank()))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(GREY, KERNELS, st.integers(0, 4), st.booleans(), st.sampled_from([0.0, 20.0]))
 def test_filter_is_its_definition(image, kernels, padding, absolute, threshold):
     stage = Filter(kernels, padding, absolute, threshold)
@@ -253,7 +253,7 @@ def test_filter_keeps_what_equals_the_threshold_and_takes_absolute_values_first(
     assert ImageEncoder([Filter([kernel], absolute=True, threshold=50)], Rank()).intensities(-image).item() == 50
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(MAPS, st.integers(1, 4))
 def test_local_normalization_is_its_definition(maps, radius):
     expected = naive_normalization(maps, radius)
@@ -268,7 +268,7 @@ def test_local_normalization_is_exact_beside_bright_parts():
     np.testing.assert_allclose(apply(LocalNormalization(2), maps), naive_normalization(maps, 2), rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(MAPS, st.integers(1, 4), st.integers(1, 4), st.integers(0, 2))
 def test_max_pool_is_its_definition(maps, kernel, stride, padding):
     padding = min(padding, kernel // 2)
@@ -283,7 +283,7 @@ def test_max_pool_is_its_definition(maps, kernel, stride, padding):
         assert stage.output_shape(maps.shape) == expected.shape
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(MAPS, st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5]), min_size=1, max_size=3))
 def test_lateral_inhibition_is_its_definition(maps, factors):
     np.testing.assert_array_equal(apply(LateralInhibition(factors), maps), naive_lateral(maps, factors))
@@ -306,7 +306,7 @@ def test_scaling_stages():
     assert not divided[1].any()
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=40)
 @given(MAPS, RULES, st.booleans())
 def test_spikes_are_their_definition_with_many_ties(maps, rule, pointwise):
     events = ImageEncoder([], rule, pointwise).encode(maps[None])
@@ -315,7 +315,7 @@ def test_spikes_are_their_definition_with_many_ties(maps, rule, pointwise):
     assert events.duration == (maps.size if isinstance(rule, Rank) else rule.bins)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(GREY, KERNELS, RULES, st.booleans(), st.data())
 def test_encode_is_its_definition(image, kernels, rule, pointwise, data):
     menu = st.sampled_from(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from event_files import (
     AEDAT3,
+    aedat1,
     aedat2_header,
     aedat3,
     atis_bin,
@@ -33,6 +34,7 @@ WRITERS = {
     "ATIS bin": (b"", atis_bin, (34, 34)),
     "AEDAT 2.0 (DVS128)": (aedat2_header(" AEChip: DVS128"), dvs128, (128, 128)),
     "AEDAT 2.0 (DAVIS)": (DAVIS, davis346, (346, 260)),
+    "AEDAT 1.0 (DVS128)": (b"#!AER-DAT1.0\r\n# from jAER\r\n", aedat1, (128, 128)),
     "AEDAT 3.1": (AEDAT3, aedat3, (128, 128)),
     "Event Stream (DVS)": (es_header(1, 300, 200), partial(es_dvs, height=200), (300, 200)),
     "Event Stream (ATIS)": (es_header(2, 304, 240), partial(es_atis, height=240), (304, 240)),
@@ -266,7 +268,7 @@ def check_events(recording, size):
 
 
 @pytest.mark.parametrize("name", list(WRITERS))
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(data=st.data(), size=st.integers(1, 100))
 def test_damaged_files(file, name, data, size):
     head, write, sensor = WRITERS[name]

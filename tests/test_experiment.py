@@ -15,7 +15,7 @@ from eventsnn import cli
 from eventsnn.encode import EqualBins, ImageEncoder, Linear, MaxPool, OnOff, PatchZCA, Standardize
 from eventsnn.experiment import Experiment, model_from_dict, model_to_dict
 from eventsnn.layers import Conv, Dense, FeatureInhibition, Normal, PointwiseInhibition, Pool, inf
-from eventsnn.models import MODELS, Model, Step, digits
+from eventsnn.models import CAMERA_MODELS, MODELS, Model, Step, digits
 from eventsnn.plasticity import (
     RSTDP,
     STDP,
@@ -74,7 +74,9 @@ def through_toml(experiment):
     return Experiment.from_dict(tomllib.loads(text))
 
 
-@pytest.mark.parametrize("model", [*(make() for make in MODELS.values()), EVERYTHING], ids=lambda model: model.name)
+@pytest.mark.parametrize(
+    "model", [*(make() for make in (MODELS | CAMERA_MODELS).values()), EVERYTHING], ids=lambda model: model.name
+)
 def test_what_is_written_comes_back(model):
     assert through_toml(Experiment(model, seed=7)) == Experiment(model, seed=7)
 

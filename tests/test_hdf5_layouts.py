@@ -1,6 +1,8 @@
 """Recordings in HDF5 as others lay them out: columns exactly, windows of time, and one clear error for the rest."""
 
+import bz2
 import pickle
+import struct
 import sys
 import warnings
 import zlib
@@ -9,8 +11,10 @@ from itertools import pairwise
 import h5py
 import numpy as np
 import pytest
+import zstandard
 
 import eventsnn as es
+from eventsnn.io._hdf5_lengths import stated_length
 from eventsnn.io._hdf5_table import NO_POLARITY
 from eventsnn.io.recording import OUTSIDE
 
@@ -479,7 +483,28 @@ def test_secrets_are_not_read(path, tmp_path, monkeypatch):
         es.open(path)
 
 
-PLUGINS = {32001: "Blosc", 32015: "Zstandard", 32004: "LZ4", 32008: "Bitshuffle", 32026: "Blosc2", 307: "bzip2"}
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (16, bytes(16), "object 0 of a heap comes once too often"),
+        (16 + 8, b"\xff" * 8, "object 1 of a heap goes beyond its end"),
+        (4, b"\7", "expected a collection of a heap"),
+        (-1, b"\xff" * 4, "expects at most 16777216 bytes, says 4294967295"),
+    ],
+)
+def test_texts_of_any_length_in_a_damaged_heap(path, place, value, message):
+    """The HDF5 library goes round forever in some, and takes 4 GB for others."""
+    assert write(path, metavision).sensor == (640, 480)
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    begin = heap + place if place >= 0 else content.rindex(struct.pack("<Q", heap)) - 4
+    content[begin : begin + len(value)] = value
+    path.write_bytes(content)
+    with pytest.raises(es.EventFileError, match=message):
+        es.open(path)
+
+
+PLUGINS = {32001: "Blosc", 32015: "Zstandard", 32004: "LZ4", 32008: "Bitshuffle", 32026: "Blosc2"}
 
 
 @pytest.mark.parametrize("number", PLUGINS)
@@ -494,21 +519,106 @@ def test_a_filter_that_is_missing_is_named_with_its_package(path, number, monkey
         es.open(path)
 
 
+def test_bzip2_needs_no_plug_in(path):
+    """As its plug-in stores it: whole streams, whose length nobody states."""
+    some = some_events()
+    write(path, dsec, *some)
+    wanted = es.open(path).read()
+    for cut, inflated, message in (
+        (None, 0, None),
+        (9, 0, "is damaged"),
+        (None, 5, "is damaged"),
+        (None, -5, "expects"),
+    ):
+        with h5py.File(path, "r+") as file:
+            del file["events/x"]
+            plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            plist.set_chunk((N,))
+            plist.set_filter(307, h5py.h5z.FLAG_OPTIONAL, (9,))
+            item = h5py.h5d.create(file["events"].id, b"x", h5py.h5t.STD_U16LE, h5py.h5s.create_simple((N,)), plist)
+            raw = some[1].astype("<u2").tobytes()
+            raw = raw[:inflated] if inflated < 0 else raw + bytes(inflated)
+            item.write_direct_chunk((0,), bz2.compress(raw)[:cut])
+        if message is None:
+            assert (es.open(path).read() == wanted).all()
+            continue
+        with pytest.raises(es.EventFileError, match=f"events/x: the chunk at row 0 {message}"):
+            es.open(path).read()
+
+
+def test_lengths_that_chunks_of_plug_ins_state():
+    """Of Zstandard as the package writes it, of Blosc2 as its plug-in did."""
+    for length in (3, 300, 70_000):
+        data = zstandard.ZstdCompressor().compress(bytes(length))
+        assert stated_length(32015, data) == length
+    unknown = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(3000))
+    assert stated_length(32015, unknown) is None
+    assert stated_length(32015, b"\x28\xb5\x2f\xfd\xa0\x01") is None
+    frame = blosc2_frame(b"compressed data of any kind", 4000)
+    assert stated_length(32026, frame) == 4000
+    assert stated_length(32026, blosc2_frame(b"", 4000, place=-(1 << 63))) == 4000  # all bytes are the same
+    wrong = [
+        frame[:50],
+        frame[:-1],
+        b"\x9e" + bytes(200),
+        blosc2_frame(b"", 4000),
+        blosc2_frame(b"data", 4000, place=8),
+    ]
+    wrong += [
+        blosc2_frame(b"data", 4000, place=-1),
+        blosc2_frame(b"data", 4000, inner=40),
+        frame[:58] + bytes(4) + frame[62:],
+    ]
+    for data in wrong:
+        assert stated_length(32026, data) is None
+
+
+def blosc2_frame(data, length, place=0, inner=None):
+    """A contiguous frame of one chunk, without what lies behind its index."""
+    chunk = struct.pack("<BBBBiii16x", 5, 1, 5, 8, inner or length, length, len(data) + 32) + data if data else b""
+    index = struct.pack("<BBBBiii16xq", 5, 1, 7, 8, 8, 8, 40, place)
+    frame = 97 + len(chunk) + len(index)
+    head = b"\x9e\xa8b2frame\0\xd2" + struct.pack(">i", 97) + b"\xcf" + struct.pack(">Q", frame) + b"\xa4\x12\0\x50\x03"
+    head += (
+        b"\xd3" + struct.pack(">q", length) + b"\xd3" + struct.pack(">q", len(chunk)) + b"\xd2" + struct.pack(">i", 8)
+    )
+    return (
+        (head + b"\xd2" + struct.pack(">i", length) + b"\xd2" + struct.pack(">i", length)).ljust(97, b"\0")
+        + chunk
+        + index
+    )
+
+
 def test_filters_of_plug_ins(path):
     plugins = pytest.importorskip("hdf5plugin")
     t, x, y, p = some_events()
-    for options in (plugins.Blosc(cname="zstd"), plugins.Blosc2(), plugins.Zstd(), plugins.LZ4(), plugins.Bitshuffle()):
-        for more in ({}, {"fletcher32": True}):
+    x[:200] = 0  # chunks of nothing else have a form of their own
+    kinds = {"Blosc": plugins.Blosc(cname="zstd"), "Blosc2": plugins.Blosc2(), "Zstd": plugins.Zstd(clevel=22)}
+    kinds |= {"LZ4": plugins.LZ4(), "Bitshuffle": plugins.Bitshuffle()}
+    for options in kinds.values():
+        for more in ({}, {"fletcher32": True}, {"shuffle": True}):
             recording = write(path, dsec, t, x, y, p, **options, **more)
             got = recording.read()
             assert (got["t"] == t).all()
             assert (got["x"] == x).all()
-    with h5py.File(path, "w") as file:
-        dsec(file, t, x, y, p, **plugins.Blosc())
-        put(file, "small", np.zeros(10), "u2", 10, **plugins.Blosc())
-        file["events/x"].id.write_direct_chunk((100,), file["small"].id.read_direct_chunk((0,))[1])
-    with pytest.raises(es.EventFileError, match="events/x: the chunk at row 100 is damaged"):
-        es.open(path).read()
+        assert (write(path, v2e, t, x, y, p, **({"compression": None} | dict(options))).read()["y"] == y).all()
+        with h5py.File(path, "w") as file:  # the library would read beyond the end of a shorter one
+            dsec(file, t, x, y, p, **options)
+            put(file, "small", np.arange(10), "u2", 10, **options)
+            file["events/x"].id.write_direct_chunk((100,), file["small"].id.read_direct_chunk((0,))[1])
+        with pytest.raises(es.EventFileError, match="events/x: the chunk at row 100 is damaged"):
+            es.open(path).read()
+    write(path, dsec, t, x, y, p)
+    with h5py.File(path, "r+") as file:
+        del file["events/t"]
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((N,))
+        plist.set_deflate(1)  # behind which nobody sees what Zstandard states
+        plist.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (1,))
+        item = h5py.h5d.create(file["events"].id, b"t", h5py.h5t.STD_U32LE, h5py.h5s.create_simple((N,)), plist)
+        item.write_direct_chunk((0,), b"x")
+    with pytest.raises(es.EventFileError, match="events/t expects one compression, found the HDF5 filters"):
+        es.open(path)
 
 
 UNKNOWN = {

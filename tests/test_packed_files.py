@@ -257,7 +257,7 @@ def check_outcome(path, size):
 
 
 @pytest.mark.parametrize("compression", [0, 1, 3, "mat", "zipped mat"])
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(data=st.data(), size=st.integers(1, 100))
 def test_damaged_files(file, compression, data, size):
     if isinstance(compression, int):

@@ -312,7 +312,7 @@ def check_events(recording, size):
 
 
 @pytest.mark.parametrize("name", list(WRITERS))
-@settings(max_examples=200)
+@settings(max_examples=60)
 @given(data=st.data(), steps=steps(), size=st.integers(1, 100))
 def test_damaged_files(file, name, data, steps, size):
     head, write = WRITERS[name]

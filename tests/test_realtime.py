@@ -5,19 +5,23 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
+import lz4.frame
 import numpy as np
 import prophesee_files as files
 import pytest
+from event_files import AEDAT3, aedat2_header, aedat3, aedat4, aedat4_header, davis346, drained, dvs128
 
 import eventsnn as es
 from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory
 from eventsnn.io import EVENT_DTYPE
+from eventsnn.io.feed import feed_recording, open_feed
 
 SENSOR = (12, 9)
 SMALL_HEADER = files.header(evt="3.0", geometry="12x9")
@@ -135,6 +139,76 @@ def test_headers_that_end_with_a_line_or_look_as_if_they_went_on(expected, netwo
         assert windows.report.skipped == {"triggers": 1}
 
 
+EVENTS = [(5 + 40 * i, i % 12, i % 9, i % 2) for i in range(200)]
+HEADED = {  # what other programs stream, with their header
+    "DAT": files.header(Version=2, Width=12, Height=9) + bytes([12, 8]) + files.dat(STEPS),
+    "AEDAT 2 (DVS128)": aedat2_header(" AEChip: DVS128") + dvs128(EVENTS),
+    "AEDAT 2 (DAVIS)": aedat2_header(" AEChip: DAVIS346") + davis346(EVENTS),
+    "AEDAT 3.1": AEDAT3 + aedat3(EVENTS),
+    "AEDAT 4": aedat4_header() + aedat4(EVENTS),
+    "AEDAT 4, LZ4": aedat4_header(1) + aedat4(EVENTS, lz4.frame.compress),
+}
+
+
+@pytest.mark.parametrize("piece", [1, 13, 5000])
+@pytest.mark.parametrize("name", HEADED)
+def test_other_recordings_by_pipe(name, piece, tmp_path):
+    content = HEADED[name][:-3]  # the last is cut
+    (tmp_path / "whole").write_bytes(content)
+    whole = es.open(tmp_path / "whole")
+    expected, report = drained(whole)
+    assert len(expected) >= 195
+    pipe = Pipe(buffered=False)
+    writer = written(pipe.write, content, piece)
+    with pipe.read:
+        found = feed_recording(open_feed(pipe.read))
+        assert drained(found) == (expected, report)
+    writer.join()
+    assert (found.format, found.sensor, found.orientation) == (whole.format, whole.sensor, whole.orientation)
+    assert feed_recording(open_feed(io.BytesIO(content)), sensor=(9, 8)).sensor == (9, 8)
+
+
+def test_a_packet_is_given_as_soon_as_it_is_there():
+    """Though the next one has not come, and that of frames between them neither."""
+    head, packets = aedat4_header(), aedat4(EVENTS[:4])
+    read, write = os.pipe()
+    os.write(write, head + packets)
+    with open(read, "rb", buffering=0) as stream:
+        chunks = feed_recording(open_feed(stream)).chunks()
+        assert next(chunks).to_structured().tolist() == EVENTS[:4]
+        os.close(write)
+        assert list(chunks) == []
+
+
+def test_windows_of_a_packet_stream(network):
+    encoder = CameraEncoder(ByTime(1000), FirstSpike(bins=10), [Crop(0, 0, 12, 9)])
+    with es.live(io.BytesIO(HEADED["AEDAT 4"]), network, encoder) as windows:
+        assert sum(window.events.n_events for window in windows) > 50
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "is HDF5, which cannot be read while it comes"),
+        (aedat2_header() + dvs128(EVENTS), "names the camera"),
+        (aedat4_header()[:30], "ends within its header"),
+        (AEDAT3[:-4], "a header that ends with #!END-HEADER"),
+        (files.header(Version=2) + bytes([12]), "ends within its header"),
+        (files.header(Version=2) + bytes([3, 8]), "found kind 3"),
+        (b"Event Stream", "has no header of Prophesee RAW or DAT, or AEDAT 2, 3.1 or 4, so its format is needed"),
+    ],
+)
+def test_headers_that_cannot_be(content, message):
+    with pytest.raises(ValueError, match=message):
+        feed_recording(open_feed(io.BytesIO(content)))
+
+
+def test_a_packet_that_claims_much(network):
+    content = aedat4_header() + struct.pack("<ii", 0, 1 << 30)
+    with pytest.raises(es.EventFileError, match="found a size of 1073741824 bytes"):
+        drained(feed_recording(open_feed(io.BytesIO(content))))
+
+
 def test_a_socket(expected, network):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
@@ -226,7 +300,7 @@ def test_a_readout_decides(path, network):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "has no header, so its format is needed: one of evt2, evt21, evt3, events"),
+        ({}, "has no header of .*, so its format is needed: one of evt2, evt21, evt3, events"),
         ({"format": "evt4"}, "format expects one of evt2, .*got 'evt4'"),
         ({"format": "evt3"}, r"does not say the sensor's size; give it as sensor="),
         ({"format": "evt3", "sensor": (13, 9)}, "expects a grid of 9x12, got 9x13"),

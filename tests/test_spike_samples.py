@@ -1,10 +1,13 @@
 """Samples laid out as SHD and SSC: ragged rows, seconds of 16 bits, labels, and one clear error for the rest."""
 
 import pickle
+import struct
 
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import eventsnn as es
 from eventsnn.io import SpikeSamples
@@ -192,6 +195,77 @@ def test_a_violation_is_one_error(path, violate, message):
     with pytest.raises(es.EventFileError, match=message) as caught:
         es.open(path).load()
     assert str(caught.value).startswith(f"{path}: ")
+
+
+def heap_of(raw):
+    """Where the first collection of rows begins, and where its first object."""
+    begin = raw.index(b"GCOL")
+    return begin, begin + 16
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, b"GCOX", "expected a collection of a heap"),
+        (4, b"\2", "expected a collection of a heap"),
+        (8, struct.pack("<Q", 1 << 40), "expected a collection of a heap"),
+        (16 + 8, struct.pack("<Q", 1 << 30), "object 1 of a heap goes beyond its end"),
+        (16, struct.pack("<H", 999), "spikes/times: row 0 expected 2 bytes in object 1 of a heap, found none"),
+        (16, bytes(2), "spikes/times: row 0 object 0 of a heap comes once too often"),
+        (16 + 8, struct.pack("<Q", 1), "spikes/times: row 0 expected 2 bytes in object 1 of a heap, found 1 bytes"),
+        (16 + 8, bytes(8), "spikes/times: row 0 object 0 of a heap comes once too often"),
+    ],
+)
+def test_a_damaged_heap(path, place, value, message):
+    write(path, [([0.5], [3]), ([0.25], [4])], None)
+    changed = bytearray(path.read_bytes())
+    begin, _ = heap_of(changed)
+    changed[begin + place : begin + place + len(value)] = value
+    path.write_bytes(changed)
+    with pytest.raises(es.EventFileError, match=message):
+        SpikeSamples(path, duration=10**6).load()
+
+
+def test_a_heap_of_nothing_ends(path):
+    """Objects without a length, in which the HDF5 library stays forever."""
+    write(path, [([0.5], [3])], None)
+    changed = bytearray(path.read_bytes())
+    begin, first = heap_of(changed)
+    changed[first : begin + 4096] = (struct.pack("<HHIQ", 5, 1, 0, 0) * 256)[: begin + 4096 - first]
+    path.write_bytes(changed)
+    with pytest.raises(es.EventFileError, match="object 5 of a heap comes once too often"):
+        SpikeSamples(path, duration=10**6).load()
+
+
+@given(st.data())
+def test_bytes_changed_in_the_heap(file, data):
+    """Rows come as they were, or as others of the same length, or with one error."""
+    path = file(b"")
+    write(path)
+    changed = bytearray(path.read_bytes())
+    begin, _ = heap_of(changed)
+    for _ in range(data.draw(st.integers(1, 4))):
+        changed[begin + data.draw(st.integers(0, 4095))] = data.draw(st.integers(0, 255))
+    path.write_bytes(changed)
+    error, n = None, N
+    try:
+        n = len(SpikeSamples(path, duration=10**15, units=65536).load())
+    except es.EventFileError as caught:
+        error = caught
+    assert n == N
+    assert error is None or error.path == path
+
+
+def test_rows_in_the_header_are_refused(path):
+    write(path)
+    with h5py.File(path, "r+") as file:
+        del file["spikes/units"]
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_layout(h5py.h5d.COMPACT)
+        kind = h5py.h5t.py_create(h5py.vlen_dtype("u2"), logical=True)
+        h5py.h5d.create(file["spikes"].id, b"units", kind, h5py.h5s.create_simple((N,)), plist)
+    with pytest.raises(es.EventFileError, match="lies in its own header"):
+        es.open(path).load()
 
 
 def test_rows_that_share_their_bytes_are_refused(path):

@@ -12,7 +12,7 @@ import pytest
 
 import eventsnn
 from eventsnn import cli, unfinished
-from eventsnn.models import MODELS, Model, digits
+from eventsnn.models import CAMERA_MODELS, MODELS, Model, digits
 from eventsnn.unfinished import check_same, describe_training, locked
 
 ROOT = Path(eventsnn.__file__).parents[1]
@@ -168,11 +168,11 @@ def test_a_training_that_does_not_begin_leaves_no_checkpoints(place, train, monk
     assert names(place) == ["data.h5", "own.toml"]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS | CAMERA_MODELS)
 def test_every_model_can_be_described_in_json(name):
-    described = describe_training(MODELS[name](), "mnist", **OPTIONS)
+    described = describe_training((MODELS | CAMERA_MODELS)[name](), "mnist", **OPTIONS)
     assert json.loads(json.dumps(described, allow_nan=False)) == described
-    assert describe_training(MODELS[name](), "mnist", **OPTIONS | {"seed": 1}) != described
+    assert describe_training((MODELS | CAMERA_MODELS)[name](), "mnist", **OPTIONS | {"seed": 1}) != described
 
 
 def test_long_values_are_shown_in_short(tmp_path):

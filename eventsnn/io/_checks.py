@@ -13,6 +13,7 @@ import numpy as np
 from eventsnn.events import Shape, TimeUnit, check_shape
 from eventsnn.io._hdf5_columns import Column
 from eventsnn.io._hdf5_file import DatasetError, is_plain, own, where_of
+from eventsnn.io._hdf5_heap import value_of
 
 if TYPE_CHECKING:
     import h5py
@@ -210,7 +211,7 @@ def _attribute(file: h5py.File, name: str, shape: tuple[int, ...]) -> Any:
         raise DatasetError(f"attribute {name!r} expects shape {shape}, found {found}")
     if not is_plain(stored):
         raise DatasetError(f"attribute {name!r} expects text or numbers, found {stored.dtype!s:.80}")
-    return file.attrs[name]
+    return value_of(file, name)
 
 
 def _grid(file: h5py.File) -> Shape:

@@ -9,6 +9,7 @@ import numpy as np
 
 from eventsnn.io._hdf5_columns import Column, find
 from eventsnn.io._hdf5_file import is_plain
+from eventsnn.io._hdf5_heap import value_of
 from eventsnn.io.recording import EventFileError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def attribute(file: h5py.File, name: str) -> Any:
     stored = file.attrs.get_id(name)
     if not is_plain(stored) or int(np.prod(stored.shape or (1,), dtype=object)) > 16:
         return None
-    value = file.attrs[name]
+    value = value_of(file, name)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return value if isinstance(value, str) or np.asarray(value).dtype.kind in "iufb" else None

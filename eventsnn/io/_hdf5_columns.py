@@ -7,6 +7,7 @@ decompressed here, where every length is checked.
 
 from __future__ import annotations
 
+import bz2
 import threading
 import zlib
 from collections.abc import Iterator
@@ -18,19 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eventsnn.io._hdf5_file import open_file, own
+from eventsnn.io._hdf5_lengths import PLUGINS, stated_length
 from eventsnn.io.recording import EventFileError
 
 if TYPE_CHECKING:
     import h5py
 
-GZIP, SHUFFLE, FLETCHER32, LZF, ECF = 1, 2, 3, 32000, 36559
-_OWN = (GZIP, SHUFFLE, FLETCHER32, LZF)
-# Decompressed by plug-ins of the HDF5 library, which come in one package.
-_PLUGINS = {
-    307: "bzip2", 32001: "Blosc", 32004: "LZ4", 32008: "Bitshuffle", 32013: "ZFP", 32015: "Zstandard", 32026: "Blosc2"
-}  # fmt: skip
-# Where a compressed chunk says how long it becomes.
-_LENGTH_AT = {32001: (4, "<u4"), 32004: (0, ">u8"), 32008: (0, ">u8")}
+GZIP, SHUFFLE, FLETCHER32, BZIP2, LZF, ECF = 1, 2, 3, 307, 32000, 36559
+_OWN = (GZIP, SHUFFLE, FLETCHER32, BZIP2, LZF)
 _MAX_INFLATION = 1100  # deflate's limit is 1032
 _MAX_CHUNKS = 256 << 20  # bytes that chunks of all columns may take, unless the file is large
 _MAX_ROW = 256  # bytes
@@ -93,7 +89,7 @@ class Column:
     ecf : bool
         Whether the caller decompresses Prophesee's codec.
     ragged : bool
-        Whether rows are numbers of any length; :meth:`row` gives one.
+        Whether rows are numbers of any length, which :mod:`eventsnn.io._hdf5_rows` reads.
     cache_bytes : int
         Memory for chunks once they are decompressed; the last one is kept whatever its size.
 
@@ -152,13 +148,20 @@ class Column:
             parts.append(chunk[max(start - first, 0) : stop - first])
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def row(self, number: int) -> np.ndarray:
-        """Return a row of a ragged dataset."""
-        if self.chunks is not None and (chunk := number // self.chunks[0]) not in self._cached:
-            # The library is left to find the numbers, since it knows where; but not before this is sound.
-            self._decompressed(chunk * self.chunks[0], 0)
-            self._keep(chunk, np.empty(0))
-        return np.asarray(self._item[number])
+    def entry(self, number: int) -> bytes:
+        """Return an entry of one dimension as its bytes are in the file, before the library makes anything of them."""
+        if self.chunks is None:
+            place = self._item.id.get_offset()
+            if place is None:
+                raise EventFileError(f"{self.where} lies in its own header, expected it contiguous or in chunks")
+            with open(self._item.file.filename, "rb", buffering=0) as stream:
+                stream.seek(place + number * self._width)
+                return stream.read(self._width)
+        chunk, row = divmod(number, self.chunks[0])
+        if (kept := self._cached.get(chunk)) is None:
+            kept = np.frombuffer(self._decompressed(number - row, 0), f"V{self._width}")
+            self._keep(chunk, kept)
+        return kept[row].tobytes()
 
     def compressed(self, row: int, column: int = 0) -> tuple[int, bytes]:
         """Return the chunk that begins at a row (and column), as it is stored: which filters it left out, and bytes."""
@@ -190,7 +193,7 @@ class Column:
         return whole
 
     def _keep(self, number: int, rows: np.ndarray) -> None:
-        rows.flags.writeable = False
+        rows.setflags(write=False)
         with self._lock:
             self._cached[number] = rows
             while len(self._cached) > max(1, self._cache_bytes // max(self.chunk_bytes, 1)):
@@ -229,15 +232,17 @@ class Column:
         if not plain or len(self._item.shape or ()) != 1:
             found = f"{self.dtype!s:.80} of shape {self._item.shape}"
             raise EventFileError(f"{self.where} expects rows of numbers of any length, found {found}")
-        if not h5py.check_vlen_dtype(self.dtype).isnative:  # which h5py reads wrongly
-            raise EventFileError(f"{self.where} expects rows of little-endian numbers")
+        if kind.get_super() != h5py.h5t.py_create(np.dtype(h5py.check_vlen_dtype(self.dtype)).newbyteorder("<")):
+            raise EventFileError(f"{self.where} expects rows of little-endian numbers of a usual type")
 
     def _check_filters(self, ecf: bool) -> None:
         numbers = [number for number, _ in self.filters]
         if len(set(numbers)) != len(numbers):
             raise EventFileError(f"{self.where} expects each filter at most once, found the filter ids {numbers}")
         for number in numbers:
-            if number in _PLUGINS:
+            if number in PLUGINS:
+                if not {*numbers} <= {number, SHUFFLE, FLETCHER32}:  # else it is not what is stored
+                    raise EventFileError(f"{self.where} expects one compression, found the HDF5 filters {numbers}")
                 _require_plugin(number, self.where)
             elif number not in _OWN and not (ecf and number == ECF):
                 raise EventFileError(f"{self.where} is compressed with HDF5 filter {number}, which is not known here")
@@ -258,18 +263,12 @@ class Column:
             raise EventFileError(f"{self.where} declares {stored} bytes stored, in a file of {size}")
 
     def _check_length(self, row: int, column: int) -> None:
-        """Refuse a chunk that a plug-in would decompress to another length than it must have, where it says so."""
+        """Refuse a chunk that a plug-in would decompress to another length than it must have."""
         position, number = next((i, n) for i, (n, _) in enumerate(self.filters) if n not in _OWN)
         checksums = 4 * sum(n == FLETCHER32 for n, _ in self.filters)  # which stand at the end
         mask, data = self.compressed(row, column)
-        if mask >> position & 1:  # not compressed, since it would not become smaller
-            length = len(data)
-        elif number in _LENGTH_AT:
-            offset, dtype = _LENGTH_AT[number]
-            stated = data[offset : offset + int(dtype[-1])]
-            length = int.from_bytes(stated, "little" if dtype[0] == "<" else "big")
-        else:
-            return
+        # What would not become smaller is not compressed.
+        length = len(data) if mask >> position & 1 else stated_length(number, data) or -1
         if not self.chunk_bytes <= length <= self.chunk_bytes + checksums:
             raise EventFileError(f"{self.where}: the chunk at row {row} is damaged")
 
@@ -308,6 +307,13 @@ def _undone(number: int, values: tuple[int, ...], data: np.ndarray, room: int) -
         except zlib.error:
             return None
         return data if inflate.eof and len(data) <= room else None
+    if number == BZIP2:
+        expand = bz2.BZ2Decompressor()
+        try:
+            data = np.frombuffer(expand.decompress(data.tobytes(), room + 1), np.uint8)
+        except OSError:
+            return None
+        return data if expand.eof and len(data) <= room else None
     if number == SHUFFLE:
         width = values[0] if values else 0
         if not 1 <= width <= _MAX_ROW:
@@ -348,4 +354,4 @@ def _require_plugin(number: int, where: str) -> None:
             importlib.import_module("hdf5plugin")  # which tells the HDF5 library
     if not h5py.h5z.filter_avail(number):
         needs = "which needs a package: pip install hdf5plugin"
-        raise EventFileError(f"{where} is compressed with {_PLUGINS[number]} (HDF5 filter {number}), {needs}")
+        raise EventFileError(f"{where} is compressed with {PLUGINS[number]} (HDF5 filter {number}), {needs}")

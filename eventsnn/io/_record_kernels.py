@@ -58,15 +58,17 @@ def atis40(data, state, counts, out, room):
 
 @lean_kernel
 def aedat2(data, state, counts, out, room):
-    """Decode AEDAT 2.0. ``state``: error, last time, whether addresses are a DAVIS's.
+    """Decode AEDAT 1.0 and 2.0. ``state``: error, last time, whether addresses are a DAVIS's, their bytes (2 or 4).
 
     Counts: addresses of no pixel, special events or triggers, words of frames and inertial measurements.
     """
-    i, n, time, davis = np.int64(0), np.int64(0), state[1], state[2]
-    while i + 8 <= len(data) and n < room:
+    i, n, time, davis, size = np.int64(0), np.int64(0), state[1], state[2], state[3]
+    while i + size + 4 <= len(data) and n < room:
         word = _big32(data, i)
-        time = _later(time, _big32(data, i + 4), _ONE << 32)
-        i += 8
+        if size == 2:
+            word >>= 16
+        time = _later(time, _big32(data, i + size), _ONE << 32)
+        i += size + 4
         if davis:
             if word >> 31:
                 counts[2] += 1

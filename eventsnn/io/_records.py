@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -60,10 +61,12 @@ def decode_records(stream: BinaryIO, decoder: RecordDecoder, target: Columns | R
     EventFileError
         With the place in the stream, if the kernel finds one that it does not understand.
     """
-    length = os.fstat(stream.fileno()).st_size
-    target.expect(most_events(length, _LEAST))
-    # A byte more than there are, for the end to be seen.
-    most = max(2 * decoder.longest, min(target.size * decoder.longest, _MOST, length + 1))
+    most = min(target.size * decoder.longest, _MOST)
+    if isinstance(stream, io.FileIO):  # what is still to come has no length
+        length = os.fstat(stream.fileno()).st_size
+        target.expect(most_events(length, _LEAST))
+        most = min(most, length + 1)  # a byte more than there are, for the end to be seen
+    most = max(2 * decoder.longest, most)
     data = np.empty(most + _SPARE, np.uint8)
     view = data[:most].data
     state = np.array((0, *decoder.state), np.int64)

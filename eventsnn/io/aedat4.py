@@ -23,7 +23,10 @@ from eventsnn.io._records import CUT_PACKET
 from eventsnn.io.recording import CUT_END, Chunk, EventFileError, Recording, Tally
 
 _SIGNATURE = b"#!AER-DAT4.0\r\n"
+#: bytes of a file before the description of the streams, whose length they end with
+BEFORE = len(_SIGNATURE) + 4
 _LONGEST = 1 << 24  # bytes of the description of the streams
+_LARGEST = 1 << 26  # bytes of a packet, where no file's size says how many there can be
 _PIECE = 1 << 20  # bytes decompressed at once
 _GATHERED = 1 << 14  # events of small packets that make a chunk
 _BUFFER = 1 << 18  # bytes read at once
@@ -35,7 +38,7 @@ _OTHER = {"FRME": "packets of frames", "IMUS": "packets of inertial measurements
 
 
 @dataclass(frozen=True)
-class _Content:
+class Content:
     """Where packets begin and end (None: with the file), how they are compressed, what each stream has; ours."""
 
     begin: int
@@ -59,17 +62,25 @@ def open_aedat4(path: Path) -> Recording:
         If it is damaged, or a package that decompresses the events is missing.
     """
     with path.open("rb") as stream:
-        start = stream.read(len(_SIGNATURE) + 4)
-        length = int.from_bytes(start[-4:], "little")
-        if len(start) < len(_SIGNATURE) + 4 or not start.startswith(_SIGNATURE):
-            raise EventFileError("ends within its header", path, len(start))
-        if length > _LONGEST:
-            raise EventFileError(
-                f"expected a header of at most {_LONGEST} bytes, found {length}", path, len(_SIGNATURE)
-            )
-        data = stream.read(length)
-    if len(data) < length:
+        start = stream.read(BEFORE)
+        data = stream.read(header_length(start, path))
+    if len(data) < header_length(start, path):
         raise EventFileError("ends within its header", path, len(start) + len(data))
+    content, sensor, metadata = described(data, path)
+    return Recording(path, "AEDAT 4.0", sensor, partial(_decode, path, content), metadata)
+
+
+def header_length(start: bytes, path: Path) -> int:
+    """Return how many bytes of a header follow a file's first 18 bytes; raises as :func:`open_aedat4`."""
+    if len(start) < BEFORE or not start.startswith(_SIGNATURE):
+        raise EventFileError("ends within its header", path, len(start))
+    if (length := int.from_bytes(start[-4:], "little")) > _LONGEST:
+        raise EventFileError(f"expected a header of at most {_LONGEST} bytes, found {length}", path, len(_SIGNATURE))
+    return length
+
+
+def described(data: bytes, path: Path) -> tuple[Content, tuple[int, int] | None, dict[str, str]]:
+    """Return what the header says of packets, of the sensor and else; raises as :func:`open_aedat4`."""
     table = root(data, b"IOHE", 0)
     package = _package(table.integer(0, 4), path)
     end, text = table.integer(1, 8, -1), table.text(2)
@@ -77,12 +88,12 @@ def open_aedat4(path: Path) -> Recording:
     about = {int(number): part for number, part in zip(streams[1::2], streams[2::2], strict=True)}
     kinds = {number: _attribute(part, "typeIdentifier") for number, part in about.items()}
     chosen = next((number for number, kind in kinds.items() if kind == "EVTS"), None)
-    content = _Content(len(start) + length, end if end > 0 else None, package, kinds, chosen)
+    content = Content(BEFORE + len(data), end if end > 0 else None, package, kinds, chosen)
     said = {
         name: _attribute(about.get(-1 if chosen is None else chosen, ""), name) for name in ("source", "sizeX", "sizeY")
     }
     sensor = (int(said["sizeX"]), int(said["sizeY"])) if said["sizeX"].isdigit() and said["sizeY"].isdigit() else None
-    return Recording(path, "AEDAT 4.0", sensor, partial(_decode, path, content), {k: v for k, v in said.items() if v})
+    return content, sensor, {k: v for k, v in said.items() if v}
 
 
 def _package(compression: int, path: Path) -> str:
@@ -103,24 +114,45 @@ def _attribute(text: str, key: str) -> str:
     return found[1] if found else ""
 
 
-def _decode(path: Path, content: _Content, size: int, tally: Tally) -> Iterator[Chunk]:
-    gathered: list[np.ndarray] = []  # packets are small, and chunks cost more than the events in them
+def _decode(path: Path, content: Content, size: int, tally: Tally) -> Iterator[Chunk]:
     with path.open("rb", buffering=_BUFFER) as stream:
-        try:
-            for events in _runs(stream, content, path.stat().st_size, tally):
-                gathered.append(events)
-                if sum(map(len, gathered)) >= min(size, _GATHERED):
-                    yield from _chunks(gathered, size)
-                    gathered = []
-        except EventFileError:
-            yield from _chunks(gathered, size)
-            raise
+        stream.seek(content.begin)
+        yield from decode_events(stream, content, path.stat().st_size, min(size, _GATHERED), size, tally)
+
+
+def decode_events(
+    stream: BinaryIO, content: Content, length: int | None, gather: int, size: int, tally: Tally
+) -> Iterator[Chunk]:
+    """Yield the events of a stream that stands behind its header.
+
+    Parameters
+    ----------
+    stream : binary stream
+        Whose ``read`` gives as many bytes as asked for, unless it ends.
+    content : Content
+        What the header says.
+    length : int or None
+        Bytes of the whole; None for a stream, which ends when it ends and cannot be entered elsewhere.
+    gather : int
+        Events of small packets that wait until they are so many.
+    size, tally
+        As of :data:`Decode`.
+    """
+    gathered: list[np.ndarray] = []  # packets are small, and chunks cost more than the events in them
+    try:
+        for events in _runs(stream, content, length, tally):
+            gathered.append(events)
+            if sum(map(len, gathered)) >= gather:
+                yield from _chunks(gathered, size)
+                gathered = []
+    except EventFileError:
+        yield from _chunks(gathered, size)
+        raise
     yield from _chunks(gathered, size)
 
 
-def _runs(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> Iterator[np.ndarray]:
+def _runs(stream: BinaryIO, content: Content, length: int | None, tally: Tally) -> Iterator[np.ndarray]:
     """Yield events of the chosen stream, packet after packet."""
-    stream.seek(content.begin)
     for place, body in _packets(stream, content, length, tally):
         try:
             yield from _events(_pieces(body, content.package), _MOST_INFLATED * len(body))
@@ -134,7 +166,7 @@ def _chunks(gathered: list[np.ndarray], size: int) -> Iterator[Chunk]:
         yield _columns(events[start : start + size])
 
 
-def _packets(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> Iterator[tuple[int, bytes]]:
+def _packets(stream: BinaryIO, content: Content, length: int | None, tally: Tally) -> Iterator[tuple[int, bytes]]:
     """Yield place and body of each packet of the chosen stream; count the others."""
     place = content.begin
     while content.end is None or place < content.end:
@@ -143,18 +175,33 @@ def _packets(stream: BinaryIO, content: _Content, length: int, tally: Tally) -> 
             tally.drop(CUT_END, len(head))
             return
         number, size = (int.from_bytes(part, "little", signed=True) for part in (head[:4], head[4:]))
-        if size < 0:
+        if size < 0 or (length is None and size > _LARGEST):
             raise EventFileError(f"expected a packet, found a size of {size} bytes", offset=place)
-        if place + 8 + size > length:
+        if length is not None and place + 8 + size > length:
             tally.drop(CUT_PACKET)
             return
-        if number == content.chosen:
-            yield place, stream.read(size)
+        chosen = number == content.chosen
+        body = stream.read(size) if chosen else b""
+        if (len(body) if chosen else _passed_over(stream, size, length is not None)) < size:
+            tally.drop(CUT_PACKET)
+            return
+        if chosen:
+            yield place, body
         else:
             kind = content.kinds.get(number, "")
             tally.skip(_OTHER.get(kind, "packets of other streams"))
         place += 8 + size
-        stream.seek(place)
+
+
+def _passed_over(stream: BinaryIO, size: int, seekable: bool) -> int:
+    """Pass over bytes and return how many there were; of a file there are as many."""
+    if seekable:
+        stream.seek(size, 1)
+        return size
+    passed = 0
+    while passed < size and (got := len(stream.read(min(size - passed, _BUFFER)))):
+        passed += got
+    return passed
 
 
 def _pieces(body: bytes, package: str) -> Iterator[bytes]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import socket
 import threading
@@ -15,19 +14,17 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from eventsnn.io._prophesee_header import TextHeader, parse_header
+from eventsnn.io._feed_headers import HEADERS, headed
 from eventsnn.io.chunk import EVENT_DTYPE, Chunk, Columns
-from eventsnn.io.prophesee_raw import Words, decode_words, described
+from eventsnn.io.prophesee_raw import Words, decode_words
 from eventsnn.io.recording import EventFileError, Recording, Tally
 
 _WORDS = {"evt2": Words("EVT2"), "evt21": Words("EVT21"), "evt3": Words("EVT3")}
 #: What a stream without a header may hold: Prophesee's words, or 13 bytes an event as in ``EVENT_DTYPE``.
 FEED_FORMATS = (*_WORDS, "events")
 
-_PIECE = 4096
 _PAUSE = 0.005  # seconds between two looks at a file that may grow
 _CONNECT = 10.0  # seconds
-_LONGEST = 1 << 16  # bytes of a header's line
 
 
 class Feed:
@@ -43,17 +40,22 @@ class Feed:
 
     def __init__(self, name: str, read: Callable[[memoryview], int], close: Callable[[], None]) -> None:
         self.name, self.arrived = name, time.perf_counter()
-        self._read, self._close, self._ahead = read, close, b""
+        self._read, self._close, self._ahead, self._given = read, close, b"", 0
 
     def readinto(self, view: memoryview) -> int:
         """Wait for some bytes, take at most as many as there is room for, and return how many; 0 at the end."""
         if self._ahead:
             n = min(len(view), len(self._ahead))
             view[:n], self._ahead = self._ahead[:n], self._ahead[n:]
-            return n
-        n = self._read(view)
-        self.arrived = time.perf_counter()
+        else:
+            n = self._read(view)
+            self.arrived = time.perf_counter()
+        self._given += n
         return n
+
+    def tell(self) -> int:
+        """Return how many bytes were taken so far."""
+        return self._given
 
     def take(self, most: int) -> bytes:
         """Wait for some bytes and return at most so many."""
@@ -63,6 +65,7 @@ class Feed:
     def unread(self, data: bytes) -> None:
         """Give back what was taken last."""
         self._ahead = data + self._ahead
+        self._given -= len(data)
 
     def close(self) -> None:
         """End it; who waits for bytes of a growing file or of a socket gets none any more."""
@@ -105,7 +108,8 @@ def feed_recording(feed: Feed, format: str | None = None, sensor: tuple[int, int
     Parameters
     ----------
     feed : Feed
-        Prophesee's RAW with or without its header, or bare events.
+        Of Prophesee's RAW with or without its header; of DAT, AEDAT 2 (whose header names the camera), 3.1 or 4 with
+        theirs; or bare events.
     format : {"evt2", "evt21", "evt3", "events"}, optional
         What it holds, where there is no header.
     sensor : (int, int), optional
@@ -116,17 +120,16 @@ def feed_recording(feed: Feed, format: str | None = None, sensor: tuple[int, int
     ValueError
         If the format is unknown, or needed and not given.
     EventFileError
-        If the header is damaged or of another format.
+        If the header is damaged or of another format, or begins an HDF5 file.
     """
     if format is not None and format not in FEED_FORMATS:
         raise ValueError(f"format expects one of {', '.join(FEED_FORMATS)}, got {format!r}")
-    path, header = Path(feed.name), None if format == "events" else _header(feed)
-    if header is not None:
-        words, found = described(header)
-        decode = partial(_decode_words, feed, words)
-        return Recording(path, words.title, sensor or found, decode, header.fields)
+    path = Path(feed.name)
+    if format != "events" and (found := headed(feed, path, sensor)) is not None:
+        return found
     if format is None:
-        raise ValueError(f"{feed.name}: has no header, so its format is needed: one of {', '.join(FEED_FORMATS)}")
+        known = ", ".join(FEED_FORMATS)
+        raise ValueError(f"{feed.name}: has no header of {HEADERS}, so its format is needed: one of {known}")
     if format == "events":
         return Recording(path, "bare events", sensor, partial(_decode_events, feed))
     return Recording(path, _WORDS[format].title, sensor, partial(_decode_words, feed, _WORDS[format]))
@@ -143,32 +146,6 @@ def _decode_events(feed: Feed, size: int, tally: Tally) -> Iterator[Chunk]:
         if events["p"].max() > 1:
             raise EventFileError(f"polarities expect 0 and 1, found {events['p'].max()}")
         yield Chunk(*(np.ascontiguousarray(events[name]) for name in ("t", "x", "y", "p")))
-
-
-def _header(feed: Feed) -> TextHeader | None:
-    """Take the header off a feed, if it begins with one."""
-    start = more = feed.take(_PIECE)
-    while more and len(start) < 2:
-        more = feed.take(_PIECE)
-        start += more
-    if not start.startswith(b"% "):
-        feed.unread(start)
-        return None
-    header = parse_header(io.BytesIO(start))
-    while more and not _has_ended(start, header):
-        more = feed.take(_PIECE)
-        start += more
-        header = parse_header(io.BytesIO(start))
-    feed.unread(start[header.end :])
-    return header
-
-
-def _has_ended(start: bytes, header: TextHeader) -> bool:
-    """Tell whether what follows a header is seen to be no line of it."""
-    lines, rest = start[: header.end].splitlines(), start[header.end :]
-    if lines and lines[-1].lstrip(b"%").strip() == b"end":
-        return True
-    return bool(rest) and (rest[:1] != b"%" or b"\n" in rest or len(rest) > _LONGEST)
 
 
 def _connected(address: str) -> Feed:

@@ -37,7 +37,7 @@ DIGITS_TEST = 0.2
 _SPLITS: tuple[Split, ...] = ("train", "test")
 _IDX_NAME = re.compile(r"(?:.*[-_])?(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(?:\.gz)?")
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+IMAGE_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 _MAX_INFLATION = 1100  # deflate's limit is 1032
 
 
@@ -330,7 +330,7 @@ def _class_images(folder: Path, split: Split | None, size: Size | None) -> Image
     parts = [roots[part] for part in (_SPLITS if split is None else (split,)) if part in roots] or [folder]
     files = [(path, names.index(f.name)) for root in parts for f in _folders(root) for path in _image_files(f)]
     if not files:
-        raise ValueError(f"{folder}: expected folders of images, one per class, found none ({sorted(_SUFFIXES)})")
+        raise ValueError(f"{folder}: expected folders of images, one per class, found none ({sorted(IMAGE_SUFFIXES)})")
     pixels = _stacked([path for path, _ in files], size)
     return Images(
         pixels,
@@ -346,7 +346,7 @@ def _folders(root: Path) -> list[Path]:
 
 def _image_files(folder: Path) -> list[Path]:
     shown = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return sorted(path for path in shown if path.suffix.lower() in _SUFFIXES)
+    return sorted(path for path in shown if path.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _stacked(paths: list[Path], size: Size | None) -> np.ndarray:

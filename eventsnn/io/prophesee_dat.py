@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from eventsnn.io._prophesee_header import TextHeader, parse_header
 from eventsnn.io.chunk import Columns, Rows, most_events
@@ -40,30 +40,50 @@ def open_dat(path: Path) -> Recording:
     with path.open("rb") as stream:
         header = parse_header(stream)
         stream.seek(header.end)
-        kind_and_size = stream.read(2)
+        version, sensor = described(header, stream.read(2))
+    begin = header.end + 2
+    n_events = (path.stat().st_size - begin) // _SIZE
+    decode = partial(_decode, path, begin, version)
+    return Recording(path, title(version), sensor, decode, header.fields, n_events, into=decode)
+
+
+def described(header: TextHeader, kind_and_size: bytes) -> tuple[int, tuple[int, int] | None]:
+    """Return the version of what follows a header and two more bytes, and the size of the sensor, if it says so.
+
+    Raises
+    ------
+    EventFileError
+        As :func:`open_dat`.
+    """
     if len(kind_and_size) < 2:
-        raise EventFileError("ends within its header", path, header.end + len(kind_and_size))
+        raise EventFileError("ends within its header", offset=header.end + len(kind_and_size))
     kind, size = kind_and_size
     if kind not in _KINDS or size != _SIZE:
         expected = " or ".join(f"{number} ({name})" for number, name in _KINDS.items())
         found = f"expected events of the kind {expected} and of {_SIZE} bytes, found kind {kind} of {size} bytes"
-        raise EventFileError(found, path, header.end)
-    version, begin = _version(header), header.end + 2
-    n_events = (path.stat().st_size - begin) // _SIZE
-    decode = partial(_decode, path, begin, version)
-    return Recording(path, f"Prophesee DAT {version}", _sensor(header), decode, header.fields, n_events, into=decode)
+        raise EventFileError(found, offset=header.end)
+    return _version(header), _sensor(header)
 
 
-def _decode(path: Path, offset: int, version: int, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
+def title(version: int) -> str:
+    """Return the format's name for people."""
+    return f"Prophesee DAT {version}"
+
+
+def decode_events(stream: BinaryIO, version: int, sink: Columns | Rows, tally: Tally) -> Iterator[Any]:
+    """Yield the events of a stream that stands behind its header."""
     from eventsnn.io import _prophesee_kernels as kernels
     from eventsnn.io._decoding import WordDecoder, decode
 
-    decoder = WordDecoder(kernels.dat, "<u8", (-1, *_LAYOUTS[version]), 1, ())
+    yield from decode(stream, WordDecoder(kernels.dat, "<u8", (-1, *_LAYOUTS[version]), 1, ()), sink, tally)
+
+
+def _decode(path: Path, offset: int, version: int, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
     with path.open("rb", buffering=0) as stream:
         if rows is not None:
             rows.expect(most_events(os.fstat(stream.fileno()).st_size, _SIZE))
         stream.seek(offset)
-        yield from decode(stream, decoder, rows or Columns(size), tally)
+        yield from decode_events(stream, version, rows or Columns(size), tally)
 
 
 def _version(header: TextHeader) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from eventsnn import notebook
 from eventsnn.events import Events, Shape, TimeUnit
 from eventsnn.io._hdf5_columns import Column, find, opened
+from eventsnn.io._hdf5_rows import Heap, Rows
 from eventsnn.io.recording import EventFileError
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class SpikeSamples:
             raise EventFileError(f"held {self._n} samples when it was first opened, now {len(times)}")
         read, known = 0, set[int]()
         for number in samples.tolist():
-            seconds, unit = times.row(number), units.row(number)
+            seconds, unit = times[number], units[number]
             read += 0 if number in known else seconds.nbytes + unit.nbytes
             known.add(number)
             if read > times.file_size:  # rows that share their bytes would be any amount of memory
@@ -174,8 +175,9 @@ def holds_spikes(file: h5py.File) -> bool:
     return find(file, _TIMES) is not None and find(file, _UNITS) is not None
 
 
-def _columns(file: h5py.File) -> tuple[Column, Column]:
-    times, units = (Column(find(file, where), where, ragged=True) for where in (_TIMES, _UNITS))
+def _columns(file: h5py.File) -> tuple[Rows, Rows]:
+    heap = Heap(file)
+    times, units = (Rows(find(file, where), where, heap) for where in (_TIMES, _UNITS))
     if len(times) != len(units):
         raise EventFileError(f"expected as many {_TIMES} as {_UNITS}, found {len(times)} and {len(units)}")
     return times, units
@@ -194,7 +196,8 @@ def _labels(file: h5py.File, n_samples: int) -> np.ndarray | None:
 
 
 def _microseconds(seconds: np.ndarray, number: int) -> np.ndarray:
-    time = np.rint(seconds.astype(np.float64) * 1e6)  # of float16, microseconds would be infinite
+    with np.errstate(invalid="ignore", over="ignore"):  # what is no time is refused
+        time = np.rint(seconds.astype(np.float64) * 1e6)  # of float16, microseconds would be infinite
     if len(time) and not (time.min() >= 0 and time.max() <= _LATEST):  # false for what is no number
         found = f"{time.min()} to {time.max()} microseconds"
         raise EventFileError(f"sample {number} expects times from 0 on, found {found}")

@@ -1,6 +1,6 @@
 """Published networks, ready made: recipes of encoder, layers, learning and decision, and what comes of them."""
 
-from eventsnn.models.cameras import nmnist, nmnist_rstdp
+from eventsnn.models.cameras import CAMERA_MODELS, nmnist, nmnist_rstdp
 from eventsnn.models.published import (
     MODELS,
     digits,
@@ -17,6 +17,7 @@ from eventsnn.models.published import (
 from eventsnn.models.recipe import Model, Step, Trained, write_text
 
 __all__ = [
+    "CAMERA_MODELS",
     "MODELS",
     "Model",
     "Step",

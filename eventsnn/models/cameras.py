@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from eventsnn.encode import ByTime, CameraEncoder, FirstSpike, WindowChannels
 from eventsnn.layers import Conv, Pool, inf
 from eventsnn.models.recipe import Model, Step
@@ -64,3 +66,7 @@ def _first(maps: int) -> tuple[Step, tuple[Conv, Pool]]:
         0, STDP(0.004, -0.003), WTA(5, radius=3), epochs=3, schedule=Doubling(every=200, limit=0.15), shuffle=True
     )
     return step, (Conv(maps, kernel=5, padding=2, threshold=8, leak=_LEAK), Pool(4))
+
+
+#: what the command line knows by name, beside the models of images
+CAMERA_MODELS: dict[str, Callable[[], Model]] = {function.__name__: function for function in (nmnist, nmnist_rstdp)}

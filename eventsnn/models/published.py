@@ -196,7 +196,7 @@ def digits() -> Model:
     return Model("digits", encoder, (16, 16), layers, (first, second), LinearReadout(C=0.002, kind="latency"))
 
 
-#: what the command line knows by name
+#: models of images that the command line knows by name
 MODELS: dict[str, Callable[[], Model]] = {
     function.__name__: function
     for function in (

@@ -15,10 +15,11 @@ import numpy as np
 from eventsnn.backends import Backend
 from eventsnn.batches import Data
 from eventsnn.checkpoint import Checkpoint, fingerprints
-from eventsnn.encode import ImageEncoder, WindowChannels
+from eventsnn.encode import ImageEncoder
 from eventsnn.evaluation import Evaluation, evaluate
 from eventsnn.history import History
 from eventsnn.layers import Layer
+from eventsnn.models.encoders import Encoder, check_of_images, encode_recordings, encoder_from_dict, gives
 from eventsnn.network import Network
 from eventsnn.plasticity import (
     WTA,
@@ -32,9 +33,6 @@ from eventsnn.plasticity import (
 from eventsnn.readout import FittedReadout, LinearReadout, features
 from eventsnn.targets import replace_file
 from eventsnn.train import Progress, fit
-
-#: What turns a model's data into events.
-Encoder = ImageEncoder | WindowChannels
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Model:
     ----------
     name : str
         Name of the function that made it.
-    encoder : ImageEncoder or WindowChannels
+    encoder : ImageEncoder, CameraEncoder or WindowChannels
         Images to events, or recordings of an event camera to samples.
     size : (int, int)
         Height and width of the images, or of the camera's sensor, in pixels.
@@ -92,7 +90,7 @@ class Model:
         ValueError
             If the model takes recordings of an event camera.
         """
-        return _of_images(self.name, self.encoder)
+        return check_of_images(self.name, self.encoder)
 
     def with_epochs(self, epochs: Sequence[int]) -> Model:
         """Return the recipe with other numbers of epochs, one for each step.
@@ -125,7 +123,7 @@ class Model:
         data : Events or EventDataset
             Labelled stimuli, as :attr:`encoder` makes them from images of any one size: a dataset says which, and else
             it follows from their grid. It is what :attr:`Trained.size` will be (the recipe's :attr:`size` for stimuli
-            that no images have, as those of cameras).
+            that no images have; the grid's of a camera that the data do not know).
         validation : Events or EventDataset, optional
             Labelled stimuli held out from ``data``. If given, a step whose layer decides keeps the weights of the epoch
             that decides best on them, as :func:`eventsnn.fit` does.
@@ -193,7 +191,7 @@ class Trained:
     ----------
     name : str
         Of the recipe.
-    encoder : ImageEncoder or WindowChannels
+    encoder : ImageEncoder, CameraEncoder or WindowChannels
         Images to events, or recordings of an event camera to samples.
     size : (int, int)
         Height and width of the images, or of the sensor, that it has learnt from, in pixels.
@@ -220,7 +218,7 @@ class Trained:
         ValueError
             If the model takes recordings of an event camera.
         """
-        return _of_images(self.name, self.encoder)
+        return check_of_images(self.name, self.encoder)
 
     def evaluate(self, data: Data, progress: Progress | None = None) -> Evaluation:
         """Return accuracy and activity over labelled data; see :func:`eventsnn.evaluate`."""
@@ -237,7 +235,8 @@ class Trained:
         images : ndarray of uint8, shape (n_images, height, width); or an iterable of recordings
             Grey values of 0 to 255 and of size :attr:`size`. For a model of camera events: what
             :meth:`eventsnn.encode.WindowChannels.encode` takes, as ``[eventsnn.open(path) for path in paths]``;
-            structured arrays are taken to be of size :attr:`size`.
+            structured arrays are taken to be of size :attr:`size`. A ``CameraEncoder`` cuts each into samples, of
+            which each has its class here.
 
         Raises
         ------
@@ -249,7 +248,7 @@ class Trained:
         if isinstance(self.encoder, ImageEncoder):
             events = self.encoder.encode(_checked(images, self.size))
         else:
-            events = self.encoder.encode(images, sensor=self.size[::-1])
+            events = encode_recordings(self.encoder, images, self.size[::-1])
         decisions = evaluate(self.network, events, self.readout).decisions
         assert decisions is not None
         return decisions
@@ -293,18 +292,12 @@ class Trained:
             raise FileNotFoundError(f"{folder}: not a trained model, there is no model.json")
         try:
             fields = json.loads(description.read_text())
-            encoder, size = _encoder(fields["encoder"]), (int(fields["size"][0]), int(fields["size"][1]))
+            encoder, size = encoder_from_dict(fields["encoder"]), (int(fields["size"][0]), int(fields["size"][1]))
             name, has_readout = str(fields["name"]), bool(fields["readout"])
         except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ValueError(f"{description}: not the description of a model: {error}") from error
         network = Network.load(source / "network.h5", backend, devices)
         return cls(name, encoder, size, network, _readout(source / "readout.h5", network) if has_readout else None)
-
-
-def _of_images(name: str, encoder: Encoder) -> ImageEncoder:
-    if not isinstance(encoder, ImageEncoder):
-        raise ValueError(f"{name} takes recordings of an event camera; a model of images is expected here")
-    return encoder
 
 
 def _checked(images: Any, size: tuple[int, int]) -> np.ndarray:
@@ -314,11 +307,6 @@ def _checked(images: Any, size: tuple[int, int]) -> np.ndarray:
     if images.ndim != 3 or images.shape[1:] != tuple(size):
         raise ValueError("images expects the shape (n_images, {}, {}), got {}".format(*size, images.shape))
     return images
-
-
-def _encoder(data: dict[str, Any]) -> Encoder:
-    camera = data.get("type") == WindowChannels.__name__
-    return WindowChannels.from_dict(data) if camera else ImageEncoder.from_dict(data)
 
 
 def _readout(path: Path, network: Network) -> FittedReadout:
@@ -347,9 +335,10 @@ def _each_step(
 
 def _size(model: Model, data: Data) -> tuple[int, int]:
     """Return the size of the images, or of the sensor, that data were made from."""
+    size = _recorded_size(data, model.size)
     if isinstance(model.encoder, ImageEncoder):
-        return model.encoder.image_size(data.shape, _recorded_size(data, model.size)) or model.size
-    return data.shape[1:]
+        return model.encoder.image_size(data.shape, size) or model.size
+    return size if gives(model.encoder, size, data.shape) else data.shape[1:]
 
 
 def _recorded_size(data: Data, usual: tuple[int, int]) -> tuple[int, int]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from eventsnn.camera_sources import Recordings, find_recordings, parts_of, sha256_of, write_recordings
 from eventsnn.checkpoint import fingerprint
-from eventsnn.convert import Source, find_sources
 from eventsnn.encode import ImageEncoder
 from eventsnn.events import Events
 from eventsnn.io import EventDataset, EventWriter, Images
-from eventsnn.io import open as open_recording
 from eventsnn.models import Model
 from eventsnn.models.recipe import Encoder
 from eventsnn.sources import (
@@ -31,7 +30,7 @@ from eventsnn.sources import (
 )
 
 _HELD_OUT = 0.2  # of each class, where nothing else is there to test with
-_BATCH = 100  # recordings encoded at a time
+_BATCH = 100  # stored recordings encoded at a time
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _parted(model: Model, source: str) -> bool:
     """Tell whether a source has a part to test with."""
     if is_event_file(source):
         return False
-    return has_train_and_test(source) if isinstance(model.encoder, ImageEncoder) else _part(source, "test") is not None
+    return has_train_and_test(source) if isinstance(model.encoder, ImageEncoder) else bool(parts_of(Path(source)))
 
 
 def _source(model: Model, source: str, part: Part) -> _Source:
@@ -136,9 +135,15 @@ def _source(model: Model, source: str, part: Part) -> _Source:
     if isinstance(model.encoder, ImageEncoder):
         images = read_images(source, part, model.size)
         return _Source(images.names, images.labels, images.groups, lambda chosen: _of_images(images[chosen]))
-    files, classes = _recordings(source, part)
-    labels = np.array([file.label for file in files], np.int64)
-    return _Source(classes, labels, None, lambda chosen: _of_recordings([files[i] for i in chosen]))
+    found = find_recordings(source, part)
+    if not found.classes:
+        raise ValueError(f"{source}: expected one folder of recordings for each class, found files")
+    labels = np.array(found.labels, np.int64)
+    return _Source(tuple(found.classes), labels, None, lambda chosen: _of_recordings(_some(found, chosen)))
+
+
+def _some(found: Recordings, chosen: np.ndarray) -> Recordings:
+    return replace(found, paths=[found.paths[i] for i in chosen], labels=[found.labels[i] for i in chosen])
 
 
 def _of_images(images: Images) -> Sampled:
@@ -166,32 +171,9 @@ def _of_file(model: Model, path: str) -> _Source:
     return _Source((), dataset.labels, dataset.groups, take)
 
 
-def _recordings(source: str, part: Part) -> tuple[list[Source], tuple[str, ...]]:
-    """Return files of recordings in the folders of their classes."""
-    if not Path(source).is_dir():
-        raise FileNotFoundError(f"{source}: expected a folder of recordings or an event file, found none")
-    files, classes = find_sources([_part(source, part) or source])
-    if not classes:
-        raise ValueError(f"{source}: expected one folder of recordings for each class, found files")
-    return files, tuple(classes)
-
-
-def _part(source: str, part: Part) -> Path | None:
-    """Return the folder of a part, whatever the case of its name."""
-    return next((path for path in sorted(Path(source).iterdir()) if path.is_dir() and path.name.lower() == part), None)
-
-
-def _of_recordings(files: Sequence[Source]) -> Sampled:
-    whole = hashlib.sha256()
-    for file in files:
-        whole.update(hashlib.sha256(Path(file.path).read_bytes()).digest() + str(file.label).encode())
-
-    def encoded(encoder: Any) -> Iterator[Events]:
-        for start in range(0, len(files), _BATCH):
-            some = files[start : start + _BATCH]
-            yield encoder.encode([open_recording(file.path) for file in some], [file.label for file in some])
-
-    return Sampled(len(files), whole.hexdigest(), lambda encoder, path: _write(path, encoded(encoder)))
+def _of_recordings(found: Recordings) -> Sampled:
+    whole = hashlib.sha256(f"{sha256_of(found)} {found.labels}".encode()).hexdigest()
+    return Sampled(len(found.paths), whole, lambda encoder, path: write_recordings(path, found, encoder))
 
 
 def _write(path: Path, batches: Iterator[Events]) -> None:

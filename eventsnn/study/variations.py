@@ -11,7 +11,7 @@ import numpy as np
 
 from eventsnn import checks
 from eventsnn.checkpoint import describe
-from eventsnn.encode import CameraEncoder, ImageEncoder
+from eventsnn.encode import CameraEncoder, ImageEncoder, WindowChannels
 from eventsnn.layers import Conv, Dense, Layer, PointwiseInhibition
 from eventsnn.models import Model, Step
 from eventsnn.models.recipe import Encoder
@@ -167,14 +167,18 @@ def _binning(encoder: Encoder) -> Any:
 
 
 def _latency(encoder: Encoder) -> Any:
-    return encoder.latency if isinstance(encoder, ImageEncoder) else encoder.encoder.latency
+    return encoder.latency if isinstance(encoder, ImageEncoder) else _camera(encoder).latency
+
+
+def _camera(encoder: CameraEncoder | WindowChannels) -> CameraEncoder:
+    return encoder.encoder if isinstance(encoder, WindowChannels) else encoder
 
 
 def _duration(model: Model) -> int:
     encoder = model.encoder
     if isinstance(encoder, ImageEncoder):
         return encoder.latency.duration(input_shape(model))
-    camera: CameraEncoder = encoder.encoder
+    camera = _camera(encoder)
     return camera.latency.duration(camera.cut.length, camera.output_shape((2, *model.size)))
 
 
@@ -184,10 +188,10 @@ def _with_bins(model: Model, bins: int) -> Model:
         raise ValueError(f"bins expects an encoder with bins, that of {model.name} has {rule!r}")
     binned = replace(rule, bins=bins)
     changed = binned if rule is latency else replace(latency, rule=binned)
-    if isinstance(encoder, ImageEncoder):
-        other = replace(model, encoder=replace(encoder, latency=changed))
-    else:
+    if isinstance(encoder, WindowChannels):
         other = replace(model, encoder=replace(encoder, encoder=replace(encoder.encoder, latency=changed)))
+    else:
+        other = replace(model, encoder=replace(encoder, latency=changed))
     ratio = _duration(other) / _duration(model)
     layers = tuple(_slower(layer, "leak", ratio) for layer in model.layers)
     steps = tuple(replace(step, rule=_slower(step.rule, "tau", ratio)) for step in model.steps)
