@@ -16,7 +16,7 @@ def section(rows: list[dict[str, Any]]) -> str:
     made = rows[-1]["environment"]
     head = [
         f"Layers of the published networks beside their dense version ({rows[-1]['dense']}), on {made['processor']},",
-        f"one thread, processor time, {made['date']}: the share of inputs that spike from which on the dense version is",
+        f"one thread, processor time, {made['date']}: the share of inputs that spike from which on dense is",
         "quicker. Spikes drawn at random in 15 time bins; weights of 0 and 1, as learning leaves them; with the pool",
         "that comes next, as networks run them. `eventsnn study sparsity -o benchmarks/results/sparsity.jsonl`.",
         "",
