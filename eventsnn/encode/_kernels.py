@@ -32,14 +32,16 @@ def _emit_fma(typing_context, factor, term, total):
 _fma: Any = intrinsic(_emit_fma)
 
 
-def _emit_weigh(width):
+def _emit_weigh(width, maps):
     """Return the code of an addition of weighted windows to ``width`` cells, which stay in registers meanwhile.
 
-    Arguments are the addresses of the cells, of what the first of them is weighted from, and of the weights; the
-    number of rows and columns of the window; the strides, in values, of source rows, source columns and weight rows.
+    The same is done for as many maps, whose cells and weights differ: what is weighted is loaded once for all of them,
+    where there are enough registers. Arguments are the addresses of the cells, of what the first of them is weighted
+    from, and of the weights; the number of rows and columns of the window; the strides, in values, of source rows,
+    source columns and weight rows; and from the cells, and weights, of one map to those of the next.
     """
 
-    def emit(typing_context, cells, source, weights, rows, columns, strides):
+    def emit(typing_context, cells, source, weights, rows, columns, strides, apart):
         def generate(context, builder, signature, args):
             vector = ir.VectorType(ir.FloatType(), width)
             fma = ir.FunctionType(vector, [vector] * 3)
@@ -59,60 +61,78 @@ def _emit_weigh(width):
                 zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
                 return builder.shuffle_vector(first, undefined, zeros)
 
-            cells, source, weights, rows, columns, strides = args
+            cells, source, weights, rows, columns, strides, apart = args
             below, beside, weights_below = cgutils.unpack_tuple(builder, strides, 3)
-            total = cgutils.alloca_once_value(builder, load(cells, vector))
-            with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
-                terms = load(at(source, (row.index, below), (column.index, beside)), vector)
-                weight = load(at(weights, (row.index, weights_below), (column.index, beside.type(1))), ir.FloatType())
-                builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
-            builder.store(builder.load(total), builder.inttoptr(cells, vector.as_pointer()), align=4)
+            cells_apart, weights_apart = cgutils.unpack_tuple(builder, apart, 2)
+
+            def weigh(together):
+                places = [at(cells, (cells.type(k), cells_apart)) for k in together]
+                totals = [cgutils.alloca_once_value(builder, load(place, vector)) for place in places]
+                with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
+                    terms = load(at(source, (row.index, below), (column.index, beside)), vector)
+                    first = at(weights, (row.index, weights_below), (column.index, beside.type(1)))
+                    for k, total in zip(together, totals, strict=True):
+                        weight = load(at(first, (first.type(k), weights_apart)), ir.FloatType())
+                        builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
+                for place, total in zip(places, totals, strict=True):
+                    builder.store(builder.load(total), builder.inttoptr(place, vector.as_pointer()), align=4)
+
+            if "+avx512f" in context.codegen().magic_tuple()[2]:
+                weigh(range(maps))
+            else:
+                for k in range(maps):
+                    weigh([k])
             return context.get_dummy_value()
 
         integer = types.intp
-        return types.void(*[integer] * 5, types.UniTuple(integer, 3)), generate
+        return types.void(*[integer] * 5, types.UniTuple(integer, 3), types.UniTuple(integer, 2)), generate
 
     return emit
 
 
-_weigh_64: Any = intrinsic(_emit_weigh(64))
-_weigh_8: Any = intrinsic(_emit_weigh(8))
-_weigh_1: Any = intrinsic(_emit_weigh(1))
+def _make_weigh(maps):
+    of_64, of_8, of_1 = (intrinsic(_emit_weigh(width, maps)) for width in (64, 8, 1))
+
+    @inner
+    def weigh(cells, length, source, weights, shape, strides, lit, n_images, apart):
+        """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
+
+        Parameters
+        ----------
+        cells, source, weights : int
+            Addresses of the values, of the upper left corner of the first one's window, and of its weight.
+        shape : tuple of int
+            Rows and columns of the window.
+        strides : tuple of int
+            From one row, column and row of weights to the next, in values.
+        lit : tuple of int
+            Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
+            adding 0 would change no bit.
+        apart : tuple of int
+            From the cells, and weights, of one map to those of the next, in values.
+        """
+        rows, columns = shape
+        beside = strides[1]
+        at = np.int64(0)
+        while at < length:
+            width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
+            first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
+            first = first if first > 0 else np.int64(0)
+            n = (end if end < columns else columns) - first
+            if n > 0:
+                target, terms = cells + 4 * at, source + 4 * (at + first * beside)
+                if width == 64:
+                    of_64(target, terms, weights + 4 * first, rows, n, strides, apart)
+                elif width == 8:
+                    of_8(target, terms, weights + 4 * first, rows, n, strides, apart)
+                else:
+                    of_1(target, terms, weights + 4 * first, rows, n, strides, apart)
+            at += width
+
+    return weigh
 
 
-@inner
-def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
-    """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
-
-    Parameters
-    ----------
-    cells, source, weights : int
-        Addresses of the values, of the upper left corner of the first one's window, and of its weight.
-    shape : tuple of int
-        Rows and columns of the window.
-    strides : tuple of int
-        From one row, column and row of weights to the next, in values.
-    lit : tuple of int
-        Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
-        adding 0 would change no bit.
-    """
-    rows, columns = shape
-    beside = strides[1]
-    at = np.int64(0)
-    while at < length:
-        width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
-        first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
-        first = first if first > 0 else np.int64(0)
-        n = (end if end < columns else columns) - first
-        if n > 0:
-            target, terms = cells + 4 * at, source + 4 * (at + first * beside)
-            if width == 64:
-                _weigh_64(target, terms, weights + 4 * first, rows, n, strides)
-            elif width == 8:
-                _weigh_8(target, terms, weights + 4 * first, rows, n, strides)
-            else:
-                _weigh_1(target, terms, weights + 4 * first, rows, n, strides)
-        at += width
+_weigh, _weigh_two = _make_weigh(1), _make_weigh(2)
 
 
 @inner
@@ -169,32 +189,37 @@ def _correlate(padded, weights, windows, n_images, mode, scratch, out):
     for c in range(channels):
         boxes[c, 0], boxes[c, 1], boxes[c, 2], boxes[c, 3] = _spans(padded[c], n_images, spans)
     weight = np.int64(weights.ctypes.data)
-    for k in range(out.shape[0]):
+    k, plane = np.int64(0), np.int64(out.shape[1]) * out.shape[2]
+    while k < len(out):
         n = windows[k]
+        maps = np.int64(2) if k + 1 < len(out) and windows[k + 1] == n else np.int64(1)
         margin = (largest - n) // 2
         for y in range(out.shape[1]):
+            for j in range(maps):
+                row = out[k + j, y]
+                for i in range(len(row)):
+                    row[i] = _ZERO
             row = out[k, y]
-            for i in range(len(row)):
-                row[i] = _ZERO
             for c in range(channels):
                 below = boxes[c, 0] - y - margin
                 first, end = below if below > 0 else np.int64(0), boxes[c, 1] - y - margin
                 source = ((c * height + y + margin + first) * length) + margin * n_images
-                _weigh(
-                    np.int64(row.ctypes.data),
-                    len(row),
-                    np.int64(padded.ctypes.data) + 4 * source,
-                    weight + 4 * (c * n + first) * n,
-                    ((end if end < n else n) - first, n),
-                    (length, n_images, n),
-                    (boxes[c, 2] - margin, boxes[c, 3] - margin),
-                    n_images,
-                )
-            for i in range(len(row)):
-                value = abs(row[i]) if absolute else row[i]
-                size = abs(value) if signed else value
-                row[i] = _ZERO if size < threshold else value
-        weight += 4 * channels * n * n
+                cells, shape = np.int64(row.ctypes.data), ((end if end < n else n) - first, n)
+                terms, by = np.int64(padded.ctypes.data) + 4 * source, weight + 4 * (c * n + first) * n
+                strides, lit = (length, n_images, n), (boxes[c, 2] - margin, boxes[c, 3] - margin)
+                apart = (plane, channels * n * n)
+                if maps == 2:
+                    _weigh_two(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
+                else:
+                    _weigh(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
+            for j in range(maps):
+                row = out[k + j, y]
+                for i in range(len(row)):
+                    value = abs(row[i]) if absolute else row[i]
+                    size = abs(value) if signed else value
+                    row[i] = _ZERO if size < threshold else value
+        weight += 4 * channels * n * n * maps
+        k += maps
 
 
 @kernel
@@ -256,7 +281,7 @@ def _normalize(block, radius, n_images, scratch, out):
             lit = (low + radius - left, high + radius - left)
             source = np.int64(padded.ctypes.data) + 4 * start
             _weigh(above + 4 * (y * length + start), width, source, weights, (one, side), (nothing, n_images, nothing),
-                   lit, n_images)  # fmt: skip
+                   lit, n_images, (nothing, nothing))  # fmt: skip
         for y in range(height):
             cells, total = block[c, y], out[c, y]
             for i in range(length):
@@ -266,7 +291,8 @@ def _normalize(block, radius, n_images, scratch, out):
             first, end = y - radius, y + radius + 1
             first, end = first if first > top else top, end if end < bottom else bottom
             _weigh(np.int64(total.ctypes.data) + 4 * start, width, above + 4 * (first * length + start), weights,
-                   (end - first, one), (length, nothing, one), (nothing, length), n_images)  # fmt: skip
+                   (end - first, one), (length, nothing, one), (nothing, length), n_images,
+                   (nothing, nothing))  # fmt: skip
             for i in range(start, start + width):
                 at = np.uint64(i)
                 total[at] = cells[at] / (total[at] / area + _EPSILON)
