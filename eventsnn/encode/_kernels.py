@@ -251,6 +251,8 @@ def moments(cells):
 def normalize(block, radius, n_images, out):
     """Divide ``block`` (C, H, W * N) by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
+    Return whether none of it is negative.
+
     Window sums are plain sums, first along rows: subtracting what leaves the window would be faster, but
     leave rounding errors behind where a bright part is followed by a dark one.
     """
@@ -258,7 +260,7 @@ def normalize(block, radius, n_images, out):
     ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
     padded.fill(0)
     sums, spans = scratch_empty((height, length)), scratch_empty((height, 2), np.int64)
-    _normalize(block, radius, n_images, (ones, padded, sums, spans), out)
+    return bool(_normalize(block, radius, n_images, (ones, padded, sums, spans), out))
 
 
 @partial(lean_kernel, error_model="numpy")
@@ -268,6 +270,7 @@ def _normalize(block, radius, n_images, scratch, out):
     side, border = 2 * radius + 1, radius * n_images
     area, one, nothing = np.float32(side**2), np.int64(1), np.int64(0)
     weights, above = np.int64(ones.ctypes.data), np.int64(sums.ctypes.data)
+    negative = np.int32(0)
     for c in range(channels):
         top, bottom, left, right = _spans(block[c], n_images, spans)
         start, width = left * n_images, (right - left) * n_images
@@ -275,7 +278,9 @@ def _normalize(block, radius, n_images, scratch, out):
             low, high = spans[y, 0], spans[y, 1]
             pixels, row = block[c, y], sums[y]
             for i in range(length):
-                padded[np.uint64(border + i)] = pixels[i]
+                pixel = pixels[i]
+                padded[np.uint64(border + i)] = pixel
+                negative |= np.int32(pixel < _ZERO)
             for i in range(start, start + width):
                 row[np.uint64(i)] = _ZERO
             lit = (low + radius - left, high + radius - left)
@@ -296,6 +301,7 @@ def _normalize(block, radius, n_images, scratch, out):
             for i in range(start, start + width):
                 at = np.uint64(i)
                 total[at] = cells[at] / (total[at] / area + _EPSILON)
+    return negative == 0
 
 
 @kernel
