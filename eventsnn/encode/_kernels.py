@@ -21,6 +21,8 @@ from eventsnn.memory import scratch_empty
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
+# Values of a row that are normalized before those beside them, so that their windows stay in the nearest cache.
+_STRIP = np.int64(256)
 
 
 def _emit_fma(typing_context, factor, term, total):
@@ -254,54 +256,80 @@ def normalize(block, radius, n_images, out):
     Return whether none of it is negative.
 
     Window sums are plain sums, first along rows: subtracting what leaves the window would be faster, but
-    leave rounding errors behind where a bright part is followed by a dark one.
+    leave rounding errors behind where a bright part is followed by a dark one. Those that begin at the first lit row,
+    and differ in where they end, share their beginning.
     """
     height, length = block.shape[1:]
     ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
     padded.fill(0)
-    sums, spans = scratch_empty((height, length)), scratch_empty((height, 2), np.int64)
-    return bool(_normalize(block, radius, n_images, (ones, padded, sums, spans), out))
+    sums, prefix = scratch_empty((height, length)), scratch_empty((int(_STRIP),))
+    spans = scratch_empty((height, 2), np.int64)
+    return bool(_normalize(block, radius, n_images, (ones, padded, sums, prefix, spans), out))
+
+
+@inner
+def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
+    """Write window sums along the rows of a plane (H, W * N) to ``sums``; ``one`` is the address of as many ones.
+
+    Return whether any value is negative, and the box outside of which the plane is 0: first and last but one row, first
+    and last but one value.
+    """
+    length, side, border = plane.shape[1], 2 * radius + 1, radius * n_images
+    top, bottom, left, right = _spans(plane, n_images, spans)
+    start, stop, negative, nothing = left * n_images, right * n_images, np.int32(0), np.int64(0)
+    for y in range(top, bottom):
+        pixels, row = plane[y], sums[y]
+        for i in range(length):
+            pixel = pixels[i]
+            padded[np.uint64(border + i)] = pixel
+            negative |= np.int32(pixel < _ZERO)
+        for i in range(start, stop):
+            row[np.uint64(i)] = _ZERO
+        lit = (spans[y, 0] + radius - left, spans[y, 1] + radius - left)
+        source = np.int64(padded.ctypes.data) + 4 * start
+        _weigh(np.int64(row.ctypes.data) + 4 * start, stop - start, source, one, (np.int64(1), side),
+               (nothing, n_images, nothing), lit, n_images, (nothing, nothing))  # fmt: skip
+    return negative != 0, top, bottom, start, stop
 
 
 @partial(lean_kernel, error_model="numpy")
 def _normalize(block, radius, n_images, scratch, out):
-    ones, padded, sums, spans = scratch
-    channels, height, length = block.shape
-    side, border = 2 * radius + 1, radius * n_images
-    area, one, nothing = np.float32(side**2), np.int64(1), np.int64(0)
-    weights, above = np.int64(ones.ctypes.data), np.int64(sums.ctypes.data)
-    negative = np.int32(0)
-    for c in range(channels):
-        top, bottom, left, right = _spans(block[c], n_images, spans)
-        start, width = left * n_images, (right - left) * n_images
-        for y in range(top, bottom):
-            low, high = spans[y, 0], spans[y, 1]
-            pixels, row = block[c, y], sums[y]
-            for i in range(length):
-                pixel = pixels[i]
-                padded[np.uint64(border + i)] = pixel
-                negative |= np.int32(pixel < _ZERO)
-            for i in range(start, start + width):
-                row[np.uint64(i)] = _ZERO
-            lit = (low + radius - left, high + radius - left)
-            source = np.int64(padded.ctypes.data) + 4 * start
-            _weigh(above + 4 * (y * length + start), width, source, weights, (one, side), (nothing, n_images, nothing),
-                   lit, n_images, (nothing, nothing))  # fmt: skip
-        for y in range(height):
-            cells, total = block[c, y], out[c, y]
+    ones, padded, sums, prefix, spans = scratch
+    area, unit, nothing, any_negative = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0), False
+    length, one = np.int64(block.shape[2]), np.int64(ones.ctypes.data)
+    for c in range(len(block)):
+        negative, top, bottom, start, stop = _sum_rows(block[c], radius, n_images, one, padded, spans, sums)
+        any_negative |= negative
+        for y in range(block.shape[1]):
+            total = out[c, y]
             for i in range(length):
                 total[i] = _ZERO
-            low, high = spans[y, 0], spans[y, 1]
-            start, width = low * n_images, (high - low if high > low else nothing) * n_images
-            first, end = y - radius, y + radius + 1
-            first, end = first if first > top else top, end if end < bottom else bottom
-            _weigh(np.int64(total.ctypes.data) + 4 * start, width, above + 4 * (first * length + start), weights,
-                   (end - first, one), (length, nothing, one), (nothing, length), n_images,
-                   (nothing, nothing))  # fmt: skip
-            for i in range(start, start + width):
-                at = np.uint64(i)
-                total[at] = cells[at] / (total[at] / area + _EPSILON)
-    return negative == 0
+        for left in range(start, stop, _STRIP):
+            right, reached = left + _STRIP if left + _STRIP < stop else stop, top
+            for i in range(right - left):
+                prefix[i] = _ZERO
+            for y in range(top, bottom):
+                low, high = spans[y, 0] * n_images, spans[y, 1] * n_images
+                low, high = low if low > left else left, high if high < right else right
+                first, end = y - radius, y + radius + 1 if y + radius + 1 < bottom else bottom
+                cells, total = block[c, y], out[c, y]
+                if first <= top:
+                    while reached < end:
+                        row = sums[reached]
+                        for i in range(right - left):
+                            prefix[np.uint64(i)] += row[np.uint64(left + i)]
+                        reached += 1
+                    for i in range(low, high):
+                        at = np.uint64(i)
+                        total[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
+                    continue
+                source = np.int64(sums.ctypes.data) + 4 * (first * length + low)
+                _weigh(np.int64(total.ctypes.data) + 4 * low, high - low, source, one, (end - first, unit),
+                       (length, nothing, unit), (nothing, length), n_images, (nothing, nothing))  # fmt: skip
+                for i in range(low, high):
+                    at = np.uint64(i)
+                    total[at] = cells[at] / (total[at] / area + _EPSILON)
+    return not any_negative
 
 
 @kernel
