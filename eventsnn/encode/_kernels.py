@@ -21,8 +21,7 @@ from eventsnn.memory import scratch_empty
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
-# Values of a row that are normalized before those beside them, so that their windows stay in the nearest cache.
-_STRIP = np.int64(256)
+_STRIP = np.int64(256)  # values normalized before those beside them: their windows stay in the nearest cache
 
 
 def _emit_fma(typing_context, factor, term, total):
@@ -79,11 +78,9 @@ def _emit_weigh(width, maps):
                 for place, total in zip(places, totals, strict=True):
                     builder.store(builder.load(total), builder.inttoptr(place, vector.as_pointer()), align=4)
 
-            if "+avx512f" in context.codegen().magic_tuple()[2]:
-                weigh(range(maps))
-            else:
-                for k in range(maps):
-                    weigh([k])
+            enough = "+avx512f" in context.codegen().magic_tuple()[2]
+            for together in [range(maps)] if enough else [[k] for k in range(maps)]:
+                weigh(together)
             return context.get_dummy_value()
 
         integer = types.intp
@@ -92,49 +89,60 @@ def _emit_weigh(width, maps):
     return emit
 
 
-def _make_weigh(maps):
-    of_64, of_8, of_1 = (intrinsic(_emit_weigh(width, maps)) for width in (64, 8, 1))
-
-    @inner
-    def weigh(cells, length, source, weights, shape, strides, lit, n_images, apart):
-        """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
-
-        Parameters
-        ----------
-        cells, source, weights : int
-            Addresses of the values, of the upper left corner of the first one's window, and of its weight.
-        shape : tuple of int
-            Rows and columns of the window.
-        strides : tuple of int
-            From one row, column and row of weights to the next, in values.
-        lit : tuple of int
-            Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
-            adding 0 would change no bit.
-        apart : tuple of int
-            From the cells, and weights, of one map to those of the next, in values.
-        """
-        rows, columns = shape
-        beside = strides[1]
-        at = np.int64(0)
-        while at < length:
-            width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
-            first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
-            first = first if first > 0 else np.int64(0)
-            n = (end if end < columns else columns) - first
-            if n > 0:
-                target, terms = cells + 4 * at, source + 4 * (at + first * beside)
-                if width == 64:
-                    of_64(target, terms, weights + 4 * first, rows, n, strides, apart)
-                elif width == 8:
-                    of_8(target, terms, weights + 4 * first, rows, n, strides, apart)
-                else:
-                    of_1(target, terms, weights + 4 * first, rows, n, strides, apart)
-            at += width
-
-    return weigh
+_weigh_2x64: Any = intrinsic(_emit_weigh(64, 2))
+_weigh_64: Any = intrinsic(_emit_weigh(64, 1))
+_weigh_8: Any = intrinsic(_emit_weigh(8, 1))
+_weigh_1: Any = intrinsic(_emit_weigh(1, 1))
 
 
-_weigh, _weigh_two = _make_weigh(1), _make_weigh(2)
+@inner
+def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
+    """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
+
+    Parameters
+    ----------
+    cells, source, weights : int
+        Addresses of the values, of the upper left corner of the first one's window, and of its weight.
+    shape : tuple of int
+        Rows and columns of the window.
+    strides : tuple of int
+        From one row, column and row of weights to the next, in values.
+    lit : tuple of int
+        Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
+        adding 0 would change no bit.
+    """
+    rows, alone = shape[0], (np.int64(0), np.int64(0))
+    at = np.int64(0)
+    while at < length:
+        width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
+        first, n = _lit_taps(at, width, shape, lit, n_images)
+        if n > 0:
+            target, terms, by = cells + 4 * at, source + 4 * (at + first * strides[1]), weights + 4 * first
+            if width == 64:
+                _weigh_64(target, terms, by, rows, n, strides, alone)
+            elif width == 8:
+                _weigh_8(target, terms, by, rows, n, strides, alone)
+            else:
+                _weigh_1(target, terms, by, rows, n, strides, alone)
+        at += width
+
+
+@inner
+def _weigh_two(cells, length, source, weights, shape, strides, lit, n_images, apart):
+    """Do as :func:`_weigh` for two maps, whose cells and weights are ``apart``; ``length`` is a multiple of 64."""
+    for at in range(0, length, 64):
+        first, n = _lit_taps(at, 64, shape, lit, n_images)
+        if n > 0:
+            terms = source + 4 * (at + first * strides[1])
+            _weigh_2x64(cells + 4 * at, terms, weights + 4 * first, shape[0], n, strides, apart)
+
+
+@inner
+def _lit_taps(at, width, shape, lit, n_images):
+    """Return the first column of a window that is lit for any of ``width`` values, and how many there are."""
+    first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
+    first = first if first > 0 else np.int64(0)
+    return first, (end if end < shape[1] else shape[1]) - first
 
 
 @inner
@@ -194,7 +202,8 @@ def _correlate(padded, weights, windows, n_images, mode, scratch, out):
     k, plane = np.int64(0), np.int64(out.shape[1]) * out.shape[2]
     while k < len(out):
         n = windows[k]
-        maps = np.int64(2) if k + 1 < len(out) and windows[k + 1] == n else np.int64(1)
+        two = k + 1 < len(out) and windows[k + 1] == n and out.shape[2] % 64 == 0
+        maps = np.int64(2) if two else np.int64(1)
         margin = (largest - n) // 2
         for y in range(out.shape[1]):
             for j in range(maps):
@@ -209,11 +218,11 @@ def _correlate(padded, weights, windows, n_images, mode, scratch, out):
                 cells, shape = np.int64(row.ctypes.data), ((end if end < n else n) - first, n)
                 terms, by = np.int64(padded.ctypes.data) + 4 * source, weight + 4 * (c * n + first) * n
                 strides, lit = (length, n_images, n), (boxes[c, 2] - margin, boxes[c, 3] - margin)
-                apart = (plane, channels * n * n)
                 if maps == 2:
+                    apart = (plane, channels * n * n)
                     _weigh_two(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
                 else:
-                    _weigh(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
+                    _weigh(cells, len(row), terms, by, shape, strides, lit, n_images)
             for j in range(maps):
                 row = out[k + j, y]
                 for i in range(len(row)):
@@ -253,11 +262,9 @@ def moments(cells):
 def normalize(block, radius, n_images, out):
     """Divide ``block`` (C, H, W * N) by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
-    Return whether none of it is negative.
-
-    Window sums are plain sums, first along rows: subtracting what leaves the window would be faster, but
-    leave rounding errors behind where a bright part is followed by a dark one. Those that begin at the first lit row,
-    and differ in where they end, share their beginning.
+    Return whether none of it is negative. Window sums are plain sums, first along rows: subtracting what leaves the
+    window would be faster, but leave rounding errors behind where a bright part is followed by a dark one. Those that
+    begin at the first lit row, and differ in where they end, share their beginning.
     """
     height, length = block.shape[1:]
     ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
@@ -271,8 +278,7 @@ def normalize(block, radius, n_images, out):
 def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
     """Write window sums along the rows of a plane (H, W * N) to ``sums``; ``one`` is the address of as many ones.
 
-    Return whether any value is negative, and the box outside of which the plane is 0: first and last but one row, first
-    and last but one value.
+    Return whether any value is negative, and the first and last but one row, and value in it, that is not 0.
     """
     length, side, border = plane.shape[1], 2 * radius + 1, radius * n_images
     top, bottom, left, right = _spans(plane, n_images, spans)
@@ -288,7 +294,7 @@ def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
         lit = (spans[y, 0] + radius - left, spans[y, 1] + radius - left)
         source = np.int64(padded.ctypes.data) + 4 * start
         _weigh(np.int64(row.ctypes.data) + 4 * start, stop - start, source, one, (np.int64(1), side),
-               (nothing, n_images, nothing), lit, n_images, (nothing, nothing))  # fmt: skip
+               (nothing, n_images, nothing), lit, n_images)  # fmt: skip
     return negative != 0, top, bottom, start, stop
 
 
@@ -325,7 +331,7 @@ def _normalize(block, radius, n_images, scratch, out):
                     continue
                 source = np.int64(sums.ctypes.data) + 4 * (first * length + low)
                 _weigh(np.int64(total.ctypes.data) + 4 * low, high - low, source, one, (end - first, unit),
-                       (length, nothing, unit), (nothing, length), n_images, (nothing, nothing))  # fmt: skip
+                       (length, nothing, unit), (nothing, length), n_images)  # fmt: skip
                 for i in range(low, high):
                     at = np.uint64(i)
                     total[at] = cells[at] / (total[at] / area + _EPSILON)
