@@ -37,6 +37,7 @@ SMALL = Model(
 STUDY = Tradeoff(
     SMALL, train=100, test=60, thresholds=(0.5, 2.0), bins=(4,), winners=(1,), inhibition=("none", 0), seeds=(0, 1)
 )
+NOTHING = {"thresholds": (), "bins": (), "winners": (), "inhibition": (), "seeds": (0,)}
 TIMES = ("seconds", "train_seconds", "environment")
 
 
@@ -121,6 +122,17 @@ def test_the_recipe_may_be_an_experiment():
 def test_numbers_of_numpy_are_numbers():
     settings = Tradeoff(thresholds=tuple(np.array([0.5, 1.0])), seeds=list(np.arange(2)))
     assert json.dumps([settings.thresholds, settings.seeds]) == "[[0.5, 1.0], [0, 1]]"
+
+
+def test_energies_are_of_the_picojoules_given(study):
+    (row,) = tradeoff(Tradeoff(SMALL, train=100, test=60, **NOTHING, pj_per_operation=2, pj_per_mac=0.5))
+    usual = study[0][0]
+    assert row["operations"] == usual["operations"]
+    assert row["energy"] == pytest.approx((row["operations"] - row["stopped"]) * 2e-12)
+    assert row["dense_energy"] == pytest.approx(usual["dense_energy"] * 0.5 / 4.6)
+    assert (row["config"]["pj_per_operation"], row["config"]["pj_per_mac"]) == (2, 0.5)
+    with pytest.raises(ValueError, match="pj_per_mac expects a finite number of at least 0, got -1"):
+        Tradeoff(pj_per_mac=-1)
 
 
 @pytest.mark.parametrize("cut", [1, 7])

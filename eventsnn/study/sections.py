@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eventsnn.markup import escape, table
+from eventsnn.profile import PICOJOULES, Costs
 from eventsnn.study import figures
 from eventsnn.study.cost import CostModel, crossovers, fit
 from eventsnn.study.pareto import front
@@ -149,6 +150,7 @@ def _tradeoff(rows: Sequence[Row]) -> Section:
         "Each open circle is a run. Means over seeds have 95 % intervals by Student's t. No setting is as accurate as "
         "one of the Pareto front at a lower cost."
     )
+    section.text(_energies(rows))
     for cost, name, form in (
         ("spikes", "spikes for each sample", si),
         ("energy", "energy for each sample", figures.joules),
@@ -179,6 +181,18 @@ def _tradeoff(rows: Sequence[Row]) -> Section:
     ]
     section.table("Pareto front of accuracy and spikes", header, cells)
     return section
+
+
+def _energies(rows: Sequence[Row]) -> str:
+    """Return what energies are made of, where rows say it."""
+    known = [tuple((row.get("config") or {}).get(name) for name in PICOJOULES) for row in rows]
+    each = [
+        f"{operation:g} pJ an operation that is not stopped (dense: {mac:g} pJ a multiply-accumulate)"
+        for operation, mac in dict.fromkeys(known)
+        if None not in (operation, mac)
+    ]
+    usual = " Horowitz 2014, 45 nm." if set(known) == {(Costs.pj_per_operation, Costs.pj_per_mac)} else ""
+    return f"Energy: {'; '.join(each)}.{usual}" if each else ""
 
 
 def _scaling(rows: Sequence[Row]) -> Section:
