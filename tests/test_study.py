@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import typer
 
 import eventsnn as es
-from eventsnn import cli, study
+from eventsnn import cli, study, study_command
 from eventsnn.io import write
 from eventsnn.study import LayerShape, Scaling, Sparsity, Tradeoff, cost, dense, growth, results
 from eventsnn.study.config import from_dict, load, small
@@ -325,6 +326,9 @@ def test_a_study_of_real_events(tmp_path):
     )
     assert [row["source"] for row in rows] == ["events"] * 2
     assert rows[1]["density"] < rows[0]["density"]
+    many = Sparsity(**{**vars(FEW), "shapes": TINY[:1], "densities": (), "data": str(tmp_path / "e.h5"), "kept": (1,)})
+    rows = study.sparsity(replace(many, batches=(1, 3, 8, 32)))
+    assert [row["batch"] for row in rows] == [1, 3]  # there are three samples, and nobody needs them thrice
     other = Sparsity(**{**vars(FEW), "shapes": TINY[2:], "data": str(tmp_path / "e.h5")})
     with pytest.raises(ValueError, match=r"expected a grid that fits a layer of the study, got \(2, 8, 8\)"):
         study.sparsity(other)
@@ -511,6 +515,37 @@ def test_the_command_refuses_before_it_measures(tmp_path, capsys):
     assert code == 1
     assert "which is no folder" in err
     assert not out.exists()
+    for page in (out, settings):
+        code, _, err = call(capsys, "study", "sparsity", settings, "-o", out, "--report", page)
+        assert (code, out.exists()) == (2, False)
+        assert "--report expects a file of its own" in err
+    assert settings.read_text() == TOML
+
+
+def test_a_study_of_nothing_is_refused(tmp_path):
+    for work, settings in ((study.sparsity, Sparsity(densities=())), (study.scaling, Scaling((), (), (), (), ()))):
+        with pytest.raises(ValueError, match="expects at least one run, its settings leave none"):
+            work(settings, tmp_path / "r.jsonl")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_command_tells_curves_apart():
+    rows = [
+        row
+        | {
+            "source": "synthetic",
+            "network": "digits",
+            "pool": None,
+            "threads": threads,
+            "dense": "scipy",
+            "kernel": "fire",
+        }
+        for threads in (1, 2)
+        for row in curve((0.01, 0.5), (1.0, 2.0 * threads))
+    ]
+    lines = study_command._about_sparsity([row | {"held_out": True} for row in rows])
+    assert [line.split(" at a time")[1].split(":")[0] for line in lines] == [", threads", ", threads"]
+    assert len({*lines}) == 2
 
 
 def test_the_command_makes_a_report(tmp_path, capsys, monkeypatch):

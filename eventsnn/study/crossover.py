@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -169,8 +169,13 @@ def _runs(settings: Sparsity) -> list[Run]:
             _Stimuli(c, "events", part, settings, events) for c, part in itertools.product(fitting, settings.kept)
         ]
     quickest: dict[Any, dense.Way] = {}
-    ways = list(itertools.product(settings.backends, settings.threads, settings.batches))
-    return [_run(stimulus, *way, quickest) for stimulus in stimuli for way in ways]
+    return [_run(stimulus, *way, quickest) for stimulus in stimuli for way in _ways(settings, stimulus)]
+
+
+def _ways(settings: Sparsity, stimulus: _Stimuli) -> Iterator[tuple[str, int, int]]:
+    """Return backends, threads and sizes of batches, each that there are samples for, or else all of them."""
+    sizes = dict.fromkeys(min(size, stimulus.samples) for size in settings.batches)
+    return itertools.product(settings.backends, settings.threads, sizes)
 
 
 class _Stimuli:
@@ -184,6 +189,11 @@ class _Stimuli:
         if self._real is None:
             return synthetic(self.case.shape, self.part, settings.bins, batch, settings.seed)
         return thinned(self._real[:batch], self.part, settings.seed)
+
+    @property
+    def samples(self) -> int:
+        """How many there are, at most."""
+        return max(self.settings.batches) if self._real is None else len(self._real)
 
     def describe(self) -> dict[str, Any]:
         conv, pool = self.case.conv, self.case.pool

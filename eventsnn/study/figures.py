@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventsnn.colors import COLORS
 from eventsnn.study.pareto import front, means
-from eventsnn.study.series import Row, by_layer, curves, grouped, scaled, setting_label
+from eventsnn.study.series import Row, by_layer, curves, grouped, running, scaled, setting_label, varying
 from eventsnn.study.units import percent, rounded, si
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ Format = Callable[[float], str]
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _DASHES = ("solid", "dash", "dot", "dashdot")
+_CURVES = 3  # of a layer in one figure; each has three lines
 _DECADES = 1.7  # of a logarithmic axis, from which on only powers of ten have a text
 _NARROW = 0.8  # decades, below which ticks are evenly apart
 
@@ -39,8 +40,16 @@ def bytes_(value: float) -> str:
 
 
 def time_against_density(rows: Sequence[Row], model: CostModel | None, crossings: Sequence[Row]) -> dict[str, Figure]:
-    """Return a figure for each layer of a sparsity study: both sides, what the model predicts, where they cross."""
-    return {label: _density(some, model, _crossings_of(some, crossings)) for label, some in by_layer(rows).items()}
+    """Return a figure for each layer of a sparsity study: both sides, what the model predicts, where they cross.
+
+    A layer that was run in more ways than one figure can show has several.
+    """
+    panels = [
+        (f"{label}{', ' * bool(how)}{how}", some)
+        for label, all_ in by_layer(rows).items()
+        for how, some in _panels(all_)
+    ]
+    return {label: _density(some, model, _crossings_of(some, crossings)) for label, some in panels}
 
 
 def predictions(rows: Sequence[Row], model: CostModel) -> Figure:
@@ -165,9 +174,21 @@ def _crossing(crossing: Row, ys: Sequence[float], number: int) -> Figure:
     return line | text | {"mode": "lines+text", "hoverinfo": "skip", "showlegend": False, "cliponaxis": False}
 
 
+def _panels(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the rows of a layer apart by how it was run, as far as needed for few curves in each part."""
+    apart: list[str] = []
+    parts = {(): list(rows)}
+    for name in varying(rows, ("backend", "threads", "dense", "source")):
+        if max(len(curves(some)) for some in parts.values()) > _CURVES:
+            apart.append(name)
+            parts = grouped(rows, apart)
+    return [(running(some[0], apart), some) for some in parts.values()]
+
+
 def _crossings_of(rows: Sequence[Row], crossings: Sequence[Row]) -> list[Row]:
-    names = ("network", "layer", "pool", "shape")
-    mine = [c for c in crossings if c["density"] and all(c.get(name) == rows[0].get(name) for name in names)]
+    names = ("network", "layer", "pool", "shape", "source", "backend", "threads", "batch", "dense")
+    wanted = set(grouped(rows, names))
+    mine = [c for c in crossings if c["density"] and tuple(c.get(name) for name in names) in wanted]
     return list({percent(crossing["density"]): crossing for crossing in mine}.values())
 
 

@@ -17,7 +17,7 @@ NEEDED = {
 _RUNNING = {
     "source": "{}",
     "backend": "{}",
-    "threads": "{} threads",
+    "threads": "threads: {}",
     "batch": "batches of {}",
     "dense": "against {}",
 }
