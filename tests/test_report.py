@@ -111,6 +111,8 @@ def test_tables_say_what_rows_say(page):
         next(c["density"] for c in cost.crossovers(study_rows.sparsity_rows()) if c["network"] == "digits")
     )
     model = {row[0]: row[1:] for row in tables["Cost model: predicted against measured time"]}
+    alone = cost.fit(study_rows.sparsity_rows(), cost.SIMPLE).error.median
+    assert model["not seen, by operations and positions alone"][:2] == ["24", percent(alone)]
     assert model["not seen by the fit"][:2] == ["24", percent(cost.fit(study_rows.sparsity_rows()).error.median)]
     assert len(tables["Pareto front of accuracy and spikes"]) == 5
     assert len(tables["All 48 rows"]) == 48

@@ -15,6 +15,7 @@ import typer
 import eventsnn as es
 from eventsnn import cli, study, study_command
 from eventsnn.io import write
+from eventsnn.network import Network
 from eventsnn.study import LayerShape, Scaling, Sparsity, Tradeoff, cost, dense, growth, results
 from eventsnn.study.config import from_dict, load, small
 from eventsnn.study.crossover import interleaved
@@ -383,6 +384,20 @@ def test_what_grows_along_each_axis():
     ]
 
 
+def test_what_grows_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(growth, "get", lambda name: None)
+    found = {task.axis: task.backend for task in growth._tasks(Scaling(backend="cuda"))}
+    assert found == {"size": "cuda", "maps": "cuda", "events": "cuda", "threads": "cpu", "devices": "cuda"}
+    asked = []
+    monkeypatch.setattr(growth, "Network", lambda *given, **named: asked.append(named) or Network(given[0], given[1]))
+    devices = next(task for task in growth._tasks(Scaling(backend="cuda")) if task.axis == "devices")
+    row = growth.measured(devices._replace(value=2, size=16, samples=2, repeats=1))
+    assert asked[0]["devices"] == ["cuda:0", "cuda:1"]
+    assert (row["clock"], row["backend"]) == ("wall", "cuda")
+    assert growth.measured(devices._replace(axis="size", size=16, repeats=1))["clock"] == "wall"
+    assert asked[1]["backend"] == "cuda"
+
+
 def test_a_process_that_fails_is_told():
     task = growth._tasks(Scaling())[0]
     with pytest.raises(RuntimeError, match=r"the run of size 0 failed: .*shape expects three sizes from 1"):
@@ -398,6 +413,7 @@ def test_a_process_that_fails_is_told():
         (lambda: Sparsity(batches=(0,)), "batches expects an integer of at least 1, got 0"),
         (lambda: LayerShape((2, 4, 4), 5, 9), r"Conv\(5, kernel=9\)"),
         (lambda: Scaling(events=(10**6,)), "events expects at most the 8192 inputs of size 64, got 1000000"),
+        (lambda: Scaling(backend="gpu"), "backend expects one of cpu, cuda, got 'gpu'"),
         (lambda: Scaling(repeats=0), "repeats expects an integer of at least 1, got 0"),
     ],
 )
