@@ -385,7 +385,7 @@ def test_what_grows_along_each_axis():
 
 
 def test_what_grows_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(growth, "get", lambda name: None)
+    monkeypatch.setattr(growth, "device", lambda name: None)
     found = {task.axis: task.backend for task in growth._tasks(Scaling(backend="cuda"))}
     assert found == {"size": "cuda", "maps": "cuda", "events": "cuda", "threads": "cpu", "devices": "cuda"}
     asked = []
@@ -413,7 +413,7 @@ def test_a_process_that_fails_is_told():
         (lambda: Sparsity(batches=(0,)), "batches expects an integer of at least 1, got 0"),
         (lambda: LayerShape((2, 4, 4), 5, 9), r"Conv\(5, kernel=9\)"),
         (lambda: Scaling(events=(10**6,)), "events expects at most the 8192 inputs of size 64, got 1000000"),
-        (lambda: Scaling(backend="gpu"), "backend expects one of cpu, cuda, got 'gpu'"),
+        (lambda: Scaling(backend="gpu"), "backend expects one of .*, got 'gpu'"),
         (lambda: Scaling(repeats=0), "repeats expects an integer of at least 1, got 0"),
     ],
 )
@@ -423,6 +423,26 @@ def test_settings_that_make_no_sense(make, message):
 
 
 # Files of settings
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = Sparsity(densities=np.array([0.1, 0.5]), batches=[np.int64(2)], seed=np.int64(3))
+    assert settings == Sparsity(densities=(0.1, 0.5), batches=(2,), seed=3)
+    assert json.dumps([settings.densities, settings.batches, settings.seed]) == "[[0.1, 0.5], [2], 3]"
+    assert Scaling(sizes=np.array([8])) == Scaling(sizes=(8,))
+
+
+def test_values_of_another_kind_are_refused():
+    for make, name in (
+        (lambda: Sparsity(networks="digits"), "networks expects tuple or list, got 'digits'"),
+        (lambda: Sparsity(densities=0.1), "densities expects tuple or list, got 0.1"),
+        (lambda: Scaling(sizes=5), "sizes expects tuple or list, got 5"),
+        (lambda: study.sparsity({"densities": [0.1]}), "settings expects Sparsity or None"),
+        (lambda: study.scaling(Sparsity()), "settings expects Scaling or None"),
+        (lambda: study.tradeoff("digits"), "settings expects Tradeoff or None, got 'digits'"),
+    ):
+        with pytest.raises(TypeError, match=name):
+            make()
 
 
 def test_settings_from_a_file(tmp_path):

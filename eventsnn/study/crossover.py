@@ -63,8 +63,8 @@ class Sparsity:
 
     Raises
     ------
-    ValueError
-        If a value is out of range, or a network unknown.
+    ValueError, TypeError
+        If a value is out of range or of another kind, or a network unknown.
     """
 
     networks: tuple[str, ...] = tuple(MODELS)
@@ -81,6 +81,8 @@ class Sparsity:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        checks.plain(self, ("networks", "shapes", "densities", "kept", "batches", "threads", "backends"))
+        checks.kind("data", self.data, str)
         check_names(self.networks)
         for name in ("densities", "kept"):
             for value in getattr(self, name):
@@ -145,6 +147,7 @@ def sparsity(
     OSError
         If a file cannot be read or written.
     """
+    checks.kind("settings", settings, Sparsity)
     wanted = settings or Sparsity()
     course = Course(out, resume, command, progress, say)
     return carry_out("sparsity", wanted.seed, _runs(wanted), course, _line)

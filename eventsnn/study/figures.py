@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventsnn.colors import COLORS
 from eventsnn.study.pareto import front, means
-from eventsnn.study.series import Row, by_layer, curves, grouped, running, scaled, setting_label, varying
+from eventsnn.study.series import Row, by_layer, curves, grouped, scaled, setting_label
 from eventsnn.study.units import percent, rounded, si
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ Format = Callable[[float], str]
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x")
 _DASHES = ("solid", "dash", "dot", "dashdot")
-_CURVES = 3  # of a layer in one figure; each has three lines
 _DECADES = 1.7  # of a logarithmic axis, from which on only powers of ten have a text
 _NARROW = 0.8  # decades, below which ticks are evenly apart
 
@@ -44,12 +43,7 @@ def time_against_density(rows: Sequence[Row], model: CostModel | None, crossings
 
     A layer that was run in more ways than one figure can show has several.
     """
-    panels = [
-        (f"{label}{', ' * bool(how)}{how}", some)
-        for label, all_ in by_layer(rows).items()
-        for how, some in _panels(all_)
-    ]
-    return {label: _density(some, model, _crossings_of(some, crossings)) for label, some in panels}
+    return {label: _density(some, model, _crossings_of(some, crossings)) for label, some in by_layer(rows).items()}
 
 
 def predictions(rows: Sequence[Row], model: CostModel) -> Figure:
@@ -172,17 +166,6 @@ def _crossing(crossing: Row, ys: Sequence[float], number: int) -> Figure:
     text = {"text": ["", f"crossover {percent(density)}"], "textposition": "top center"}
     line["line"] |= {"color": "#888", "width": 1}
     return line | text | {"mode": "lines+text", "hoverinfo": "skip", "showlegend": False, "cliponaxis": False}
-
-
-def _panels(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
-    """Return the rows of a layer apart by how it was run, as far as needed for few curves in each part."""
-    apart: list[str] = []
-    parts = {(): list(rows)}
-    for name in varying(rows, ("backend", "threads", "dense", "source")):
-        if max(len(curves(some)) for some in parts.values()) > _CURVES:
-            apart.append(name)
-            parts = grouped(rows, apart)
-    return [(running(some[0], apart), some) for some in parts.values()]
 
 
 def _crossings_of(rows: Sequence[Row], crossings: Sequence[Row]) -> list[Row]:

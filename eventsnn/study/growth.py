@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventsnn import checks
-from eventsnn.backends import get
+from eventsnn.devices import device
 from eventsnn.layers import Conv
 from eventsnn.network import Network
 from eventsnn.study.results import Row
@@ -22,7 +22,7 @@ from eventsnn.study.runs import Course, Progress, Run, Say, carry_out
 from eventsnn.study.stimuli import synthetic
 
 _PARALLEL = ("threads", "devices")
-_BACKENDS = ("cpu", "cuda")
+_GROWN = ("sizes", "maps", "events", "threads", "devices")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Scaling:
         That share a call.
     devices : sequence of int
         That share it, each with its batch: the first so many GPUs, or single threads of the processor.
-    backend : {"cpu", "cuda"}
-        Where layers are computed; threads are always the processor's.
+    backend : str
+        Where layers are computed, as of :class:`eventsnn.Network`; threads are always the processor's.
     size, usual_maps, density : int, int, float
         What stays: size of the input, maps of the layer, and spikes per input.
     samples : int
@@ -54,8 +54,8 @@ class Scaling:
 
     Raises
     ------
-    ValueError
-        If a value is out of range.
+    ValueError, TypeError
+        If a value is out of range or of another kind.
     """
 
     sizes: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
@@ -73,12 +73,12 @@ class Scaling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("sizes", "maps", "events", "threads", "devices"):
+        checks.plain(self, _GROWN)
+        for name in _GROWN:
             for value in getattr(self, name):
                 checks.integer(name, value, 1)
-        if self.backend not in _BACKENDS:
-            raise ValueError(f"backend expects one of {', '.join(_BACKENDS)}, got {self.backend!r}")
-        get(self.backend)
+        checks.kind("backend", self.backend, str, or_none=False)
+        device(self.backend)
         for name in ("size", "usual_maps", "samples", "bins", "repeats"):
             checks.integer(name, getattr(self, name), 1)
         checks.integer("seed", self.seed, 0)
@@ -147,6 +147,7 @@ def scaling(
     RuntimeError
         If a process fails; it says what that one said.
     """
+    checks.kind("settings", settings, Scaling)
     wanted = settings or Scaling()
     course = Course(out, resume, command, progress, say)
     return carry_out("scaling", wanted.seed, _runs(wanted), course, _line)

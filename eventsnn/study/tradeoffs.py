@@ -10,8 +10,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eventsnn import checks
 from eventsnn.encode import ImageEncoder
 from eventsnn.experiment import Experiment
@@ -97,16 +95,12 @@ class Tradeoff:
     pj_per_mac: float = Costs.pj_per_mac
 
     def __post_init__(self) -> None:
+        checks.plain(self, ("epochs", *_AXES, "seeds"))
         checks.kind("model", self.model, str, Model, or_none=False)
         for name in ("data", "test_data"):
             checks.kind(name, getattr(self, name), str, or_none=False)
         for name in ("train", "test"):
             checks.integer(name, getattr(self, name), 0)
-        for name in ("epochs", "thresholds", "bins", "winners", "inhibition", "seeds"):
-            value = getattr(self, name)
-            checks.kind(name, value, tuple, list, or_none=False)
-            plain = tuple(one.item() if isinstance(one, np.generic) else one for one in value)  # JSON has no others
-            object.__setattr__(self, name, plain)
         for name in ("grid", "retrain"):
             checks.switch(name, getattr(self, name))
         for name in PICOJOULES:
@@ -181,6 +175,7 @@ def tradeoff(
     ValueError, TypeError, OSError
         If settings or data do not fit, or ``out`` is there and shall not be continued; nothing has been written then.
     """
+    checks.kind("settings", settings, Tradeoff)
     settings = settings or Tradeoff()
     checks.integer("jobs", jobs, 1)
     check_client(client)
