@@ -218,6 +218,7 @@ if __name__ == "__main__":
         ({"test": -1}, "test expects an integer of at least 0, got -1"),
         ({"epochs": (1, 2)}, "epochs expects 1 positive numbers for small"),
         ({"data": "nowhere"}, "nowhere"),
+        ({"model": "nmnist"}, "data expects a folder of recordings .* found none at digits"),
         ({"model": replace(SMALL, encoder=ImageEncoder((), Rank()))}, "bins expects an encoder with bins"),
         ({"model": replace(SMALL, layers=(Conv(2, kernel=9, threshold=1), Pool(2)))}, "small with Setting"),
     ],

@@ -169,7 +169,9 @@ def _of_file(model: Model, path: str) -> _Source:
 def _recordings(source: str, part: Part) -> tuple[list[Source], tuple[str, ...]]:
     """Return files of recordings in the folders of their classes."""
     if not Path(source).is_dir():
-        raise FileNotFoundError(f"{source}: expected a folder of recordings or an event file, found none")
+        raise FileNotFoundError(
+            f"data expects a folder of recordings or an event file, for camera events; found none at {source}"
+        )
     files, classes = find_sources([_part(source, part) or source])
     if not classes:
         raise ValueError(f"{source}: expected one folder of recordings for each class, found files")
