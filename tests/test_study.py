@@ -300,6 +300,13 @@ def test_rows_say_what_was_run_and_what_was_found(few):
     assert len(cost.crossovers(few)) == 3
 
 
+def test_energies_are_of_the_picojoules_given(few):
+    (row, *_) = study.sparsity(replace(FEW, pj_per_operation=2, pj_per_mac=0.5, densities=FEW.densities[:1]))
+    assert row["energy"] == pytest.approx((row["operations"] - row["stopped"]) * 2e-12)
+    assert row["dense_energy"] == pytest.approx(row["macs"] * 0.5e-12)
+    assert few[0]["dense_energy"] == pytest.approx(few[0]["macs"] * 4.6e-12)
+
+
 def test_several_threads_take_wall_time():
     two = Sparsity(**{**vars(FEW), "shapes": TINY[:1], "densities": (0.5,), "threads": (2,)})
     (row,) = study.sparsity(two)

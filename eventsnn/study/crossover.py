@@ -17,6 +17,7 @@ from eventsnn import checks
 from eventsnn.backends import Backend, get
 from eventsnn.events import Events
 from eventsnn.models import MODELS
+from eventsnn.profile import PICOJOULES, Costs
 from eventsnn.study import dense
 from eventsnn.study.results import Row
 from eventsnn.study.runs import Course, Progress, Run, Say, carry_out
@@ -60,6 +61,8 @@ class Sparsity:
     seconds : float
         How long each side of a run is measured, at least.
     seed : int
+    pj_per_operation, pj_per_mac : float
+        Picojoules of a synaptic operation and of a multiply-accumulate, as of :func:`eventsnn.study.profile`.
 
     Raises
     ------
@@ -79,6 +82,8 @@ class Sparsity:
     backends: tuple[str, ...] = ("cpu",)
     seconds: float = 0.06
     seed: int = 0
+    pj_per_operation: float = Costs.pj_per_operation
+    pj_per_mac: float = Costs.pj_per_mac
 
     def __post_init__(self) -> None:
         checks.plain(self, ("networks", "shapes", "densities", "kept", "batches", "threads", "backends"))
@@ -94,6 +99,8 @@ class Sparsity:
         checks.integer("seed", self.seed, 0)
         for name in ("window", "seconds"):
             checks.number(name, getattr(self, name), above=0)
+        for name in PICOJOULES:
+            checks.number(name, getattr(self, name), least=0)
         for name in self.backends:
             get(name)
 
@@ -136,8 +143,8 @@ def sparsity(
     -------
     list of dict
         One row for each run. ``seconds`` and ``dense_seconds`` are per sample, the least of interleaved repeats:
-        processor time, or wall time with several threads or on a device (``clock``). :mod:`eventsnn.study.cost` makes
-        of them a cost model and the densities where the curves cross.
+        processor time, or wall time with several threads or on a device (``clock``); ``energy`` and ``dense_energy``
+        are joules. :mod:`eventsnn.study.cost` makes of the times a cost model and the densities where the curves cross.
 
     Raises
     ------
@@ -216,6 +223,7 @@ def _run(stimulus: _Stimuli, backend: str, threads: int, batch: int, quickest: d
     settings = stimulus.settings
     config = stimulus.describe() | {"backend": backend, "threads": threads, "batch": batch, "bins": settings.bins}
     config |= {"seconds": settings.seconds, "seed": settings.seed}
+    config |= {name: float(getattr(settings, name)) for name in PICOJOULES}
     return Run(config, partial(_measured, stimulus, backend, threads, batch, quickest))
 
 
@@ -247,6 +255,8 @@ def _measured(
         "threads": threads,
         "backend": backend,
         **counts,
+        "energy": (counts["operations"] - counts["stopped"]) * settings.pj_per_operation * 1e-12,
+        "dense_energy": counts["macs"] * settings.pj_per_mac * 1e-12,
         "seconds": seconds / len(events),
         "dense": library,
         "dense_seconds": dense_seconds / len(few),
