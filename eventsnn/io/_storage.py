@@ -55,7 +55,7 @@ def _blosc2() -> dict[str, Any]:
         raise ValueError(f"{message} ({error})") from None
     # Else the plug-in starts threads anew for each chunk, which takes several times as long as to compress it.
     os.environ.setdefault("BLOSC_NTHREADS", "1")
-    return dict(hdf5plugin.Blosc2(cname="zstd", clevel=1, filters=hdf5plugin.Blosc2.BITSHUFFLE))
+    return dict(hdf5plugin.Blosc2(cname="lz4", clevel=5, filters=hdf5plugin.Blosc2.BITSHUFFLE))
 
 
 def dtypes(shape: Shape, duration: int) -> dict[str, str]:
