@@ -58,3 +58,13 @@ def positions_of(index: Any, n_samples: int) -> np.ndarray:
     if positions.ndim != 1:
         raise IndexError(f"expected an index, a slice, a list of indices or a mask, got {index!r:.80}")
     return positions
+
+
+def blocks_of(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cut samples with these offsets into ranges of about ``BLOCK`` events, at least one sample each."""
+    start, n_samples = 0, len(bounds) - 1
+    while start < n_samples:
+        end = int(np.searchsorted(bounds, bounds[start] + BLOCK, side="right")) - 1
+        end = max(end, start + 1)
+        yield start, end
+        start = end

@@ -120,7 +120,8 @@ class Column:
         found = [plist.get_filter(i) for i in range(plist.get_nfilters())]
         self.filters = [(number, values) for number, _, values, _ in found]
         self._check_filters(ecf)
-        self._decompressed_here = all(number in _OWN for number, _ in self.filters)
+        #: whether the HDF5 library, which has one lock, has no part in it
+        self.decompressed_here = all(number in _OWN for number, _ in self.filters)
         self._check_storage()
         self._cached: dict[int, np.ndarray] = {}  # in the order of their last use
         self._cache_bytes, self._lock = cache_bytes, threading.Lock()
@@ -181,7 +182,7 @@ class Column:
                 return kept
         first = number * self.chunks[0]
         beside = range(0, self.shape[1], self.chunks[1]) if len(self.shape) == 2 else (0,)
-        if self._decompressed_here:
+        if self.decompressed_here:
             parts = [np.frombuffer(self._decompressed(first, c), self.dtype).reshape(self.chunks) for c in beside]
             whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
             whole = whole[(slice(len(self) - first), slice(self.shape[-1]))[: len(self.shape)]]

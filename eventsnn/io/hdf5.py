@@ -7,6 +7,7 @@ import operator
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,17 @@ from eventsnn.io._checks import (
     checked_group,
     read_header,
 )
-from eventsnn.io._gather import BLOCK, gather, positions_of, spans_of
+from eventsnn.io._gather import BLOCK, blocks_of, gather, positions_of, spans_of
 from eventsnn.io._hdf5_columns import Column
 from eventsnn.io._hdf5_file import DatasetError, naming, open_file
 from eventsnn.io._index import IndexCheck, check_bracket, checked_index, first_key, index_bracket, last_key
+from eventsnn.threads import default_threads, spread
 
 if TYPE_CHECKING:
     import h5py
+
+
+_SHARED = 1 << 16  # events, from which on columns are read by several threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,7 +295,7 @@ class EventDataset:
         """
         index = self._content().index
         comparison = None if index is None else IndexCheck(index)
-        for start, stop in _blocks(self.offsets):
+        for start, stop in blocks_of(self.offsets):
             for part in self.pieces(start) if stop - start == 1 else [self[start:stop]]:
                 if comparison is not None:
                     with naming(self._path):
@@ -303,10 +308,7 @@ class EventDataset:
     def _part(self, low: int, high: int, sample: int) -> Events:
         """Read some events of one sample."""
         content = self._content()
-        fields: dict[str, Any] = {
-            name: content.columns[column][low:high].astype(np.int64 if name == "time" else np.uint16, copy=False)
-            for column, name, _ in COLUMNS
-        }
+        fields = _fields(content, [(low, high)])
         per_sample = self._per_sample(np.array([sample])) | {"offsets": np.array([0, high - low])}
         try:
             return Events(**fields, **per_sample)
@@ -320,7 +322,7 @@ class EventDataset:
         if bounds[-1] <= BLOCK:
             return self._read(samples)
         fields = {n: np.empty(bounds[-1], d) for n, d in (("time", "i8"), ("channel", "u2"), ("y", "u2"), ("x", "u2"))}
-        for first, last in _blocks(bounds):
+        for first, last in blocks_of(bounds):
             part = self._read(samples[first:last])
             for name, column in fields.items():
                 column[bounds[first] : bounds[last]] = getattr(part, name)
@@ -330,11 +332,7 @@ class EventDataset:
         content = self._content()
         spans = spans_of(content.offsets[samples], content.offsets[samples + 1])
         with naming(self._path):
-            stored = {field: gather(content.columns[name], spans) for name, field, _ in COLUMNS}
-            fields: dict[str, Any] = {
-                name: values.astype(np.int64 if name == "time" else np.uint16, copy=False)
-                for name, values in stored.items()
-            }
+            fields = _fields(content, spans)
             try:
                 return Events(**fields, **self._per_sample(samples))
             except ValueError as error:
@@ -351,6 +349,19 @@ class EventDataset:
             "duration": content.header.duration,
             "unit": content.header.unit,
         }
+
+
+def _fields(content: _Content, spans: list[tuple[int, int]]) -> dict[str, Any]:
+    """Read the columns in ascending ranges; several threads share them where there is much to decompress without lock."""
+    much = spans[-1][1] - spans[0][0] >= _SHARED and content.columns["t"].decompressed_here
+    threads = default_threads() if much else 1
+    read = spread(partial(_column, content, spans), COLUMNS, threads)
+    return dict(zip((field for _, field, _ in COLUMNS), read, strict=True))
+
+
+def _column(content: _Content, spans: list[tuple[int, int]], column: tuple[str, str, Any]) -> np.ndarray:
+    name, field, _ = column
+    return gather(content.columns[name], spans).astype(np.int64 if field == "time" else np.uint16, copy=False)
 
 
 def _open_content(path: Path, cache_bytes: int) -> _Content:
@@ -381,13 +392,3 @@ def _per_sample_column(file: h5py.File, name: str, n_samples: int) -> np.ndarray
     column = checked_dataset(file, name, ("<i8",), n_samples)[:]
     column.setflags(write=False)
     return column
-
-
-def _blocks(bounds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Cut samples with these offsets into ranges of about ``BLOCK`` events, at least one sample each."""
-    start, n_samples = 0, len(bounds) - 1
-    while start < n_samples:
-        end = int(np.searchsorted(bounds, bounds[start] + BLOCK, side="right")) - 1
-        end = max(end, start + 1)
-        yield start, end
-        start = end
