@@ -140,7 +140,7 @@ def live(
         be read as it comes then, as of a stream, or is of ``format``.
     format : {"evt2", "evt21", "evt3", "events"}, optional
         What a stream holds that has no header: Prophesee's words, or events of 13 bytes, ``eventsnn.io.EVENT_DTYPE``.
-        Headers are those of Prophesee RAW and DAT, and AEDAT 2 (if it names the camera), 3.1 and 4.
+        Headers are those of Prophesee RAW and DAT, AEDAT 2 (if it names the camera), 3.1 and 4, and Event Stream.
     sensor : (int, int), optional
         Width and height, where the stream does not say.
 

@@ -16,7 +16,19 @@ import lz4.frame
 import numpy as np
 import prophesee_files as files
 import pytest
-from event_files import AEDAT3, aedat2_header, aedat3, aedat4, aedat4_header, davis346, drained, dvs128
+from event_files import (
+    AEDAT3,
+    aedat2_header,
+    aedat3,
+    aedat4,
+    aedat4_header,
+    davis346,
+    drained,
+    dvs128,
+    es_atis,
+    es_dvs,
+    es_header,
+)
 
 import eventsnn as es
 from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory
@@ -146,6 +158,8 @@ HEADED = {  # what other programs stream, with their header
     "AEDAT 2 (DAVIS)": aedat2_header(" AEChip: DAVIS346") + davis346(EVENTS),
     "AEDAT 3.1": AEDAT3 + aedat3(EVENTS),
     "AEDAT 4": aedat4_header() + aedat4(EVENTS),
+    "Event Stream (DVS)": es_header(1, 12, 9) + es_dvs(EVENTS, 9),
+    "Event Stream (ATIS)": es_header(2, 12, 9) + es_atis(EVENTS, 9),
     "AEDAT 4, LZ4": aedat4_header(1) + aedat4(EVENTS, lz4.frame.compress),
 }
 
@@ -195,7 +209,10 @@ def test_windows_of_a_packet_stream(network):
         (AEDAT3[:-4], "a header that ends with #!END-HEADER"),
         (files.header(Version=2) + bytes([12]), "ends within its header"),
         (files.header(Version=2) + bytes([3, 8]), "found kind 3"),
-        (b"Event Stream", "has no header of Prophesee RAW or DAT, or AEDAT 2, 3.1 or 4, so its format is needed"),
+        (es_header(1, 12, 9)[:19], "ends within its header"),
+        (es_header(0, 12, 9), "generic events, which have no pixels"),
+        (es_header(1, 12, 0), "width and height expect 1 to 8192, found 12x0"),
+        (b"Event Strea", "has no header of Prophesee RAW or DAT, AEDAT 2, 3.1 or 4, or Event Stream, so its format is"),
     ],
 )
 def test_headers_that_cannot_be(content, message):

@@ -108,8 +108,8 @@ def feed_recording(feed: Feed, format: str | None = None, sensor: tuple[int, int
     Parameters
     ----------
     feed : Feed
-        Of Prophesee's RAW with or without its header; of DAT, AEDAT 2 (whose header names the camera), 3.1 or 4 with
-        theirs; or bare events.
+        Of Prophesee's RAW with or without its header; of DAT, AEDAT 2 (whose header names the camera), 3.1 or 4 and
+        Event Stream with theirs; or bare events.
     format : {"evt2", "evt21", "evt3", "events"}, optional
         What it holds, where there is no header.
     sensor : (int, int), optional
