@@ -27,7 +27,11 @@ _UNITS = {"us": 1, "": 1, "ms": 1000, "s": 1_000_000}
 def live(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A recording; '-', which is standard input; or tcp://HOST:PORT.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A recording, converted or not; '-', which is standard input; or tcp://HOST:PORT.",
+        ),
     ],
     network: Annotated[
         Path, typer.Option("--network", metavar="FILE", help="What Network.save wrote, or the folder of a run.")

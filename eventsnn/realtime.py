@@ -16,10 +16,10 @@ import numpy as np
 
 from eventsnn.encode import CameraEncoder, CameraSample
 from eventsnn.events import Events
-from eventsnn.io import EVENT_DTYPE, EventDataset
-from eventsnn.io import open as open_file
+from eventsnn.io import EVENT_DTYPE
 from eventsnn.io.chunk import Chunk
 from eventsnn.io.feed import Feed, feed_recording, open_feed
+from eventsnn.io.own_recording import open_recording
 from eventsnn.io.recording import Recording, Report, Stream
 from eventsnn.network import Network
 from eventsnn.readout import FittedReadout, spike_features
@@ -247,13 +247,8 @@ def _arrivals(
     sensor: tuple[int, int] | None,
 ) -> _Arrivals:
     if isinstance(source, str | os.PathLike) and not _is_address(source) and not follow and format is None:
-        width, height = sensor or (None, None)
-        found = open_file(Path(source), width=width, height=height)
-        if not isinstance(found, Recording):
-            if isinstance(found, EventDataset):
-                found.close()
-            raise ValueError(f"{source}: holds samples of a data set, not a recording")
-        source = found
+        size = {} if sensor is None else dict(zip(("width", "height"), sensor, strict=True))
+        source = open_recording(Path(source), **size)
     if isinstance(source, Recording):
         return _Arrivals(source, None)
     feed = open_feed(source, follow=follow)

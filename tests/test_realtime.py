@@ -31,6 +31,7 @@ from event_files import (
 )
 
 import eventsnn as es
+from eventsnn.convert import convert
 from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory
 from eventsnn.io import EVENT_DTYPE
 from eventsnn.io.feed import feed_recording, open_feed
@@ -297,6 +298,12 @@ def test_recordings_and_their_files(path, expected, network):
         check(windows, expected, network)
 
 
+def test_recordings_in_event_files(path, expected, network, tmp_path):
+    convert([path], tmp_path / "own.h5")
+    with es.live(tmp_path / "own.h5", network, ENCODER) as windows:
+        check(windows, expected, network)
+
+
 def test_without_classes_the_map_decides(path):
     net = es.Network([es.Conv(3, kernel=3, threshold=1.5)], (2, 9, 12))
     with es.live(path, net, ENCODER) as windows:
@@ -336,7 +343,7 @@ def test_sources_that_cannot_be(network, tmp_path):
     with pytest.raises(es.EventFileError, match="no such file"):
         es.live(tmp_path / "none.raw", network, ENCODER)
     es.io.write(tmp_path / "set.h5", es.Events.empty((2, 9, 12), 3, unit="us"))
-    with pytest.raises(ValueError, match=r"set\.h5: holds samples of a data set, not a recording"):
+    with pytest.raises(ValueError, match=r"set\.h5: expected a recording, found samples of a data set: 3 samples"):
         es.live(tmp_path / "set.h5", network, ENCODER)
     broken = np.array([(0, 1, 1, 5)], EVENT_DTYPE).tobytes()
     windows = es.live(io.BytesIO(broken), network, ENCODER, format="events", sensor=SENSOR)
