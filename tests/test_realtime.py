@@ -338,6 +338,10 @@ def test_streams_that_cannot_be(options, message, network):
 def test_sources_that_cannot_be(network, tmp_path):
     with pytest.raises(ValueError, match=r"expects tcp://HOST:PORT, got 'tcp://nowhere'"):
         es.live("tcp://nowhere", network, ENCODER, format="evt3")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(ConnectionRefusedError, match=f"refused: '{nobody}'"):
+        es.live(nobody, network, ENCODER, format="evt3")
     with pytest.raises(TypeError, match=r"expects a method readinto\(\), got list"):
         es.live([], network, ENCODER, format="evt3")
     with pytest.raises(es.EventFileError, match="no such file"):

@@ -152,7 +152,10 @@ def _connected(address: str) -> Feed:
     host, colon, port = address.removeprefix("tcp://").rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 65536):
         raise ValueError(f"an address expects tcp://HOST:PORT, got {address!r}")
-    connection = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT)
+    try:
+        connection = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT)
+    except OSError as error:  # which names no address
+        raise OSError(error.errno, error.strerror or str(error), address) from None
     connection.settimeout(None)
 
     def close() -> None:
