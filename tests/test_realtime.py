@@ -32,7 +32,7 @@ from event_files import (
 
 import eventsnn as es
 from eventsnn.convert import convert
-from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory
+from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory, WindowChannels
 from eventsnn.io import EVENT_DTYPE
 from eventsnn.io.feed import feed_recording, open_feed
 
@@ -278,6 +278,27 @@ def test_a_growing_file(tmp_path, expected, network):
         check(found, expected[:-1], network)
 
 
+def test_windows_over_each_other(path):
+    """Each four windows are a sample with their channels side by side; those left at the end are one too."""
+    windows = list(ENCODER.samples(es.open(path)))
+    encoder, net = WindowChannels(ENCODER, 4), es.Network([es.Conv(2, kernel=3, threshold=1)], (8, 9, 12))
+    with es.live(path, net, encoder) as live:
+        found = list(live)
+    assert len(found) == -(-len(windows) // 4) > 2
+    assert len(windows) % 4
+    for i, window in enumerate(found):
+        group = windows[4 * i : 4 * i + 4]
+        columns = [(t, 2 * k + c, y, x) for k, w in enumerate(group) for t, c, y, x in spikes(w.events)]
+        assert list(spikes(window.events)) == sorted(columns)
+        assert (window.index, window.start, window.length) == (i, group[0].start, 1000 * len(group))
+        assert window.events.shape == (8, 9, 12)
+    assert found[0].events.equals(encoder.encode([es.open(path)]))
+
+
+def spikes(events):
+    return zip(*(getattr(events, name).tolist() for name in ("time", "channel", "y", "x")), strict=True)
+
+
 def test_a_file_that_shrinks(tmp_path, network):
     file = tmp_path / "file.raw"
     file.write_bytes(SMALL_HEADER + CONTENTS["evt3"])
@@ -422,13 +443,17 @@ def test_an_encoder_from_an_event_file(saved, path, expected, tmp_path, capsys):
         (["--window", "1ms", "--format", "evt4"], "--format expects one of evt2, evt21, evt3, events"),
         (["--window", "1ms", "--sensor", "12"], "--sensor expects WxH"),
         (["--encoder", "FILE"], "unknown encoder 'Camera'"),
+        (["--encoder", "IMAGES"], "images.json: is an encoder of images, expected one of a camera"),
     ],
 )
 def test_usage(options, message, saved, path, tmp_path, capsys):
     from eventsnn import cli
 
     (tmp_path / "wrong.json").write_text('{"type": "Camera"}')
-    given = [str(tmp_path / "wrong.json") if option == "FILE" else option for option in options]
+    images = es.encode.mozafari2019_mnist().to_dict()
+    (tmp_path / "images.json").write_text(json.dumps(images))
+    files = {"FILE": tmp_path / "wrong.json", "IMAGES": tmp_path / "images.json"}
+    given = [str(files.get(option, option)) for option in options]
     with pytest.raises(SystemExit) as left:
         cli.main(["live", str(path), "--network", str(saved), *given])
     assert left.value.code == 2
