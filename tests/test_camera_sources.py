@@ -242,7 +242,7 @@ def test_what_does_not_fit_is_refused(run, data, call, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps(other.to_dict()))
     assert call("encode", first, "--encoder", tmp_path / "other.json", "-o", tmp_path / "o.h5")[0] == 0
     code, _, err = call("evaluate", run, "--data", tmp_path / "o.h5")
-    assert (code, "made by the encoder another one, the model expects nmnist" in err) == (1, True)
+    assert (code, "made by another encoder, the model expects nmnist" in err) == (1, True)
     (tmp_path / "bad.json").write_text("{")
     assert (
         "expected an encoder's to_dict() as JSON"

@@ -583,7 +583,7 @@ def spoiled_by(name):
         "no data": (["train", "digits", "--data", "absent", "-o", "run"], "absent: no such file or folder"),
         "no images": (
             ["train", "digits", "--data", "empty", "-o", "run"],
-            "empty: expected folders of images, one per class",
+            "empty: expected folders of images (.bmp, ",
         ),
         "not an event file": (["train", "digits", "--data", "text", "-o", "run"], "expected an HDF5 file"),
         "other encoder": (
