@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import at_scale, render_gpu, render_nmnist, render_peers, scale_tables
+from benchmarks import at_scale, render_gpu, render_nmnist, render_peers, render_studies, scale_tables
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
@@ -31,7 +31,8 @@ def with_results(text: str, made: str) -> str:
 
 def all_results() -> str:
     """Return what ``benchmarks/README.md`` shows."""
-    tables = render_nmnist.section(read("nmnist")) + scale_tables.tables(read("scale"))
+    tables = render_nmnist.section(read("nmnist")) + render_studies.section(read("sparsity"))
+    tables += scale_tables.tables(read("scale"))
     return f"\n{render_peers.full(read('peers'))}\n" + tables
 
 

@@ -193,7 +193,11 @@ def _items(found: Recordings, size: Size | None, *, grouped: bool) -> Iterator[_
             yield _Item(path, number, recording, sensor, label, group, found.classes)
         elif isinstance(source, EventDataset):
             with source:
-                yield from _stored(path, number, source, grouped)
+                stored = _stored(path, number, source, grouped)
+                # The folder's class, if it stands for one, is the class.
+                yield from (
+                    stored if label is None else (item._replace(label=label, classes=found.classes) for item in stored)
+                )
         else:
             raise ValueError(f"{path}: holds samples of another kind, expected a recording of a camera")
 

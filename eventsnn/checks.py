@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from dataclasses import fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -41,3 +43,18 @@ def function(name: str, value: Any, or_none: bool = True) -> None:
     """Raise ``TypeError`` unless it can be called, or is None where that may be."""
     if not (callable(value) or (or_none and value is None)):
         raise TypeError(f"{name} expects a function{' or None' * or_none}, got {value!r}")
+
+
+def plain(settings: Any, sequences: Collection[str]) -> None:
+    """Turn the fields of a frozen dataclass into Python's own values and tuples, as JSON and hashes want them.
+
+    Raises ``TypeError`` if one of ``sequences`` is no tuple, list or array of one dimension.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if hasattr(value, "tolist"):  # of numpy
+            value = value.tolist()
+        if field.name in sequences:
+            kind(field.name, value, tuple, list, or_none=False)
+            value = tuple(one.tolist() if hasattr(one, "tolist") else one for one in value)
+        object.__setattr__(settings, field.name, value)

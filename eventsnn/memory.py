@@ -18,6 +18,7 @@ _LARGE_PAGE = 2**21
 _LARGE = 2**19
 _MOST_PAGES = 2**26  # bytes of large pages that wait to be used again
 _KEPT = 2**25  # bytes of scratch memory that a thread leaves for the next one
+_MOST_VIEWS = 64  # arrays in it that are made only once
 
 
 _pages_kept: list[mmap.mmap] = []
@@ -78,19 +79,31 @@ class Scratch:
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
         self.used = 0
+        self._views: dict[tuple[Any, ...], tuple[np.ndarray, int]] = {}
 
     def rewind(self) -> None:
         """Take everything back; what did not fit will do so from now on."""
         if self.used > len(self.memory):
             self.memory = _memory(self.used)
+            self._views.clear()
         self.used = 0
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Return an array that begins at a cache line, to be used until the next :meth:`rewind`."""
+        # Each piece of work asks for the same as the last one, and making an array of memory takes longer than this.
+        key = self.used, shape, dtype
+        if (known := self._views.get(key)) is not None:
+            array, self.used = known
+            return array
         size = math.prod(shape) * np.dtype(dtype).itemsize
         start, self.used = self.used, self.used + size + -size % _LINE
-        memory = self.memory[start : start + size] if self.used <= len(self.memory) else _memory(size)
-        return memory.view(dtype).reshape(shape)
+        if self.used > len(self.memory):
+            return _memory(size).view(dtype).reshape(shape)
+        array = self.memory[start : start + size].view(dtype).reshape(shape)
+        if len(self._views) == _MOST_VIEWS:
+            self._views.clear()
+        self._views[key] = array, self.used
+        return array
 
 
 _idle: list[Scratch] = []  # no more of them than there were threads at a time

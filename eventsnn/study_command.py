@@ -157,7 +157,7 @@ def _study(context: typer.Context, name: str, out: Path, report: Path | None, de
     """Fail in one line, before anything is measured where that can be; say what an interrupt leaves."""
     with one_line_errors(f"eventsnn study {name}", debug or context.obj):
         if report is not None:
-            _check_report(report)
+            _check_report(report, (out, context.params.get("file")))
         try:
             yield _Run(_command(context, name), out, report)
         except KeyboardInterrupt:
@@ -165,11 +165,15 @@ def _study(context: typer.Context, name: str, out: Path, report: Path | None, de
             fail(f"eventsnn study {name}", f"interrupted{kept}", INTERRUPTED)
 
 
-def _check_report(path: Path) -> None:
+def _check_report(path: Path, others: Sequence[Path | None]) -> None:
     from eventsnn.study.report import check
     from eventsnn.targets import check_target
 
     check_target(path)
+    if any(other is not None and other.resolve() == path.resolve() for other in others):
+        raise UsageError(
+            f"--report expects a file of its own, got {printable(str(path))}, which has results or settings"
+        )
     try:
         check()
     except ModuleNotFoundError as error:
@@ -212,6 +216,7 @@ def _client(address: str, stack: ExitStack) -> Any:
 def _about_sparsity(rows: Sequence[Row]) -> list[str]:
     """Return the error of the cost model and where the curves of published layers cross."""
     from eventsnn.study import cost
+    from eventsnn.study.series import running, varying
 
     lines = []
     if any(not row["held_out"] for row in rows):
@@ -221,17 +226,15 @@ def _about_sparsity(rows: Sequence[Row]) -> list[str]:
                 f"Cost model of {', '.join(terms)}: off by {error.median:.0%} (median), {error.most:.0%} (most) "
                 f"on {error.rows} runs of layers that it was not fitted to"
             )
-    return lines + [_crossover_line(found) for found in cost.crossovers(rows) if _shown(found)]
+    shown = [found for found in cost.crossovers(rows) if found["network"] or found["source"] == "events"]
+    differ = varying(shown, ("backend", "threads"))
+    return lines + [_crossover_line(found, running(found, differ)) for found in shown]
 
 
-def _shown(found: dict[str, Any]) -> bool:
-    return bool(found["network"]) or found["source"] == "events"
-
-
-def _crossover_line(found: dict[str, Any]) -> str:
+def _crossover_line(found: dict[str, Any], how: str) -> str:
     layer = f"{found['layer']}{' + ' + found['pool'] if found['pool'] else ''} on {found['shape']}"
     networks = f" ({found['network']})" if found["network"] else ""
-    where = f"{layer}{networks}, {found['source']}, {found['batch']} at a time"
+    where = f"{layer}{networks}, {found['source']}, {found['batch']} at a time{', ' * bool(how)}{how}"
     if found["density"] is not None:
         return f"{where}: {found['dense']} is quicker from density {found['density']:.3g} on"
     side = "event-driven" if found["winner"] == "events" else found["dense"]
@@ -247,7 +250,7 @@ def _about_tradeoff(rows: Sequence[Row]) -> list[str]:
 
 def _front_line(point: dict[str, Any]) -> str:
     low, high = point["accuracy_low"], point["accuracy_high"]
-    interval = "" if low is None else f" ({low:.2%} to {high:.2%})"
+    interval = "" if low is None else f" ({max(low, 0):.2%} to {min(high, 1):.2%})"  # of few seeds it reaches further
     setting = ", ".join(f"{name} {point[name]}" for name in ("threshold", "bins", "winners", "inhibition"))
     costs = f"{point['spikes']:,.0f} spikes, {1e6 * point['energy']:.3g} µJ"
     return f"On the front: {point['accuracy']:.2%}{interval}, {costs}; {setting}"

@@ -74,7 +74,10 @@ def view(
         turned = {"swap_xy": swap_xy, "flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
         source = open_events(file, **{name: value for name, value in turned.items() if value is not None})  # type: ignore[arg-type]
         choice = _choice(source.unit, time, window, windows, target)
-        found = film(source, choice, samples=sample or None)
+        try:
+            found = film(source, choice, samples=sample or None)
+        except IndexError as error:
+            raise UsageError(f"--sample: {error}") from None
         print(printable(told(found)), flush=True)
         _write(found, target, fps)
         print(f"Written: {printable(str(target))}")

@@ -243,6 +243,17 @@ def test_filter_adds_row_by_row_rounding_once_per_tap():
     np.testing.assert_array_equal(found, np.abs(expected))
 
 
+@pytest.mark.parametrize("n_images", [1, 32])
+def test_kernels_of_one_window_filter_as_each_does_alone(n_images):
+    images = np.random.default_rng(4).integers(-99, 256, (n_images, 17, 18))
+    images[:, :5], images[:, :, 15:] = 0, 0
+    kernels = [DoG(3, 1 / 3, 2 / 3), DoG(7, 1, 2), DoG(7, 2, 1), DoG(7, 1, 3), Gabor(5, 20), Gabor(5, 67.5)]
+    together = ImageEncoder([Filter(kernels, padding=3, signed=True)], Rank()).intensities(images)
+    for k, kernel in enumerate(kernels):
+        alone = Filter([kernel], padding=kernel.window // 2, signed=True)
+        np.testing.assert_array_equal(together[:, [k]], ImageEncoder([alone], Rank()).intensities(images))
+
+
 def test_filter_keeps_what_equals_the_threshold_and_takes_absolute_values_first():
     image = np.zeros((3, 3))
     image[1, 1] = 50

@@ -2,6 +2,7 @@
 
 import errno
 import re
+import zlib
 from pathlib import Path
 
 import h5py
@@ -10,7 +11,7 @@ import pytest
 from test_hdf5 import random_events
 
 from eventsnn.events import Events, concatenate, replace_fields
-from eventsnn.io import EventDataset, EventWriter, _chunk_kernels, check, info, write, writer
+from eventsnn.io import EventDataset, EventWriter, _chunk_kernels, _chunks, check, info, write, writer
 
 
 @pytest.fixture
@@ -207,3 +208,37 @@ def test_shuffled_values_are_those_of_the_filter(dtype, n):
     np.testing.assert_array_equal(out, values.view(np.uint8).reshape(n, values.itemsize).T.ravel())
     _chunk_kernels.unshuffle(out, back)
     np.testing.assert_array_equal(back, values)
+
+
+def runs(rng):
+    return np.repeat(rng.integers(0, 256, 300), rng.integers(1, 700, 300))
+
+
+COMPRESSED = {
+    "zeros": lambda rng: np.zeros(70_000),
+    "noise": lambda rng: rng.integers(0, 256, 40_000),
+    "two values": lambda rng: rng.integers(0, 2, 40_000),
+    "few values": lambda rng: rng.geometric(0.5, 40_000),
+    "runs of all lengths": runs,
+    "runs of 1 to 600": lambda rng: np.repeat(np.arange(600) % 2, np.arange(600) + 1),
+    "codes that would be too long": lambda rng: rng.permutation(np.repeat(np.arange(24), FIBONACCI)),
+    "one byte": lambda rng: np.array([7]),
+    "four bytes": lambda rng: np.full(4, 255),
+}
+FIBONACCI = [1, 1]
+while len(FIBONACCI) < 24:
+    FIBONACCI.append(FIBONACCI[-1] + FIBONACCI[-2])
+
+
+@pytest.mark.parametrize("block", [1000, 16384, 1 << 17])
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_zlib_undoes_what_is_deflated(name, block):
+    data = COMPRESSED[name](np.random.default_rng(block)).astype(np.uint8)
+    packed = _chunks._deflated(data, block)
+    assert zlib.decompress(packed) == data.tobytes()
+    assert len(packed) <= 1.01 * len(data) + 200 * (len(data) // block + 1)
+
+
+def test_deflated_columns_are_not_larger_than_zlib_makes_them():
+    data = np.minimum(np.random.default_rng(0).geometric(0.2, 1 << 16), 255).astype(np.uint8)
+    assert len(_chunks._deflated(data, 1 << 16)) < 1.02 * len(zlib.compress(data, 1))

@@ -29,6 +29,13 @@ def pairs(rows, x, y):
     return np.array([[row[x], row[y]] for row in rows])
 
 
+def test_a_layer_that_was_run_in_many_ways_is_drawn_apart():
+    rows = [row | {"threads": n, "clock": "wall"} for n in (1, 2) for row in study_rows.sparsity_rows()]
+    axes = plot.time_against_density(rows, "digits: Conv(150, kernel=2) on 16x8x8, threads: 2")
+    assert sum("batches of" in name for name in lines(axes)) == 4  # both sides, two sizes of batch
+    assert axes.get_ylabel() == "wall time for each sample"
+
+
 def test_time_against_density():
     rows = study_rows.sparsity_rows()
     model = cost.fit(rows)

@@ -188,8 +188,8 @@ def test_chunks_are_as_hdf5_writes_them(tmp_path, dtype, compress):
         for i, column in enumerate(values):
             theirs = file.create_dataset(str(i), data=column, chunks=(999,), fletcher32=True, **options)
             mask, content = _chunks.encode(column, 999, compress=compress)
-            if compress:  # by another strategy, which may win or lose a little
-                assert len(content) <= 1.02 * len(theirs.id.read_direct_chunk((0,))[1]) + 10
+            if compress:  # by another strategy, which may win or lose a little, and with a table of codes
+                assert len(content) <= 1.02 * len(theirs.id.read_direct_chunk((0,))[1]) + 160
             else:
                 assert (mask, content) == theirs.id.read_direct_chunk((0,))
             ours = file.create_dataset(f"ours{i}", (999,), dtype, chunks=(999,), fletcher32=True, **options)

@@ -83,6 +83,27 @@ def test_each_study_has_its_figures(page):
     assert {*drawn} >= {"scaling-0", "scaling-5", "profile-0", "profile-1"}
 
 
+def test_a_layer_that_was_run_in_many_ways_has_several_figures(tmp_path):
+    rows = [row | {"threads": threads} for threads in (1, 2, 4) for row in study_rows.sparsity_rows()]
+    report(rows, tmp_path / "r.html")
+    drawn = figures_of((tmp_path / "r.html").read_text())["sparsity-0"]
+    assert [label for label in drawn if label.startswith("digits")] == [
+        f"digits: Conv(150, kernel=2) on 16x8x8, threads: {threads}" for threads in (1, 2, 4)
+    ]
+    for figure in drawn.values():
+        assert sum(trace["name"].startswith("event-driven") for trace in figure["data"]) == 2
+
+
+def test_energies_say_what_they_are_made_of(tmp_path):
+    costs = {"pj_per_operation": 0.9, "pj_per_mac": 4.6}
+    rows = [row | {"config": row["config"] | costs} for row in study_rows.tradeoff_rows()]
+    report(rows, tmp_path / "r.html")
+    said = (
+        "Energy: 0.9 pJ an operation that is not stopped (dense: 4.6 pJ a multiply-accumulate). Horowitz 2014, 45 nm."
+    )
+    assert said in (tmp_path / "r.html").read_text()
+
+
 def test_tables_say_what_rows_say(page):
     tables = tables_of(page.read_text())
     crossings = {(row[0], row[3], row[5]): row[1] for row in tables["Crossovers"]}
@@ -90,6 +111,8 @@ def test_tables_say_what_rows_say(page):
         next(c["density"] for c in cost.crossovers(study_rows.sparsity_rows()) if c["network"] == "digits")
     )
     model = {row[0]: row[1:] for row in tables["Cost model: predicted against measured time"]}
+    alone = cost.fit(study_rows.sparsity_rows(), cost.SIMPLE).error.median
+    assert model["not seen, by operations and positions alone"][:2] == ["24", percent(alone)]
     assert model["not seen by the fit"][:2] == ["24", percent(cost.fit(study_rows.sparsity_rows()).error.median)]
     assert len(tables["Pareto front of accuracy and spikes"]) == 5
     assert len(tables["All 48 rows"]) == 48

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ import pytest
 import typer
 
 import eventsnn as es
-from eventsnn import cli, study
+from eventsnn import cli, study, study_command
 from eventsnn.io import write
+from eventsnn.network import Network
 from eventsnn.study import LayerShape, Scaling, Sparsity, Tradeoff, cost, dense, growth, results
 from eventsnn.study.config import from_dict, load, small
 from eventsnn.study.crossover import interleaved
@@ -298,6 +300,13 @@ def test_rows_say_what_was_run_and_what_was_found(few):
     assert len(cost.crossovers(few)) == 3
 
 
+def test_energies_are_of_the_picojoules_given(few):
+    (row, *_) = study.sparsity(replace(FEW, pj_per_operation=2, pj_per_mac=0.5, densities=FEW.densities[:1]))
+    assert row["energy"] == pytest.approx((row["operations"] - row["stopped"]) * 2e-12)
+    assert row["dense_energy"] == pytest.approx(row["macs"] * 0.5e-12)
+    assert few[0]["dense_energy"] == pytest.approx(few[0]["macs"] * 4.6e-12)
+
+
 def test_several_threads_take_wall_time():
     two = Sparsity(**{**vars(FEW), "shapes": TINY[:1], "densities": (0.5,), "threads": (2,)})
     (row,) = study.sparsity(two)
@@ -325,6 +334,9 @@ def test_a_study_of_real_events(tmp_path):
     )
     assert [row["source"] for row in rows] == ["events"] * 2
     assert rows[1]["density"] < rows[0]["density"]
+    many = Sparsity(**{**vars(FEW), "shapes": TINY[:1], "densities": (), "data": str(tmp_path / "e.h5"), "kept": (1,)})
+    rows = study.sparsity(replace(many, batches=(1, 3, 8, 32)))
+    assert [row["batch"] for row in rows] == [1, 3]  # there are three samples, and nobody needs them thrice
     other = Sparsity(**{**vars(FEW), "shapes": TINY[2:], "data": str(tmp_path / "e.h5")})
     with pytest.raises(ValueError, match=r"expected a grid that fits a layer of the study, got \(2, 8, 8\)"):
         study.sparsity(other)
@@ -379,6 +391,20 @@ def test_what_grows_along_each_axis():
     ]
 
 
+def test_what_grows_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(growth, "device", lambda name: None)
+    found = {task.axis: task.backend for task in growth._tasks(Scaling(backend="cuda"))}
+    assert found == {"size": "cuda", "maps": "cuda", "events": "cuda", "threads": "cpu", "devices": "cuda"}
+    asked = []
+    monkeypatch.setattr(growth, "Network", lambda *given, **named: asked.append(named) or Network(given[0], given[1]))
+    devices = next(task for task in growth._tasks(Scaling(backend="cuda")) if task.axis == "devices")
+    row = growth.measured(devices._replace(value=2, size=16, samples=2, repeats=1))
+    assert asked[0]["devices"] == ["cuda:0", "cuda:1"]
+    assert (row["clock"], row["backend"]) == ("wall", "cuda")
+    assert growth.measured(devices._replace(axis="size", size=16, repeats=1))["clock"] == "wall"
+    assert asked[1]["backend"] == "cuda"
+
+
 def test_a_process_that_fails_is_told():
     task = growth._tasks(Scaling())[0]
     with pytest.raises(RuntimeError, match=r"the run of size 0 failed: .*shape expects three sizes from 1"):
@@ -394,6 +420,7 @@ def test_a_process_that_fails_is_told():
         (lambda: Sparsity(batches=(0,)), "batches expects an integer of at least 1, got 0"),
         (lambda: LayerShape((2, 4, 4), 5, 9), r"Conv\(5, kernel=9\)"),
         (lambda: Scaling(events=(10**6,)), "events expects at most the 8192 inputs of size 64, got 1000000"),
+        (lambda: Scaling(backend="gpu"), "backend expects one of .*, got 'gpu'"),
         (lambda: Scaling(repeats=0), "repeats expects an integer of at least 1, got 0"),
     ],
 )
@@ -403,6 +430,26 @@ def test_settings_that_make_no_sense(make, message):
 
 
 # Files of settings
+
+
+def test_numbers_of_numpy_are_numbers():
+    settings = Sparsity(densities=np.array([0.1, 0.5]), batches=[np.int64(2)], seed=np.int64(3))
+    assert settings == Sparsity(densities=(0.1, 0.5), batches=(2,), seed=3)
+    assert json.dumps([settings.densities, settings.batches, settings.seed]) == "[[0.1, 0.5], [2], 3]"
+    assert Scaling(sizes=np.array([8])) == Scaling(sizes=(8,))
+
+
+def test_values_of_another_kind_are_refused():
+    for make, name in (
+        (lambda: Sparsity(networks="digits"), "networks expects tuple or list, got 'digits'"),
+        (lambda: Sparsity(densities=0.1), "densities expects tuple or list, got 0.1"),
+        (lambda: Scaling(sizes=5), "sizes expects tuple or list, got 5"),
+        (lambda: study.sparsity({"densities": [0.1]}), "settings expects Sparsity or None"),
+        (lambda: study.scaling(Sparsity()), "settings expects Scaling or None"),
+        (lambda: study.tradeoff("digits"), "settings expects Tradeoff or None, got 'digits'"),
+    ):
+        with pytest.raises(TypeError, match=name):
+            make()
 
 
 def test_settings_from_a_file(tmp_path):
@@ -511,6 +558,37 @@ def test_the_command_refuses_before_it_measures(tmp_path, capsys):
     assert code == 1
     assert "which is no folder" in err
     assert not out.exists()
+    for page in (out, settings):
+        code, _, err = call(capsys, "study", "sparsity", settings, "-o", out, "--report", page)
+        assert (code, out.exists()) == (2, False)
+        assert "--report expects a file of its own" in err
+    assert settings.read_text() == TOML
+
+
+def test_a_study_of_nothing_is_refused(tmp_path):
+    for work, settings in ((study.sparsity, Sparsity(densities=())), (study.scaling, Scaling((), (), (), (), ()))):
+        with pytest.raises(ValueError, match="expects at least one run, its settings leave none"):
+            work(settings, tmp_path / "r.jsonl")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_the_command_tells_curves_apart():
+    rows = [
+        row
+        | {
+            "source": "synthetic",
+            "network": "digits",
+            "pool": None,
+            "threads": threads,
+            "dense": "scipy",
+            "kernel": "fire",
+        }
+        for threads in (1, 2)
+        for row in curve((0.01, 0.5), (1.0, 2.0 * threads))
+    ]
+    lines = study_command._about_sparsity([row | {"held_out": True} for row in rows])
+    assert [line.split(" at a time")[1].split(":")[0] for line in lines] == [", threads", ", threads"]
+    assert len({*lines}) == 2
 
 
 def test_the_command_makes_a_report(tmp_path, capsys, monkeypatch):

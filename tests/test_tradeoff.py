@@ -37,6 +37,7 @@ SMALL = Model(
 STUDY = Tradeoff(
     SMALL, train=100, test=60, thresholds=(0.5, 2.0), bins=(4,), winners=(1,), inhibition=("none", 0), seeds=(0, 1)
 )
+NOTHING = {"thresholds": (), "bins": (), "winners": (), "inhibition": (), "seeds": (0,)}
 TIMES = ("seconds", "train_seconds", "environment")
 
 
@@ -123,6 +124,17 @@ def test_numbers_of_numpy_are_numbers():
     assert json.dumps([settings.thresholds, settings.seeds]) == "[[0.5, 1.0], [0, 1]]"
 
 
+def test_energies_are_of_the_picojoules_given(study):
+    (row,) = tradeoff(Tradeoff(SMALL, train=100, test=60, **NOTHING, pj_per_operation=2, pj_per_mac=0.5))
+    usual = study[0][0]
+    assert row["operations"] == usual["operations"]
+    assert row["energy"] == pytest.approx((row["operations"] - row["stopped"]) * 2e-12)
+    assert row["dense_energy"] == pytest.approx(usual["dense_energy"] * 0.5 / 4.6)
+    assert (row["config"]["pj_per_operation"], row["config"]["pj_per_mac"]) == (2, 0.5)
+    with pytest.raises(ValueError, match="pj_per_mac expects a finite number of at least 0, got -1"):
+        Tradeoff(pj_per_mac=-1)
+
+
 @pytest.mark.parametrize("cut", [1, 7])
 def test_what_was_cut_continues(cut, study, tmp_path):
     rows, out = study
@@ -206,6 +218,7 @@ if __name__ == "__main__":
         ({"test": -1}, "test expects an integer of at least 0, got -1"),
         ({"epochs": (1, 2)}, "epochs expects 1 positive numbers for small"),
         ({"data": "nowhere"}, "nowhere"),
+        ({"model": "nmnist"}, "data expects a folder of recordings .* found none at digits"),
         ({"model": replace(SMALL, encoder=ImageEncoder((), Rank()))}, "bins expects an encoder with bins"),
         ({"model": replace(SMALL, layers=(Conv(2, kernel=9, threshold=1), Pool(2)))}, "small with Setting"),
     ],

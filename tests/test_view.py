@@ -279,7 +279,7 @@ def test_the_command_names_its_file_last(event_file, tmp_path):
         (["-o", "a.jpg"], 2, "--out expects a name that ends in .png, .gif or .mp4, got 'a.jpg'"),
         (["--window", "7"], 2, "--window expects a time with its unit"),
         (["--time", "5ms,2ms"], 2, "--time, --window, --windows: time expects 0 <= start < stop, got 5000 and 2000"),
-        (["--sample", "9"], 1, "sample expects an index into 3 samples, got 9"),
+        (["--sample", "9"], 2, "--sample: sample expects an index into 3 samples, got 9"),
         (["-o", "none/a.png"], 1, "lies in"),
         (["--flip-x"], 1, "takes no flip_x"),
     ],

@@ -21,6 +21,7 @@ from eventsnn.memory import scratch_empty
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
+_STRIP = np.int64(256)  # values normalized before those beside them: their windows stay in the nearest cache
 
 
 def _emit_fma(typing_context, factor, term, total):
@@ -32,14 +33,16 @@ def _emit_fma(typing_context, factor, term, total):
 _fma: Any = intrinsic(_emit_fma)
 
 
-def _emit_weigh(width):
+def _emit_weigh(width, maps):
     """Return the code of an addition of weighted windows to ``width`` cells, which stay in registers meanwhile.
 
-    Arguments are the addresses of the cells, of what the first of them is weighted from, and of the weights; the
-    number of rows and columns of the window; the strides, in values, of source rows, source columns and weight rows.
+    The same is done for as many maps, whose cells and weights differ: what is weighted is loaded once for all of them,
+    where there are enough registers. Arguments are the addresses of the cells, of what the first of them is weighted
+    from, and of the weights; the number of rows and columns of the window; the strides, in values, of source rows,
+    source columns and weight rows; and from the cells, and weights, of one map to those of the next.
     """
 
-    def emit(typing_context, cells, source, weights, rows, columns, strides):
+    def emit(typing_context, cells, source, weights, rows, columns, strides, apart):
         def generate(context, builder, signature, args):
             vector = ir.VectorType(ir.FloatType(), width)
             fma = ir.FunctionType(vector, [vector] * 3)
@@ -59,25 +62,37 @@ def _emit_weigh(width):
                 zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
                 return builder.shuffle_vector(first, undefined, zeros)
 
-            cells, source, weights, rows, columns, strides = args
+            cells, source, weights, rows, columns, strides, apart = args
             below, beside, weights_below = cgutils.unpack_tuple(builder, strides, 3)
-            total = cgutils.alloca_once_value(builder, load(cells, vector))
-            with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
-                terms = load(at(source, (row.index, below), (column.index, beside)), vector)
-                weight = load(at(weights, (row.index, weights_below), (column.index, beside.type(1))), ir.FloatType())
-                builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
-            builder.store(builder.load(total), builder.inttoptr(cells, vector.as_pointer()), align=4)
+            cells_apart, weights_apart = cgutils.unpack_tuple(builder, apart, 2)
+
+            def weigh(together):
+                places = [at(cells, (cells.type(k), cells_apart)) for k in together]
+                totals = [cgutils.alloca_once_value(builder, load(place, vector)) for place in places]
+                with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
+                    terms = load(at(source, (row.index, below), (column.index, beside)), vector)
+                    first = at(weights, (row.index, weights_below), (column.index, beside.type(1)))
+                    for k, total in zip(together, totals, strict=True):
+                        weight = load(at(first, (first.type(k), weights_apart)), ir.FloatType())
+                        builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
+                for place, total in zip(places, totals, strict=True):
+                    builder.store(builder.load(total), builder.inttoptr(place, vector.as_pointer()), align=4)
+
+            enough = "+avx512f" in context.codegen().magic_tuple()[2]
+            for together in [range(maps)] if enough else [[k] for k in range(maps)]:
+                weigh(together)
             return context.get_dummy_value()
 
         integer = types.intp
-        return types.void(*[integer] * 5, types.UniTuple(integer, 3)), generate
+        return types.void(*[integer] * 5, types.UniTuple(integer, 3), types.UniTuple(integer, 2)), generate
 
     return emit
 
 
-_weigh_64: Any = intrinsic(_emit_weigh(64))
-_weigh_8: Any = intrinsic(_emit_weigh(8))
-_weigh_1: Any = intrinsic(_emit_weigh(1))
+_weigh_2x64: Any = intrinsic(_emit_weigh(64, 2))
+_weigh_64: Any = intrinsic(_emit_weigh(64, 1))
+_weigh_8: Any = intrinsic(_emit_weigh(8, 1))
+_weigh_1: Any = intrinsic(_emit_weigh(1, 1))
 
 
 @inner
@@ -96,23 +111,38 @@ def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
         Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
         adding 0 would change no bit.
     """
-    rows, columns = shape
-    beside = strides[1]
+    rows, alone = shape[0], (np.int64(0), np.int64(0))
     at = np.int64(0)
     while at < length:
         width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
-        first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
-        first = first if first > 0 else np.int64(0)
-        n = (end if end < columns else columns) - first
+        first, n = _lit_taps(at, width, shape, lit, n_images)
         if n > 0:
-            target, terms = cells + 4 * at, source + 4 * (at + first * beside)
+            target, terms, by = cells + 4 * at, source + 4 * (at + first * strides[1]), weights + 4 * first
             if width == 64:
-                _weigh_64(target, terms, weights + 4 * first, rows, n, strides)
+                _weigh_64(target, terms, by, rows, n, strides, alone)
             elif width == 8:
-                _weigh_8(target, terms, weights + 4 * first, rows, n, strides)
+                _weigh_8(target, terms, by, rows, n, strides, alone)
             else:
-                _weigh_1(target, terms, weights + 4 * first, rows, n, strides)
+                _weigh_1(target, terms, by, rows, n, strides, alone)
         at += width
+
+
+@inner
+def _weigh_two(cells, length, source, weights, shape, strides, lit, n_images, apart):
+    """Do as :func:`_weigh` for two maps, whose cells and weights are ``apart``; ``length`` is a multiple of 64."""
+    for at in range(0, length, 64):
+        first, n = _lit_taps(at, 64, shape, lit, n_images)
+        if n > 0:
+            terms = source + 4 * (at + first * strides[1])
+            _weigh_2x64(cells + 4 * at, terms, weights + 4 * first, shape[0], n, strides, apart)
+
+
+@inner
+def _lit_taps(at, width, shape, lit, n_images):
+    """Return the first column of a window that is lit for any of ``width`` values, and how many there are."""
+    first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
+    first = first if first > 0 else np.int64(0)
+    return first, (end if end < shape[1] else shape[1]) - first
 
 
 @inner
@@ -169,32 +199,38 @@ def _correlate(padded, weights, windows, n_images, mode, scratch, out):
     for c in range(channels):
         boxes[c, 0], boxes[c, 1], boxes[c, 2], boxes[c, 3] = _spans(padded[c], n_images, spans)
     weight = np.int64(weights.ctypes.data)
-    for k in range(out.shape[0]):
+    k, plane = np.int64(0), np.int64(out.shape[1]) * out.shape[2]
+    while k < len(out):
         n = windows[k]
+        two = k + 1 < len(out) and windows[k + 1] == n and out.shape[2] % 64 == 0
+        maps = np.int64(2) if two else np.int64(1)
         margin = (largest - n) // 2
         for y in range(out.shape[1]):
+            for j in range(maps):
+                row = out[k + j, y]
+                for i in range(len(row)):
+                    row[i] = _ZERO
             row = out[k, y]
-            for i in range(len(row)):
-                row[i] = _ZERO
             for c in range(channels):
                 below = boxes[c, 0] - y - margin
                 first, end = below if below > 0 else np.int64(0), boxes[c, 1] - y - margin
                 source = ((c * height + y + margin + first) * length) + margin * n_images
-                _weigh(
-                    np.int64(row.ctypes.data),
-                    len(row),
-                    np.int64(padded.ctypes.data) + 4 * source,
-                    weight + 4 * (c * n + first) * n,
-                    ((end if end < n else n) - first, n),
-                    (length, n_images, n),
-                    (boxes[c, 2] - margin, boxes[c, 3] - margin),
-                    n_images,
-                )
-            for i in range(len(row)):
-                value = abs(row[i]) if absolute else row[i]
-                size = abs(value) if signed else value
-                row[i] = _ZERO if size < threshold else value
-        weight += 4 * channels * n * n
+                cells, shape = np.int64(row.ctypes.data), ((end if end < n else n) - first, n)
+                terms, by = np.int64(padded.ctypes.data) + 4 * source, weight + 4 * (c * n + first) * n
+                strides, lit = (length, n_images, n), (boxes[c, 2] - margin, boxes[c, 3] - margin)
+                if maps == 2:
+                    apart = (plane, channels * n * n)
+                    _weigh_two(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
+                else:
+                    _weigh(cells, len(row), terms, by, shape, strides, lit, n_images)
+            for j in range(maps):
+                row = out[k + j, y]
+                for i in range(len(row)):
+                    value = abs(row[i]) if absolute else row[i]
+                    size = abs(value) if signed else value
+                    row[i] = _ZERO if size < threshold else value
+        weight += 4 * channels * n * n * maps
+        k += maps
 
 
 @kernel
@@ -226,50 +262,80 @@ def moments(cells):
 def normalize(block, radius, n_images, out):
     """Divide ``block`` (C, H, W * N) by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
-    Window sums are plain sums, first along rows: subtracting what leaves the window would be faster, but
-    leave rounding errors behind where a bright part is followed by a dark one.
+    Return whether none of it is negative. Window sums are plain sums, first along rows: subtracting what leaves the
+    window would be faster, but leave rounding errors behind where a bright part is followed by a dark one. Those that
+    begin at the first lit row, and differ in where they end, share their beginning.
     """
     height, length = block.shape[1:]
     ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
     padded.fill(0)
-    sums, spans = scratch_empty((height, length)), scratch_empty((height, 2), np.int64)
-    _normalize(block, radius, n_images, (ones, padded, sums, spans), out)
+    sums, prefix = scratch_empty((height, length)), scratch_empty((int(_STRIP),))
+    spans = scratch_empty((height, 2), np.int64)
+    return bool(_normalize(block, radius, n_images, (ones, padded, sums, prefix, spans), out))
+
+
+@inner
+def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
+    """Write window sums along the rows of a plane (H, W * N) to ``sums``; ``one`` is the address of as many ones.
+
+    Return whether any value is negative, and the first and last but one row, and value in it, that is not 0.
+    """
+    length, side, border = plane.shape[1], 2 * radius + 1, radius * n_images
+    top, bottom, left, right = _spans(plane, n_images, spans)
+    start, stop, negative, nothing = left * n_images, right * n_images, np.int32(0), np.int64(0)
+    for y in range(top, bottom):
+        pixels, row = plane[y], sums[y]
+        for i in range(length):
+            pixel = pixels[i]
+            padded[np.uint64(border + i)] = pixel
+            negative |= np.int32(pixel < _ZERO)
+        for i in range(start, stop):
+            row[np.uint64(i)] = _ZERO
+        lit = (spans[y, 0] + radius - left, spans[y, 1] + radius - left)
+        source = np.int64(padded.ctypes.data) + 4 * start
+        _weigh(np.int64(row.ctypes.data) + 4 * start, stop - start, source, one, (np.int64(1), side),
+               (nothing, n_images, nothing), lit, n_images)  # fmt: skip
+    return negative != 0, top, bottom, start, stop
 
 
 @partial(lean_kernel, error_model="numpy")
 def _normalize(block, radius, n_images, scratch, out):
-    ones, padded, sums, spans = scratch
-    channels, height, length = block.shape
-    side, border = 2 * radius + 1, radius * n_images
-    area, one, nothing = np.float32(side**2), np.int64(1), np.int64(0)
-    weights, above = np.int64(ones.ctypes.data), np.int64(sums.ctypes.data)
-    for c in range(channels):
-        top, bottom, left, right = _spans(block[c], n_images, spans)
-        start, width = left * n_images, (right - left) * n_images
-        for y in range(top, bottom):
-            low, high = spans[y, 0], spans[y, 1]
-            pixels, row = block[c, y], sums[y]
-            for i in range(length):
-                padded[np.uint64(border + i)] = pixels[i]
-            for i in range(start, start + width):
-                row[np.uint64(i)] = _ZERO
-            lit = (low + radius - left, high + radius - left)
-            source = np.int64(padded.ctypes.data) + 4 * start
-            _weigh(above + 4 * (y * length + start), width, source, weights, (one, side), (nothing, n_images, nothing),
-                   lit, n_images)  # fmt: skip
-        for y in range(height):
-            cells, total = block[c, y], out[c, y]
+    ones, padded, sums, prefix, spans = scratch
+    area, unit, nothing, any_negative = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0), False
+    length, one = np.int64(block.shape[2]), np.int64(ones.ctypes.data)
+    for c in range(len(block)):
+        negative, top, bottom, start, stop = _sum_rows(block[c], radius, n_images, one, padded, spans, sums)
+        any_negative |= negative
+        for y in range(block.shape[1]):
+            total = out[c, y]
             for i in range(length):
                 total[i] = _ZERO
-            low, high = spans[y, 0], spans[y, 1]
-            start, width = low * n_images, (high - low if high > low else nothing) * n_images
-            first, end = y - radius, y + radius + 1
-            first, end = first if first > top else top, end if end < bottom else bottom
-            _weigh(np.int64(total.ctypes.data) + 4 * start, width, above + 4 * (first * length + start), weights,
-                   (end - first, one), (length, nothing, one), (nothing, length), n_images)  # fmt: skip
-            for i in range(start, start + width):
-                at = np.uint64(i)
-                total[at] = cells[at] / (total[at] / area + _EPSILON)
+        for left in range(start, stop, _STRIP):
+            right, reached = left + _STRIP if left + _STRIP < stop else stop, top
+            for i in range(right - left):
+                prefix[i] = _ZERO
+            for y in range(top, bottom):
+                low, high = spans[y, 0] * n_images, spans[y, 1] * n_images
+                low, high = low if low > left else left, high if high < right else right
+                first, end = y - radius, y + radius + 1 if y + radius + 1 < bottom else bottom
+                cells, total = block[c, y], out[c, y]
+                if first <= top:
+                    while reached < end:
+                        row = sums[reached]
+                        for i in range(right - left):
+                            prefix[np.uint64(i)] += row[np.uint64(left + i)]
+                        reached += 1
+                    for i in range(low, high):
+                        at = np.uint64(i)
+                        total[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
+                    continue
+                source = np.int64(sums.ctypes.data) + 4 * (first * length + low)
+                _weigh(np.int64(total.ctypes.data) + 4 * low, high - low, source, one, (end - first, unit),
+                       (length, nothing, unit), (nothing, length), n_images)  # fmt: skip
+                for i in range(low, high):
+                    at = np.uint64(i)
+                    total[at] = cells[at] / (total[at] / area + _EPSILON)
+    return not any_negative
 
 
 @kernel

@@ -16,8 +16,8 @@ _SIZES = [np.dtype(kind).itemsize for kind in _TYPES.values()]
 class Room:
     """Columns of the events of ``n_images`` images, filled block by block, each by the thread that has made it.
 
-    Threads take the places of their blocks in turns and copy side by side: a first touch of memory takes longer than
-    the copying. What is filled is never moved: where the expected length does not do, another part follows.
+    Threads take the places of their blocks in turns and fill them side by side: a first touch of memory takes longer
+    than copying. What is filled is never moved: where the expected length does not do, another part follows.
     """
 
     def __init__(self, n_images: int) -> None:
@@ -28,19 +28,28 @@ class Room:
         self._failed = False
         self._turn = Condition()
 
-    def put(self, first: int, columns: tuple[np.ndarray, ...], counts: np.ndarray) -> None:
-        """Copy the columns of the images from ``first`` on, ``counts`` events each, after all images before."""
+    def take(self, first: int, counts: np.ndarray) -> list[np.ndarray] | None:
+        """Return columns to fill for the images from ``first`` on, ``counts`` events each, after all images before.
+
+        None once a block has failed.
+        """
         with self._turn:
             self._turn.wait_for(lambda: self._failed or self._images == first)
             if self._failed:
-                return
-            start, n = self._offsets[first], len(columns[0])
+                return None
+            ends = np.cumsum(counts) + self._offsets[first]
+            n = int(ends[-1] - self._offsets[first]) if len(ends) else 0
             self._images += len(counts)
-            self._offsets[first + 1 : self._images + 1] = start + np.cumsum(counts)
+            self._offsets[first + 1 : self._images + 1] = ends
             part, begin = self._reserve(n)
             self._turn.notify_all()
-        for column, values in zip(part, columns, strict=True):
-            column[begin : begin + n] = values
+        return [column[begin : begin + n] for column in part]
+
+    def put(self, first: int, columns: tuple[np.ndarray, ...], counts: np.ndarray) -> None:
+        """Copy the columns of the images from ``first`` on, ``counts`` events each, after all images before."""
+        if (room := self.take(first, counts)) is not None:
+            for column, values in zip(room, columns, strict=True):
+                column[...] = values
 
     def fail(self) -> None:
         """Let nobody wait for a block that will not come."""

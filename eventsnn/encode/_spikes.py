@@ -52,8 +52,8 @@ def _gather(bits, values, sites, marks, counts):
             counts[i] = n
 
 
-def equal_spikes(bits, bins, shape):
-    """Return events of equal numbers in each bin, in canonical order, without ranking what shares a bin.
+def equal_spikes(bits, bins, shape, take):
+    """Write events of equal numbers in each bin, in canonical order, without ranking what shares a bin.
 
     Parameters
     ----------
@@ -63,28 +63,25 @@ def equal_spikes(bits, bins, shape):
         Of ``n`` intensities each bin takes ``n // bins``, at least 1, and the weakest are left over.
     shape : tuple of int
         Grid (C, H, W).
+    take : callable
+        Called once, with the number of events of each image, int64 of shape (N,). Returns the arrays to write to, of
+        as many in all: time (int64), channel, y and x (uint16); or None if nobody wants them any more.
 
     Returns
     -------
-    time : ndarray of int64, shape (m,)
-        In scratch memory, as the next one.
-    columns : ndarray of uint16, shape (3, m)
-        Channel, y and x.
-    offsets : ndarray of int64, shape (N + 1,)
-    valid : bool
-        False if an intensity is negative or not finite; then there are no events.
+    bool
+        False if an intensity is negative or not finite; then the events are not complete.
     """
     n_sites, n_images = bits.shape
     found, marks = scratch_empty((2, n_images, n_sites), np.int32), scratch_empty((n_images,), np.uint32)
-    counts, times = scratch_empty((n_images,), np.int64), scratch_empty((n_sites,), np.int32)
+    counts, times = scratch_empty((2, n_images), np.int64), scratch_empty((n_sites,), np.int32)
     keys, digits = scratch_empty((2, n_sites + 1), np.int64), scratch_empty((4, 256), np.int64)
     buckets = scratch_empty((3, _BUCKETS), np.int32)
-    time, columns = scratch_empty((bits.size,), np.int64), scratch_empty((3, bits.size), np.uint16)
-    offsets = np.zeros(n_images + 1, np.int64)
-    scratch = found, marks, counts, times, buckets, keys, digits
-    valid = bool(_equal_spikes(bits, bins, _places(shape), scratch, time, columns, offsets))
-    n = offsets[-1] if valid else 0
-    return time[:n], columns[:, :n], offsets, valid
+    _find(bits, bins, found, marks, counts)
+    columns = take(counts[1])
+    if columns is None:
+        return True
+    return bool(_deal(found, counts, bins, _places(shape), (times, buckets, keys, digits), *columns))
 
 
 @lru_cache(maxsize=1)
@@ -95,35 +92,41 @@ def _places(shape):
 
 
 @lean_kernel
-def _equal_spikes(bits, bins, places, scratch, time, columns, offsets):
-    """Write events and ``offsets``; return whether all intensities were valid."""
-    found, marks, counts, times, buckets, keys, digits = scratch
-    values, sites, fill = found[0], found[1], keys[0]
-    channel, y, x = columns[0], columns[1], columns[2]
-    _gather(bits, values, sites, marks, counts)
-    for i in range(len(counts)):
-        n, start = counts[i], offsets[i]
-        offsets[i + 1] = start
+def _find(bits, bins, found, marks, counts):
+    """Write intensities and their sites to ``found``; to ``counts`` how many of them, and of events, an image has."""
+    _gather(bits, found[0], found[1], marks, counts[0])
+    for i in range(counts.shape[1]):
+        size, used = _share(counts[0, i], bins)
+        counts[1, i] = size * used
+
+
+@lean_kernel
+def _deal(found, counts, bins, places, scratch, time, channel, y, x):
+    """Write the events; return whether all intensities were valid."""
+    times, buckets, keys, digits = scratch
+    values, sites, fill, start = found[0], found[1], keys[0], np.int64(0)
+    for i in range(counts.shape[1]):
+        n = counts[0, i]
         if n == 0:
             continue
         if not _equal_times(values[i], n, bins, times, buckets, keys, digits):
             return False
         size, used = _share(n, bins)
         for t in range(used):
-            fill[t] = start + t * size
-            for k in range(start + t * size, start + (t + 1) * size):
+            fill[t] = start
+            for k in range(start, start + size):
                 time[np.uint64(k)] = t
-        # What is left over comes last and is overwritten by the next image.
-        fill[used] = start + used * size
+            start += size
         for j in range(n):
             bin_ = np.uint32(times[j])
+            if bin_ == used:
+                continue
             at = np.uint64(fill[bin_])
             fill[bin_] += 1
             place = places[np.uint32(sites[i, j])]
             channel[at] = place
             y[at] = place >> 16
             x[at] = place >> 32
-        offsets[i + 1] = start + used * size
     return True
 
 

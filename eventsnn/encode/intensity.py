@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ class ImageEncoder:
 
         def work(start: int, stop: int) -> None:
             try:
-                room.put(start, *self._encode_block(batch, start, stop))
+                self._encode_block(batch, start, stop, room)
             except BaseException:
                 room.fail()
                 raise
@@ -239,21 +240,20 @@ class ImageEncoder:
             block = stage.apply(block)
         return block
 
-    def _encode_block(self, batch: np.ndarray, start: int, stop: int) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    def _encode_block(self, batch: np.ndarray, start: int, stop: int, room: Room) -> None:
         from eventsnn.encode._spikes import emit, equal_spikes, rank
 
         block = np.require(self._block(batch, start, stop), np.float32, ["C", "W"])
         bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
         if isinstance(self.latency, EqualBins) and not self.pointwise:
-            time, columns, kept, valid = equal_spikes(bits, self.latency.bins, shape)
-            if not valid:
+            if not equal_spikes(bits, self.latency.bins, shape, partial(room.take, start)):
                 _check_intensities(block, start)
         else:
             _check_intensities(block, start)
             sites, ranked, ranked_bits, offsets = rank(bits)
             times = self.latency.times(ranked_bits.view(np.float32), offsets)
             time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, shape)
-        return (time, *columns), np.diff(kept)
+            room.put(start, (time, *columns), np.diff(kept))
 
 
 def _as_images(images: Any) -> np.ndarray:

@@ -175,6 +175,12 @@ class Filter:
         """Side length of the largest kernel, in pixels."""
         return max(kernel.window for kernel in self.kernels)
 
+    @functools.cached_property
+    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of all kernels one after another, and their windows."""
+        windows = np.array([kernel.window for kernel in self.kernels], np.int64)
+        return np.concatenate([kernel.array().ravel() for kernel in self.kernels]), windows
+
     def output_shape(self, shape: Shape) -> Shape:
         """Return one map per kernel, smaller by the window less one and larger by twice the padding."""
         channels, height, width = shape
@@ -196,7 +202,7 @@ class Filter:
         channels, height, width = self.output_shape(block.shape[:3])
         out = scratch_empty((channels, height, width, n_images))
         mode = (self.absolute, self.signed, np.float32(self.threshold))
-        correlate(_pad(block, self.padding), *_weights(tuple(self.kernels)), n_images, mode, rows(out))
+        correlate(_pad(block, self.padding), *self._weights, n_images, mode, rows(out))
         return out
 
 
@@ -225,9 +231,9 @@ class LocalNormalization:
         """Return the normalized block."""
         from eventsnn.encode._kernels import normalize
 
-        _refuse_negative(self, block)
         out = scratch_empty(block.shape)
-        normalize(rows(block), self.radius, block.shape[3], rows(out))
+        if not normalize(rows(block), self.radius, block.shape[3], rows(out)):
+            _refuse_negative(self, block)
         return out
 
 
@@ -342,10 +348,3 @@ def _pad(block: np.ndarray, border: int) -> np.ndarray:
     padded.fill(0)
     padded[:, border : border + height, border : border + width] = block
     return rows(padded)
-
-
-@functools.lru_cache(maxsize=32)
-def _weights(kernels: tuple[Kernel, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of all kernels one after another, and their windows."""
-    windows = np.array([kernel.window for kernel in kernels], np.int64)
-    return np.concatenate([kernel.array().ravel() for kernel in kernels]), windows

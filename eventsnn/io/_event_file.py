@@ -48,7 +48,7 @@ class EventFile:
     """Datasets that grow in a file that appears under its name when the ``with`` block ends well.
 
     With ``"gzip"`` and ``"none"`` threads make the chunks, and HDF5 only puts them into the file; others are
-    HDF5's business.
+    HDF5's business, in its own thread.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class EventFile:
             return
         start, whole = data.length, data.take(data.n_pending // data.chunk * data.chunk)
         if self._compression not in ("gzip", "none"):
-            self._do(partial(_append, name=name, start=start, values=whole))
+            self._do(partial(_append, name=name, start=start, values=whole), wait=False)
             return
         for first in range(0, len(whole), data.chunk):
             self._submit(name, start + first, whole[first : first + data.chunk])
@@ -147,12 +147,12 @@ class EventFile:
         lengths = {name: data.length for name, data in self._growing.items()}
         self._do(partial(_put, chunks=ready, lengths=lengths))
 
-    def _do(self, work: Callable[[h5py.File], object]) -> None:
+    def _do(self, work: Callable[[h5py.File], object], *, wait: bool = True) -> None:
         if self._output is None:
             raise RuntimeError(f"{self.path}: append works only inside the writer's with block")
         try:
             with shown_as(self._temporary, self.path):
-                self._output.do(work)
+                (self._output.do if wait else self._output.later)(work)
         except BaseException:
             self.discard()
             raise

@@ -12,6 +12,7 @@ from eventsnn.io.recording import EventFileError
 
 #: Events that are held back unless said otherwise: 55 MB.
 HOLD = 1 << 22
+_TYPES = (("t", "i8"), ("p", "u1"), ("y", "u2"), ("x", "u2"))
 
 
 class Sorter:
@@ -85,15 +86,14 @@ class Sorter:
 
 def _sorted(chunks: list[Chunk], keys: np.ndarray) -> Chunk:
     """Return chunks as one, sorted, in memory of its own."""
-    from eventsnn.io._order_kernels import sort_ties
+    from eventsnn.io._order_kernels import disorder, sort_ties
 
-    names = ("t", "x", "y", "p")
-    columns = {name: np.concatenate([getattr(chunk, name) for chunk in chunks]) for name in names}
-    if (columns["t"][1:] < columns["t"][:-1]).any():
-        order = np.argsort(columns["t"], kind="stable")
-        columns = {name: column[order] for name, column in columns.items()}
-    t, p, y, x = (
-        np.ascontiguousarray(columns[name], d) for name, d in zip("tpyx", ("i8", "u1", "u2", "u2"), strict=True)
-    )
-    sort_ties(t, p, y, x, keys)
+    columns = [np.concatenate([getattr(chunk, name) for chunk in chunks], dtype=dtype) for name, dtype in _TYPES]
+    falls, unordered = disorder(*columns)
+    if falls:
+        order = np.argsort(columns[0], kind="stable")
+        columns = [column[order] for column in columns]
+    if falls or unordered:
+        sort_ties(*columns, keys)
+    t, p, y, x = columns
     return Chunk(t, x, y, p)

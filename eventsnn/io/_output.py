@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import h5py
+
+_WAITING = 8  # pieces of work that may wait: each has some chunks
 
 
 class Output:
@@ -29,6 +32,7 @@ class Output:
         self._disk = _Disk(path)
         self._thread = ThreadPoolExecutor(1, "hdf5")
         self._file = self._thread.submit(_create, self._disk)
+        self._waiting: deque[Future[object]] = deque()
         self._closing: Future[None] | None = None
 
     def do(self, work: Callable[[h5py.File], object]) -> None:
@@ -39,7 +43,23 @@ class Output:
         OSError
             If something could not be written, now or before.
         """
-        self._thread.submit(lambda: work(self._file.result())).result()
+        self.later(work)
+        self._await(0)
+
+    def later(self, work: Callable[[h5py.File], object]) -> None:
+        """Call ``work`` with the file, some time before the next :meth:`do` ends, which raises what it raises.
+
+        Raises
+        ------
+        OSError
+            If something could not be written before.
+        """
+        self._waiting.append(self._thread.submit(lambda: work(self._file.result())))
+        self._await(_WAITING)
+
+    def _await(self, left: int) -> None:
+        while len(self._waiting) > left:
+            self._waiting.popleft().result()
         self.check()
 
     def check(self) -> None:

@@ -12,6 +12,7 @@ from eventsnn.jit import inner, lean_kernel, trailing_zeros
 
 _NEVER = np.int64(-1)  # of a time or row that has not come yet
 _ONE = np.int64(1)
+_FIRST, _NEXT = np.uint64(0), np.uint64(1)
 _SLACK = np.int64(1 << 26)  # microseconds, 67 s
 _GRID = np.int64(2048)  # coordinates have 11 bits
 
@@ -165,22 +166,40 @@ def _after_high(time, high):
     return (time >> 24 << 24) + (high << 12) + (np.int64(1 << 24) if before >= high + 2048 else np.int64(0))
 
 
+@inner
+def _low(words, i):
+    return np.int64(words[i] & np.uint64(0xFFFFFFFF))
+
+
+@inner
+def _jumps(words, n):
+    """Return how often times begin anew, or leap back over that."""
+    jumps = np.int64(0)
+    for i in range(_NEXT, n):
+        jumps += abs(_low(words, i) - _low(words, i - _NEXT)) >= np.int64(1 << 32) - _SLACK
+    return jumps
+
+
 @lean_kernel
 def dat(words, state, counts, out, room):
     """Decode DAT; ``state``: the last time, bits of a column and of a row, bit of the polarity. Counts nothing.
 
     Times have 32 bits. A fall from the last minute of their 71.6 to the first is their end.
     """
-    period, n_x, bit = np.int64(1 << 32), state[1], state[3]
+    period, n_x, bit, n = np.int64(1 << 32), state[1], state[3], np.uint64(len(words))
     columns, rows = (_ONE << n_x) - 1, (_ONE << state[2]) - 1
-    before = state[0] & (period - 1) if state[0] >= 0 else np.int64(words[0] & np.uint64(0xFFFFFFFF))
+    before = state[0] & (period - 1) if state[0] >= 0 else _low(words, _FIRST)
     epoch = state[0] - before if state[0] >= 0 else np.int64(0)
-    for i in range(len(words)):
-        low = np.int64(words[i] & np.uint64(0xFFFFFFFF))
-        if abs(low - before) >= period - _SLACK:
-            epoch = _later(epoch + before, low, period) - low
-        before = low
-        where = np.int64(words[i] >> np.uint64(32))
-        put(out, np.uint64(i), epoch + low, where & columns, where >> n_x & rows, where >> bit & 1)
+    start, jumps = _FIRST, _jumps(words, n)
+    while start < n:
+        low = _low(words, start)
+        epoch, stop = _later(epoch + before, low, period) - low, n if jumps == 0 else start + _NEXT
+        while stop < n and abs(_low(words, stop) - _low(words, stop - _NEXT)) < period - _SLACK:
+            stop += _NEXT
+        # Up to there nothing of an event depends on the one before, so that several are decoded at a time.
+        for i in range(start, stop):
+            where = np.int64(words[i] >> np.uint64(32))
+            put(out, i, epoch + _low(words, i), where & columns, where >> n_x & rows, where >> bit & 1)
+        start, before = stop, _low(words, stop - _NEXT)
     state[0] = epoch + before
-    return np.int64(len(words)), np.int64(len(words))
+    return np.int64(n), np.int64(n)

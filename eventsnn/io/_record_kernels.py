@@ -16,9 +16,9 @@ _ONE = np.int64(1)
 
 
 @inner
-def _big32(data, i):
-    """Return 4 bytes, the most significant first."""
-    return np.int64(data[i]) << 24 | np.int64(data[i + 1]) << 16 | np.int64(data[i + 2]) << 8 | np.int64(data[i + 3])
+def _big32(word):
+    """Return the lower 4 bytes of a word, the most significant first."""
+    return (word & 255) << 24 | (word & 0xFF00) << 8 | word >> 8 & 0xFF00 | word >> 24 & 255
 
 
 @inner
@@ -62,13 +62,12 @@ def aedat2(data, state, counts, out, room):
 
     Counts: addresses of no pixel, special events or triggers, words of frames and inertial measurements.
     """
-    i, n, time, davis, size = np.int64(0), np.int64(0), state[1], state[2], state[3]
-    while i + size + 4 <= len(data) and n < room:
-        word = _big32(data, i)
-        if size == 2:
-            word >>= 16
-        time = _later(time, _big32(data, i + size), _ONE << 32)
-        i += size + 4
+    i, n, time, davis = np.uint64(0), np.uint64(0), state[1], state[2]
+    bits, size = np.int64(8) * state[3], np.uint64(state[3] + 4)
+    while i + size <= np.uint64(len(data)) and n < np.uint64(room):
+        event = load(data, i)
+        word, time = _big32(event) >> (32 - bits), _later(time, _big32(event >> bits), _ONE << 32)
+        i += size
         if davis:
             if word >> 31:
                 counts[2] += 1
@@ -82,9 +81,9 @@ def aedat2(data, state, counts, out, room):
                 counts[1 if word >> 16 == 0 else 0] += 1
                 continue
             put(out, n, time, word >> 1 & 127, word >> 8 & 127, word & 1)
-        n += 1
+        n += np.uint64(1)
     state[1] = time
-    return i, n
+    return np.int64(i), np.int64(n)
 
 
 @inner

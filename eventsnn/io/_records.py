@@ -75,7 +75,8 @@ def decode_records(stream: BinaryIO, decoder: RecordDecoder, target: Columns | R
         end = left + got
         taken = yield from decode_block(data[:end], state, decoder, target, tally, begin)
         left, begin = end - taken, begin + taken
-        data[:left] = data[taken:end].copy()
+        if left:
+            data[:left] = data[taken:end].copy()
     if left and decoder.final:
         data[left : left + len(decoder.final)] = np.frombuffer(decoder.final, np.uint8)
         try:
@@ -107,7 +108,8 @@ def decode_block(
 
 
 def _account(decoder: RecordDecoder, counts: np.ndarray, tally: Tally) -> None:
-    names = decoder.dropped + decoder.skipped
+    if not (names := decoder.dropped + decoder.skipped):
+        return
     for place, (name, count) in enumerate(zip(names, counts.tolist(), strict=True)):
         (tally.drop if place < len(decoder.dropped) else tally.skip)(name, count)
     counts[:] = 0

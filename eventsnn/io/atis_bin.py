@@ -9,7 +9,7 @@ the first megabyte fits into it, and otherwise the size is unknown (N-Caltech101
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,11 @@ def recognize(path: Path, start: bytes) -> bool:
     n = min(len(start) // _SIZE, 256)
     words = np.ndarray((n,), ">u4", start, 1, (_SIZE,)).astype(np.int64) if n else np.zeros(0, np.int64)  # but columns
     times = words & 0x7FFFFF
-    if (is_overflow := words >> 24 == _OVERFLOW).any():
+    if _OVERFLOW in start[1 : n * _SIZE : _SIZE]:
+        is_overflow = words >> 24 == _OVERFLOW
         times = (times + 8192 * np.cumsum(is_overflow))[~is_overflow]
-    backward, forward = (int(np.count_nonzero(late)) for late in (times[1:] < times[:-1], times[1:] > times[:-1]))
-    return len(times) > 3 and 50 * backward < len(times) and forward > 0
+    steps = times[1:] - times[:-1]
+    return len(times) > 3 and 50 * int(np.count_nonzero(steps < 0)) < len(times) and bool(steps.max() > 0)
 
 
 def open_bin(path: Path, content: bytes = b"") -> Recording:
@@ -56,11 +57,17 @@ def open_bin(path: Path, content: bytes = b"") -> Recording:
 
 
 def _decode(path: Path, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
+    decode_records, decoder = _decoder()
+    with path.open("rb", buffering=0) as stream:
+        yield from decode_records(stream, decoder, rows or Columns(size), tally)
+
+
+@cache  # files are small and many
+def _decoder() -> tuple[Any, Any]:
     from eventsnn.io import _record_kernels as kernels
     from eventsnn.io._records import RecordDecoder, decode_records
 
-    with path.open("rb", buffering=0) as stream:
-        yield from decode_records(stream, RecordDecoder(kernels.atis40, _SIZE, (0,)), rows or Columns(size), tally)
+    return decode_records, RecordDecoder(kernels.atis40, _SIZE, (0,))
 
 
 def _events(start: bytes) -> np.ndarray:

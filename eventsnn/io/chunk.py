@@ -15,6 +15,7 @@ EVENT_DTYPE = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
 _COLUMNS = ("t", "x", "y", "p")
 _ITEM = EVENT_DTYPE.itemsize
 _MOST = 1 << 25  # events that room is made for at once, though a file may be larger: it need not be full of them
+_SMALL = 1 << 19  # bytes, of which no large page is worth having
 _SPARE = 3  # bytes that compiled decoders write after an event
 
 
@@ -92,7 +93,8 @@ class Rows:
 
         Memory that is never touched is never there, so it may be too many.
         """
-        self._bytes = empty((most + 1) * _ITEM + _SPARE, np.uint8)
+        size = (most + 1) * _ITEM + _SPARE
+        self._bytes = np.empty(size, np.uint8) if size < _SMALL else empty(size, np.uint8)
 
     def room(self, n: int) -> np.ndarray:
         """Return what compiled decoders may put ``n`` events into: bytes, and some to spare."""

@@ -26,7 +26,7 @@ _LAYOUTS = {1: (9, 8, 17), 2: (14, 14, 28)}
 
 def recognize(path: Path, start: bytes) -> bool:
     """Tell whether a header is that of a DAT file: it says so, or gives a version."""
-    return re.match(rb"(%[^\n]*\n)*?% (Data file|Version )", start) is not None
+    return start[:1] == b"%" and re.match(rb"(%[^\n]*\n)*?% (Data file|Version )", start) is not None
 
 
 def open_dat(path: Path) -> Recording:

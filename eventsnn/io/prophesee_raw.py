@@ -32,7 +32,7 @@ _SWAPPED_BELOW = 0x37  # cameras before this one wrote the halves of EVT 2.1's w
 
 def recognize(path: Path, start: bytes) -> bool:
     """Tell whether a header names a format of raw events."""
-    return re.match(rb"(%[^\n]*\n)*?% (evt|format) ", start) is not None
+    return start[:1] == b"%" and re.match(rb"(%[^\n]*\n)*?% (evt|format) ", start) is not None
 
 
 def open_raw(path: Path) -> Recording:

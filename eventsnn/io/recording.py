@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -73,7 +72,7 @@ class Orientation:
     swap_polarity: bool = False
 
 
-_AS_IT_IS = Orientation()
+_AS_IT_IS, _NOTHING = Orientation(), Report()
 
 #: Yields blocks of bounded size, in file order and the file's own orientation, and counts what it leaves out. The
 #: number is a hint: about so many events a block. It raises :class:`EventFileError`, or OSError if the disk fails.
@@ -225,14 +224,16 @@ class Recording:
     def _placed(self, rows: Rows, into: Into) -> Report:
         """Let a decoder put events into rows, and do to them what a stream does to those that it gives."""
         tally, is_turned = Tally(), self.orientation != _AS_IT_IS
-        with _named(self.path):
+        try:
             for block in into(rows.size, tally, rows):
                 sound = block if self.sensor is None else rows.within(block, self.sensor)
                 tally.drop(OUTSIDE, len(block) - len(sound))
                 if is_turned:
                     _turn(sound, self)
+        except EventFileError as error:
+            raise _named(error, self.path) from None
         # Only who warns of what was lost needs to know the times.
-        return counted(Report(), rows.whole()["t"]).of(tally) if tally.dropped else Report()
+        return counted(Report(), rows.whole()["t"]).of(tally) if tally.dropped else _NOTHING
 
     def _most(self) -> int:
         most = most_events(self.path.stat().st_size)
@@ -291,13 +292,15 @@ class Stream:
 
     def _run(self, size: int) -> Generator[Chunk, None, None]:
         recording = self._recording
-        with _named(recording.path):
+        try:
             for block in recording.decode(size, self._tally):
                 sound = _oriented(self._within(block), recording)
                 for start in range(0, len(sound), size):
                     chunk = sound[start : start + size]
                     self._report = counted(self._report, chunk.t)
                     yield chunk
+        except EventFileError as error:
+            raise _named(error, recording.path) from None
 
     def _within(self, block: Chunk) -> Chunk:
         """Leave out what is outside the sensor."""
@@ -336,12 +339,6 @@ def _turn(events: np.ndarray, recording: Recording) -> None:
             events[name] = column
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(error: EventFileError, path: Path) -> EventFileError:
     """Add the file to an error of a decoder that does not know it."""
-    try:
-        yield
-    except EventFileError as error:
-        if error.path is not None:
-            raise
-        raise EventFileError(error.reason, path, error.offset) from None
+    return error if error.path is not None else EventFileError(error.reason, path, error.offset)

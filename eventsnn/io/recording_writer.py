@@ -38,8 +38,8 @@ class RecordingWriter:
     width, height : int
         Of the sensor.
     compression : {"gzip", "blosc2", "none", "lzf"}
-        Always with a checksum. Any HDF5 program reads ``"gzip"``; ``"blosc2"`` is two to three times as fast and needs
-        the package hdf5plugin (``pip install 'eventsnn[fast]'``).
+        Always with a checksum. Any HDF5 program reads ``"gzip"``; ``"blosc2"`` is up to twice as fast to write, two to
+        three times to read, and needs the package hdf5plugin (``pip install 'eventsnn[fast]'``).
     hold : int
         How many events are held back to be sorted: an event that comes more than so many too late is an error.
     start, stop : int, optional

@@ -51,7 +51,7 @@ class EventWriter:
         What times count.
     compression : {"gzip", "lzf", "blosc2", "none"}
         Always with a checksum. Any HDF5 program reads ``"gzip"`` and ``"none"``; ``"lzf"`` needs h5py, ``"blosc2"`` the
-        package hdf5plugin (``pip install 'eventsnn[fast]'``), which is two to three times as fast.
+        package hdf5plugin (``pip install 'eventsnn[fast]'``), which reads two to three times as fast.
     chunk : int, optional
         Events per chunk. Default: 65536 for one recording, 16384 for a set of samples.
     source, source_sha256 : str, optional

@@ -34,7 +34,7 @@ def time_against_density(
         Of :func:`eventsnn.study.sparsity`; those of other studies are left out.
     layer : str, optional
         Which one, as :func:`eventsnn.study.series.layer_label` names it, or the beginning of that, such as a network's
-        name. Default: the first, of a published network if there is one.
+        name; where it was run in many ways, with these. Default: the first, of a published network if there is one.
     model : CostModel, optional
         Its predictions are drawn as dotted lines.
     ax : matplotlib.axes.Axes, optional
@@ -71,7 +71,8 @@ def time_against_density(
             axes.plot(densities, predicted, linestyle=":", color=look["color"], linewidth=1, label=f"predicted{said}")
     _mark_crossovers(axes, layers[label])
     _logarithmic(axes, "x", percent, "density: spikes for each input")
-    _logarithmic(axes, "y", _seconds, "processor time for each sample")
+    clocks = {row.get("clock", "cpu") for row in layers[label]}
+    _logarithmic(axes, "y", _seconds, f"{'wall' if clocks == {'wall'} else 'processor'} time for each sample")
     legend(axes)
     title(axes, label)
     return axes

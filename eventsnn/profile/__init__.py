@@ -20,6 +20,8 @@ import numpy as np
 from eventsnn.events import Shape, TimeUnit
 
 _PICO = 1e-12
+#: fields of :class:`Costs` that turn counts into energy
+PICOJOULES = ("pj_per_operation", "pj_per_mac")
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Costs:
     peak: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("pj_per_operation", "pj_per_mac"):
+        for name in PICOJOULES:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} expects a finite number of 0 or more, got {value!r}")

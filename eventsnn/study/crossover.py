@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from eventsnn import checks
 from eventsnn.backends import Backend, get
 from eventsnn.events import Events
 from eventsnn.models import MODELS
+from eventsnn.profile import PICOJOULES, Costs
 from eventsnn.study import dense
 from eventsnn.study.results import Row
 from eventsnn.study.runs import Course, Progress, Run, Say, carry_out
@@ -60,11 +61,13 @@ class Sparsity:
     seconds : float
         How long each side of a run is measured, at least.
     seed : int
+    pj_per_operation, pj_per_mac : float
+        Picojoules of a synaptic operation and of a multiply-accumulate, as of :func:`eventsnn.study.profile`.
 
     Raises
     ------
-    ValueError
-        If a value is out of range, or a network unknown.
+    ValueError, TypeError
+        If a value is out of range or of another kind, or a network unknown.
     """
 
     networks: tuple[str, ...] = tuple(MODELS)
@@ -79,8 +82,12 @@ class Sparsity:
     backends: tuple[str, ...] = ("cpu",)
     seconds: float = 0.06
     seed: int = 0
+    pj_per_operation: float = Costs.pj_per_operation
+    pj_per_mac: float = Costs.pj_per_mac
 
     def __post_init__(self) -> None:
+        checks.plain(self, ("networks", "shapes", "densities", "kept", "batches", "threads", "backends"))
+        checks.kind("data", self.data, str)
         check_names(self.networks)
         for name in ("densities", "kept"):
             for value in getattr(self, name):
@@ -92,6 +99,8 @@ class Sparsity:
         checks.integer("seed", self.seed, 0)
         for name in ("window", "seconds"):
             checks.number(name, getattr(self, name), above=0)
+        for name in PICOJOULES:
+            checks.number(name, getattr(self, name), least=0)
         for name in self.backends:
             get(name)
 
@@ -134,8 +143,8 @@ def sparsity(
     -------
     list of dict
         One row for each run. ``seconds`` and ``dense_seconds`` are per sample, the least of interleaved repeats:
-        processor time, or wall time with several threads or on a device (``clock``). :mod:`eventsnn.study.cost` makes
-        of them a cost model and the densities where the curves cross.
+        processor time, or wall time with several threads or on a device (``clock``); ``energy`` and ``dense_energy``
+        are joules. :mod:`eventsnn.study.cost` makes of the times a cost model and the densities where the curves cross.
 
     Raises
     ------
@@ -145,6 +154,7 @@ def sparsity(
     OSError
         If a file cannot be read or written.
     """
+    checks.kind("settings", settings, Sparsity)
     wanted = settings or Sparsity()
     course = Course(out, resume, command, progress, say)
     return carry_out("sparsity", wanted.seed, _runs(wanted), course, _line)
@@ -169,8 +179,13 @@ def _runs(settings: Sparsity) -> list[Run]:
             _Stimuli(c, "events", part, settings, events) for c, part in itertools.product(fitting, settings.kept)
         ]
     quickest: dict[Any, dense.Way] = {}
-    ways = list(itertools.product(settings.backends, settings.threads, settings.batches))
-    return [_run(stimulus, *way, quickest) for stimulus in stimuli for way in ways]
+    return [_run(stimulus, *way, quickest) for stimulus in stimuli for way in _ways(settings, stimulus)]
+
+
+def _ways(settings: Sparsity, stimulus: _Stimuli) -> Iterator[tuple[str, int, int]]:
+    """Return backends, threads and sizes of batches, each that there are samples for, or else all of them."""
+    sizes = dict.fromkeys(min(size, stimulus.samples) for size in settings.batches)
+    return itertools.product(settings.backends, settings.threads, sizes)
 
 
 class _Stimuli:
@@ -184,6 +199,11 @@ class _Stimuli:
         if self._real is None:
             return synthetic(self.case.shape, self.part, settings.bins, batch, settings.seed)
         return thinned(self._real[:batch], self.part, settings.seed)
+
+    @property
+    def samples(self) -> int:
+        """How many there are, at most."""
+        return max(self.settings.batches) if self._real is None else len(self._real)
 
     def describe(self) -> dict[str, Any]:
         conv, pool = self.case.conv, self.case.pool
@@ -203,6 +223,7 @@ def _run(stimulus: _Stimuli, backend: str, threads: int, batch: int, quickest: d
     settings = stimulus.settings
     config = stimulus.describe() | {"backend": backend, "threads": threads, "batch": batch, "bins": settings.bins}
     config |= {"seconds": settings.seconds, "seed": settings.seed}
+    config |= {name: float(getattr(settings, name)) for name in PICOJOULES}
     return Run(config, partial(_measured, stimulus, backend, threads, batch, quickest))
 
 
@@ -234,6 +255,8 @@ def _measured(
         "threads": threads,
         "backend": backend,
         **counts,
+        "energy": (counts["operations"] - counts["stopped"]) * settings.pj_per_operation * 1e-12,
+        "dense_energy": counts["macs"] * settings.pj_per_mac * 1e-12,
         "seconds": seconds / len(events),
         "dense": library,
         "dense_seconds": dense_seconds / len(few),

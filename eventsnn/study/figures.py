@@ -39,7 +39,10 @@ def bytes_(value: float) -> str:
 
 
 def time_against_density(rows: Sequence[Row], model: CostModel | None, crossings: Sequence[Row]) -> dict[str, Figure]:
-    """Return a figure for each layer of a sparsity study: both sides, what the model predicts, where they cross."""
+    """Return a figure for each layer of a sparsity study: both sides, what the model predicts, where they cross.
+
+    A layer that was run in more ways than one figure can show has several.
+    """
     return {label: _density(some, model, _crossings_of(some, crossings)) for label, some in by_layer(rows).items()}
 
 
@@ -166,8 +169,9 @@ def _crossing(crossing: Row, ys: Sequence[float], number: int) -> Figure:
 
 
 def _crossings_of(rows: Sequence[Row], crossings: Sequence[Row]) -> list[Row]:
-    names = ("network", "layer", "pool", "shape")
-    mine = [c for c in crossings if c["density"] and all(c.get(name) == rows[0].get(name) for name in names)]
+    names = ("network", "layer", "pool", "shape", "source", "backend", "threads", "batch", "dense")
+    wanted = set(grouped(rows, names))
+    mine = [c for c in crossings if c["density"] and tuple(c.get(name) for name in names) in wanted]
     return list({percent(crossing["density"]): crossing for crossing in mine}.values())
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eventsnn import checks
+from eventsnn.devices import device
 from eventsnn.layers import Conv
 from eventsnn.network import Network
 from eventsnn.study.results import Row
@@ -21,6 +22,7 @@ from eventsnn.study.runs import Course, Progress, Run, Say, carry_out
 from eventsnn.study.stimuli import synthetic
 
 _PARALLEL = ("threads", "devices")
+_GROWN = ("sizes", "maps", "events", "threads", "devices")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,9 @@ class Scaling:
     threads : sequence of int
         That share a call.
     devices : sequence of int
-        Single threads that share it as devices do, each with its batch.
+        That share it, each with its batch: the first so many GPUs, or single threads of the processor.
+    backend : str
+        Where layers are computed, as of :class:`eventsnn.Network`; threads are always the processor's.
     size, usual_maps, density : int, int, float
         What stays: size of the input, maps of the layer, and spikes per input.
     samples : int
@@ -50,8 +54,8 @@ class Scaling:
 
     Raises
     ------
-    ValueError
-        If a value is out of range.
+    ValueError, TypeError
+        If a value is out of range or of another kind.
     """
 
     sizes: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
@@ -59,6 +63,7 @@ class Scaling:
     events: tuple[int, ...] = (30, 100, 300, 1000, 3000, 8000)
     threads: tuple[int, ...] = (1, 2)
     devices: tuple[int, ...] = (1, 2)
+    backend: str = "cpu"
     size: int = 64
     usual_maps: int = 30
     density: float = 0.1
@@ -68,9 +73,12 @@ class Scaling:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("sizes", "maps", "events", "threads", "devices"):
+        checks.plain(self, _GROWN)
+        for name in _GROWN:
             for value in getattr(self, name):
                 checks.integer(name, value, 1)
+        checks.kind("backend", self.backend, str, or_none=False)
+        device(self.backend)
         for name in ("size", "usual_maps", "samples", "bins", "repeats"):
             checks.integer(name, getattr(self, name), 1)
         checks.integer("seed", self.seed, 0)
@@ -101,6 +109,7 @@ class _Measured(NamedTuple):
     bins: int
     repeats: int
     seed: int
+    backend: str = "cpu"
 
 
 def scaling(
@@ -126,8 +135,8 @@ def scaling(
     -------
     list of dict
         One row for each run: ``axis`` and ``value``; ``seconds`` per sample, of processor time, or of wall time along
-        ``threads`` and ``devices`` (``clock``); ``memory``, the largest resident size of the process in bytes, of which
-        ``baseline`` before there was any input.
+        ``threads`` and ``devices`` and on GPUs (``clock``); ``memory``, the largest resident size of the process in
+        bytes, of which ``baseline`` before there was any input. That of GPUs is not counted.
 
     Raises
     ------
@@ -138,6 +147,7 @@ def scaling(
     RuntimeError
         If a process fails; it says what that one said.
     """
+    checks.kind("settings", settings, Scaling)
     wanted = settings or Scaling()
     course = Course(out, resume, command, progress, say)
     return carry_out("scaling", wanted.seed, _runs(wanted), course, _line)
@@ -166,7 +176,9 @@ def _tasks(settings: Scaling) -> list[_Measured]:
         "devices": (settings.devices, lambda value: {}),
     }
     return [
-        usual._replace(axis=axis, value=value, **changed(value))
+        usual._replace(
+            axis=axis, value=value, backend="cpu" if axis == "threads" else settings.backend, **changed(value)
+        )
         for axis, (values, changed) in grown.items()
         for value in values
     ]
@@ -189,13 +201,14 @@ def measured(task: _Measured) -> dict[str, Any]:
     """Return time and memory of a run, in this process."""
     shape = (_CHANNELS, task.size, task.size)
     layer = Conv(task.maps, _KERNEL, padding=_KERNEL // 2, threshold=_THRESHOLD)
-    devices = [f"cpu:{i}" for i in range(task.value)] if task.axis == "devices" else None
-    net = Network([layer], shape, seed=task.seed, backend=None if devices else "cpu", devices=devices)
+    devices = [f"{task.backend}:{i}" for i in range(task.value)] if task.axis == "devices" else None
+    net = Network([layer], shape, seed=task.seed, backend=None if devices else task.backend, devices=devices)
     each = -(-task.samples // task.value) if devices else task.samples
     net.run(synthetic(shape, task.density, task.bins, 1, task.seed))  # compiled before anything is measured
     baseline = peak_memory()
     events = synthetic(shape, task.density, task.bins, task.samples, task.seed)
-    clock = time.perf_counter if task.axis in _PARALLEL else time.process_time
+    alone = task.backend == "cpu" and task.axis not in _PARALLEL
+    clock = time.process_time if alone else time.perf_counter
     taken = []
     for _ in range(task.repeats + 1):
         begun = clock()
@@ -206,7 +219,8 @@ def measured(task: _Measured) -> dict[str, Any]:
         "shape": "x".join(map(str, shape)),
         "events": events.n_events / task.samples,
         "samples": task.samples,
-        "clock": "wall" if task.axis in _PARALLEL else "cpu",
+        "clock": "cpu" if alone else "wall",
+        "backend": task.backend,
         "seconds": min(taken[1:]) / task.samples,
         "memory": peak_memory(),
         "baseline": baseline,

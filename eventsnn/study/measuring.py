@@ -17,7 +17,7 @@ from eventsnn.io import EventDataset
 from eventsnn.layers import FeatureInhibition, PointwiseInhibition
 from eventsnn.models import Model, Trained
 from eventsnn.network import Network
-from eventsnn.profile import Profile
+from eventsnn.profile import PICOJOULES, Costs, Profile
 from eventsnn.readout import features
 from eventsnn.sources import Samples
 from eventsnn.study.profiling import profile
@@ -27,13 +27,14 @@ _COUNTED = 1000  # samples of those to test with that are counted closely and ti
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A training, and what its network is tested with: ``factors`` of thresholds, on event files."""
+    """A training, what its network is tested with (``factors`` of thresholds, on event files), and energies."""
 
     model: Model
     seed: int
     factors: tuple[float, ...]
     train: str
     test: str
+    costs: Costs
 
 
 def measured(task: Task) -> list[dict[str, Any]]:
@@ -46,7 +47,7 @@ def measured(task: Task) -> list[dict[str, Any]]:
         found = []
         for factor in task.factors:
             _set_thresholds(trained.network, learnt, factor)
-            found.append(_tested(trained, test) | about)
+            found.append(_tested(trained, test, task.costs) | about)
     return found
 
 
@@ -57,13 +58,14 @@ def _set_thresholds(net: Network, learnt: dict[int, np.ndarray], factor: float) 
             net.set_thresholds(layer, thresholds * np.float32(factor))
 
 
-def _tested(trained: Trained, test: EventDataset) -> dict[str, Any]:
+def _tested(trained: Trained, test: EventDataset, costs: Costs) -> dict[str, Any]:
     result, some = trained.evaluate(test), _some_of(test).load()
+    picojoules = {name: getattr(costs, name) for name in PICOJOULES}
     return {
         "accuracy": result.accuracy,
         "silent": result.silent,
         "counted": len(some),
-        **_activity(trained.network, profile(trained.network, some)),
+        **_activity(trained.network, profile(trained.network, some, **picojoules)),
         "seconds": _seconds(trained, some),
     }
 

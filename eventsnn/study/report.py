@@ -125,7 +125,8 @@ def _section(part: Section) -> str:
 def _environment(environments: Sequence[Mapping[str, Any]]) -> str:
     """Return a table with a column for each environment that rows come from."""
     names = list(dict.fromkeys(name for known in environments for name in known))
-    header = ["", *(f"environment {i + 1}" if len(environments) > 1 else "" for i in range(len(environments)))]
+    several = len(environments) > 1
+    header = ["name", *(f"environment {i + 1}" if several else "value" for i in range(len(environments)))]
     cells = [[name, *(known.get(name) for known in environments)] for name in names]
     box = f'<div class=scroll tabindex=0 role=region aria-label="Environment">{table(header, cells)}</div>'
     return f"<section id=environment><h2>Environment</h2>{box if names else '<p>The rows do not say.</p>'}</section>"

@@ -54,10 +54,13 @@ def carry_out(study: str, seed: int, runs: Sequence[Run], course: Course, line: 
     Raises
     ------
     ValueError
-        If ``course.out`` is there and shall not be continued, or has rows that are none of these runs.
+        If there are no runs; or ``course.out`` is there and shall not be continued, or has rows that are none of these
+        runs.
     OSError
         If it cannot be written.
     """
+    if not runs:
+        raise ValueError(f"the study {study} expects at least one run, its settings leave none")
     names = [run_id({"study": study} | run.config) for run in runs]
     with alone(course.out):
         kept, circumstances = Kept(study, names, course.out, course.resume), environment()

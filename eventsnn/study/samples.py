@@ -135,6 +135,10 @@ def _source(model: Model, source: str, part: Part) -> _Source:
     if isinstance(model.encoder, ImageEncoder):
         images = read_images(source, part, model.size)
         return _Source(images.names, images.labels, images.groups, lambda chosen: _of_images(images[chosen]))
+    if not Path(source).exists():
+        raise FileNotFoundError(
+            f"data expects a folder of recordings or an event file, for camera events; found none at {source}"
+        )
     found = find_recordings(source, part)
     if not found.classes:
         raise ValueError(f"{source}: expected one folder of recordings for each class, found files")

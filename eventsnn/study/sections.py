@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eventsnn.markup import escape, table
+from eventsnn.profile import PICOJOULES, Costs
 from eventsnn.study import figures
-from eventsnn.study.cost import CostModel, crossovers, fit
+from eventsnn.study.cost import SIMPLE, CostModel, crossovers, fit
 from eventsnn.study.pareto import front
 from eventsnn.study.series import Row, layer_of, of_study, profiled, scaled, varying
 from eventsnn.study.units import percent, si
@@ -83,8 +84,9 @@ def _sparsity(rows: Sequence[Row]) -> Section:
     if densities:
         section.facts.append(("crossover density", f"{percent(min(densities))} to {percent(max(densities))}"))
     section.text(
-        "Processor time of one layer for each sample, event-driven (solid, filled marks) and dense (dashed, open "
-        "marks). At densities below the crossover the event-driven layer is quicker."
+        "Processor time (with several threads, or on a GPU, wall time) of one layer for each sample, event-driven "
+        "(solid, filled marks) and dense (dashed, open marks). At densities below the crossover the "
+        "event-driven layer is quicker."
     )
     section.figure("Choose a layer; a point tells its numbers.", figures.time_against_density(rows, model, crossings))
     _add_crossovers(section, crossings)
@@ -117,7 +119,12 @@ def _crossing(crossing: Row) -> tuple[str, str]:
 def _add_model(section: Section, rows: Sequence[Row], model: CostModel) -> None:
     known = [row for row in rows if _predictable(model, row)]
     section.figure("Each point is a run. The dotted lines are 25 % off.", {"": figures.predictions(known, model)})
-    errors = (("fitted to", model.fit_error), ("not seen by the fit", model.error))
+    alone = fit(rows, SIMPLE)
+    errors = (
+        ("fitted to", model.fit_error),
+        ("not seen by the fit", model.error),
+        ("not seen, by operations and positions alone", alone.error),
+    )
     cells = [
         [name, e.rows, percent(e.median), percent(e.most_of_them), percent(e.most)] for name, e in errors if e.rows
     ]
@@ -149,6 +156,7 @@ def _tradeoff(rows: Sequence[Row]) -> Section:
         "Each open circle is a run. Means over seeds have 95 % intervals by Student's t. No setting is as accurate as "
         "one of the Pareto front at a lower cost."
     )
+    section.text(_energies(rows))
     for cost, name, form in (
         ("spikes", "spikes for each sample", si),
         ("energy", "energy for each sample", figures.joules),
@@ -181,10 +189,22 @@ def _tradeoff(rows: Sequence[Row]) -> Section:
     return section
 
 
+def _energies(rows: Sequence[Row]) -> str:
+    """Return what energies are made of, where rows say it."""
+    known = [tuple((row.get("config") or {}).get(name) for name in PICOJOULES) for row in rows]
+    each = [
+        f"{operation:g} pJ an operation that is not stopped (dense: {mac:g} pJ a multiply-accumulate)"
+        for operation, mac in dict.fromkeys(known)
+        if None not in (operation, mac)
+    ]
+    usual = " Horowitz 2014, 45 nm." if set(known) == {(Costs.pj_per_operation, Costs.pj_per_mac)} else ""
+    return f"Energy: {'; '.join(each)}.{usual}" if each else ""
+
+
 def _scaling(rows: Sequence[Row]) -> Section:
     section = Section("scaling", "Scaling")
     section.facts.append(("what grows", ", ".join(scaled(rows))))
-    section.text("Processor time for each sample; wall time where threads or devices share the work.")
+    section.text("Processor time for each sample; wall time on GPUs, and where threads or devices share the work.")
     time = figures.scaling(rows, "seconds", "time for each sample", figures.seconds)
     memory = figures.scaling(rows, "memory", "peak memory", figures.bytes_)
     section.parts.append("<div class=pairs>")

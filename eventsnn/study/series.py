@@ -14,10 +14,11 @@ NEEDED = {
     "scaling": ("axis", "value", "layer", "seconds", "clock"),
     "profile": ("layer", "name", "spikes", "operations", "stopped", "macs", "times", "spikes_over_time"),
 }
+_CURVES = 3  # of a layer in one figure; each has three lines
 _RUNNING = {
     "source": "{}",
     "backend": "{}",
-    "threads": "{} threads",
+    "threads": "threads: {}",
     "batch": "batches of {}",
     "dense": "against {}",
 }
@@ -60,12 +61,26 @@ def layer_of(row: Row) -> str:
 
 
 def by_layer(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """Return the rows of a sparsity study by layer, those of published networks first."""
+    """Return the rows of a sparsity study by layer, those of published networks first.
+
+    A layer that was run in more ways than one figure can show comes several times, with how it was run in its name.
+    """
     mine = sorted(of_study(rows, "sparsity"), key=lambda row: not row.get("network"))
     found: dict[str, list[Row]] = {}
     for row in mine:
         found.setdefault(layer_label(row), []).append(row)
-    return found
+    return {f"{label}{', ' * bool(how)}{how}": part for label, some in found.items() for how, part in _apart(some)}
+
+
+def _apart(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Return the rows of a layer apart by how it was run, as far as needed for few curves in each part."""
+    apart: list[str] = []
+    parts = {(): list(rows)}
+    for name in varying(rows, ("backend", "threads", "dense", "source")):
+        if max(len(curves(some)) for some in parts.values()) > _CURVES:
+            apart.append(name)
+            parts = grouped(rows, apart)
+    return [(running(some[0], apart), some) for some in parts.values()]
 
 
 def curves(rows: Sequence[Row]) -> dict[str, list[Row]]:

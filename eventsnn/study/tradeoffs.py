@@ -10,12 +10,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from eventsnn import checks
 from eventsnn.encode import ImageEncoder
 from eventsnn.experiment import Experiment
 from eventsnn.models import MODELS, Model, nmnist, nmnist_rstdp
+from eventsnn.profile import PICOJOULES, Costs
 from eventsnn.sources import is_event_file
 from eventsnn.study import samples
 from eventsnn.study.keeping import Kept, alone, check_client, each, run_id
@@ -70,6 +69,8 @@ class Tradeoff:
     retrain : bool
         Whether a network learns with the thresholds that it is tested with. Else it learns with the recipe's, one for
         all factors, and thresholds (those that finite ones have become) are multiplied afterwards; the readout stays.
+    pj_per_operation, pj_per_mac : float
+        Picojoules of a synaptic operation and of a multiply-accumulate, as of :func:`eventsnn.study.profile`.
 
     Raises
     ------
@@ -90,20 +91,20 @@ class Tradeoff:
     seeds: tuple[int, ...] = (0, 1, 2)
     grid: bool = False
     retrain: bool = True
+    pj_per_operation: float = Costs.pj_per_operation
+    pj_per_mac: float = Costs.pj_per_mac
 
     def __post_init__(self) -> None:
+        checks.plain(self, ("epochs", *_AXES, "seeds"))
         checks.kind("model", self.model, str, Model, or_none=False)
         for name in ("data", "test_data"):
             checks.kind(name, getattr(self, name), str, or_none=False)
         for name in ("train", "test"):
             checks.integer(name, getattr(self, name), 0)
-        for name in ("epochs", "thresholds", "bins", "winners", "inhibition", "seeds"):
-            value = getattr(self, name)
-            checks.kind(name, value, tuple, list, or_none=False)
-            plain = tuple(one.item() if isinstance(one, np.generic) else one for one in value)  # JSON has no others
-            object.__setattr__(self, name, plain)
         for name in ("grid", "retrain"):
             checks.switch(name, getattr(self, name))
+        for name in PICOJOULES:
+            checks.number(name, getattr(self, name), least=0)
         for name, field in _AXES.items():
             for value in getattr(self, name):
                 Setting(**{field: value})
@@ -174,6 +175,7 @@ def tradeoff(
     ValueError, TypeError, OSError
         If settings or data do not fit, or ``out`` is there and shall not be continued; nothing has been written then.
     """
+    checks.kind("settings", settings, Tradeoff)
     settings = settings or Tradeoff()
     checks.integer("jobs", jobs, 1)
     check_client(client)
@@ -219,6 +221,7 @@ def _planned(settings: Tradeoff) -> tuple[list[_Run], _Chosen]:
     train, test, encoder = samples.read(recipe, settings.data, settings.test_data, (settings.train, settings.test))
     recipe = replace(recipe, encoder=encoder)
     data = {"data": settings.data, "test_data": settings.test_data, "retrain": settings.retrain}
+    data |= {name: float(getattr(settings, name)) for name in PICOJOULES}
     for name, part in (("train", train), ("test", test)):
         data |= {f"{name}_samples": part.samples, f"{name}_sha256": part.sha256}
     return [_run(recipe, setting, seed, data) for setting in wanted for seed in settings.seeds], (train, test)
@@ -279,9 +282,13 @@ def _tasks(runs: Sequence[_Run], chosen: _Chosen, scratch: Path, report: Progres
             files[encoder] = (str(names[0]), str(names[1]))
         tasks.setdefault((str(run.config["recipe"]), files[encoder], run.seed), []).append(run)
     return {
-        Task(group[0].model, seed, tuple(run.factor for run in group), *paths): group
-        for (_, paths, seed), group in tasks.items()
+        Task(group[0].model, seed, tuple(run.factor for run in group), train, test, _costs(group[0])): group
+        for (_, (train, test), seed), group in tasks.items()
     }
+
+
+def _costs(run: _Run) -> Costs:
+    return Costs(**{name: run.config[name] for name in PICOJOULES})
 
 
 def _row(run: _Run, found: Mapping[str, Any], command: str | None) -> Row:
