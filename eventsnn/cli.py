@@ -31,6 +31,7 @@ from eventsnn.console import (
     PlainCommand,
     PlainGroup,
     UsageError,
+    one_line,
     one_line_errors,
     phases,
     printable,
@@ -141,17 +142,30 @@ def info(context: typer.Context, file: File, as_json: Json = False, debug: Debug
         _print_json(as_json, found)
 
 
-@app.command(cls=PlainCommand, epilog="Example: eventsnn check train.h5")
-def check(context: typer.Context, file: File, debug: Debug = False) -> None:
-    """Read a recording or event file to the end and verify all that can be.
+@app.command(cls=PlainCommand, epilog="Example: eventsnn check train.h5; eventsnn check nmnist/Train *.raw")
+def check(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings, event files (HDF5), or folders of such.")
+    ],
+    debug: Debug = False,
+) -> None:
+    """Read recordings or event files to the end and verify all that can be.
 
     Of an event file that is every checksum and every event. A recording of
-    which anything was lost is an error too, which says what.
+    which anything was lost is an error too, which says what. Of a folder, all
+    files in it and its folders are read, and a line says how many are sound;
+    each broken file has a line of its own.
     """
     with one_line_errors("eventsnn check", debug or context.obj):
-        from eventsnn.summaries import check_line
+        from eventsnn.summaries import check_lines
 
-        print(check_line(file))
+        is_sound = True
+        for line, is_error in check_lines(files):
+            print(f"eventsnn check: {one_line(line)}" if is_error else line, file=sys.stderr if is_error else None)
+            is_sound = is_sound and not is_error
+        if not is_sound:
+            raise typer.Exit(1)
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn train digits --data digits -o run --epochs 4,20")
@@ -196,8 +210,9 @@ def train(
     """
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs, unfinished
+        from eventsnn.camera_sources import parts_of
         from eventsnn.checkpoint import Checkpoint
-        from eventsnn.sources import is_event_file
+        from eventsnn.sources import has_train_and_test, is_event_file
 
         chosen, usual_seed = recipe(model)
         chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
@@ -220,7 +235,10 @@ def train(
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
-        print(f"Next: eventsnn evaluate {out} --data {'TEST.h5' if is_event_file(data) else data}")
+        source = Path(data)
+        has_test = bool(parts_of(source)) or (not is_event_file(data) and has_train_and_test(data))
+        others = data if has_test else "TEST" + (source.suffix if source.is_file() else "")
+        print(f"Next: eventsnn evaluate {out} --data {others}")
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventsnn.io import EventDataset, EventFileError, Recording, Report
-from eventsnn.io import open as open_events
+from eventsnn.io import EventFileError, Recording, Report
 from eventsnn.io._order import HOLD
 from eventsnn.io._storage import Compression
 from eventsnn.io.chunk import Chunk
 from eventsnn.io.extract import Extract
+from eventsnn.io.own_recording import open_recording as open_any_recording
 from eventsnn.io.recording import Tally
 from eventsnn.train import Progress
 
@@ -120,11 +120,7 @@ def open_recording(path: str, options: Options) -> Recording:
     ValueError
         If it holds samples of a data set, or nobody says how large the sensor is.
     """
-    found = open_events(path, **options.orientation)
-    if not isinstance(found, Recording):
-        if isinstance(found, EventDataset):
-            found.close()
-        raise ValueError(f"{path}: holds samples of a data set, expected a recording")
+    found = open_any_recording(path, **options.orientation)
     if found.width is None or found.height is None:
         raise ValueError(f"{path}: does not say the sensor's size; --width and --height do")
     return found

@@ -20,7 +20,10 @@ def convert(
     context: typer.Context,
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE", help="Recordings; or a folder of them, or with a folder for each class."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Recordings, event files too; or a folder of them, or one for each class.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.h5", help="File to make or replace.")],
     time: Annotated[

@@ -15,7 +15,7 @@ from eventsnn.arguments import check_backend, one_of, parse_size
 from eventsnn.console import Debug, UsageError, one_line_errors, printable
 
 if TYPE_CHECKING:
-    from eventsnn.encode import CameraEncoder
+    from eventsnn.encode import CameraEncoder, WindowChannels
     from eventsnn.network import Network
     from eventsnn.readout import FittedReadout
     from eventsnn.realtime import Live, LiveWindow
@@ -27,20 +27,27 @@ _UNITS = {"us": 1, "": 1, "ms": 1000, "s": 1_000_000}
 def live(
     context: typer.Context,
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="A recording; '-', which is standard input; or tcp://HOST:PORT.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A recording, converted or not; '-', which is standard input; or tcp://HOST:PORT.",
+        ),
     ],
     network: Annotated[
         Path, typer.Option("--network", metavar="FILE", help="What Network.save wrote, or the folder of a run.")
     ],
     window: Annotated[
-        str, typer.Option(metavar="LENGTH", help="Of a window: 10ms, 500us, 1s. Default: the encoder's.")
+        str,
+        typer.Option(
+            metavar="LENGTH", help="Of a window, from the first event on: 10ms, 500us, 1s. Default: the encoder's."
+        ),
     ] = "",
     encoder: Annotated[
         str,
         typer.Option(
             metavar="FILE",
-            help="An event file that a CameraEncoder made, or a JSON file of its to_dict(). Default: every event at "
-            "its time in the window.",
+            help="An event file that an encoder of recordings made, or a JSON file of its to_dict(). Default: the "
+            "run's, else every event at its time in the window.",
         ),
     ] = "",
     format_: Annotated[
@@ -65,7 +72,7 @@ def live(
         from eventsnn.realtime import live as run
 
         check_backend()
-        chosen = _encoder(encoder, window)
+        chosen = _encoder(encoder, window, network)
         name = one_of(format_, FEED_FORMATS, "--format") if format_ else None
         net, readout = _network(network)
         size = parse_size(sensor, "--sensor", "640x480", "WxH")
@@ -144,20 +151,51 @@ def _network(path: Path) -> tuple[Network, FittedReadout | None]:
     return Network.load(path / "network.h5"), FittedReadout.load(readout) if readout.is_file() else None
 
 
-def _encoder(path: str, window: str) -> CameraEncoder:
-    from eventsnn.encode import ByTime, CameraEncoder, EveryEvent
+def _encoder(path: str, window: str, network: Path) -> CameraEncoder | WindowChannels:
+    """Return the encoder that is named, or that of a run, with other windows if they are given."""
+    from eventsnn.encode import ByTime, CameraEncoder, EveryEvent, WindowChannels
 
-    if not path and not window:
-        raise UsageError("--window or --encoder has to be given")
     cut = ByTime(_microseconds(window)) if window else None
-    if not path:
-        assert cut is not None
+    found = _named(path) if path else _kept(network / "model.json")
+    if found is None:
+        if cut is None:
+            raise UsageError("--window or --encoder has to be given")
         return CameraEncoder(cut, EveryEvent())
+    if cut is None:
+        return found
+    if isinstance(found, WindowChannels):
+        return replace(found, encoder=replace(found.encoder, cut=cut))
+    return replace(found, cut=cut)
+
+
+def _named(path: str) -> CameraEncoder | WindowChannels:
     try:
-        found = CameraEncoder.from_dict(_recorded(Path(path)))
+        if (recorded := _recorded(Path(path))) is None:
+            raise ValueError("names no encoder")
+        found = _of_camera(recorded)
     except ValueError as error:
         raise UsageError(f"--encoder {printable(path)}: {error}") from None
-    return found if cut is None else replace(found, cut=cut)
+    if found is None:
+        raise UsageError(f"--encoder {printable(path)}: is an encoder of images, expected one of a camera")
+    return found
+
+
+def _kept(model: Path) -> CameraEncoder | WindowChannels | None:
+    """Return the encoder of a run, if it has one of a camera."""
+    if not model.is_file():
+        return None
+    try:
+        return _of_camera(json.loads(model.read_text(encoding="utf-8"))["encoder"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{model}: not the description of a model: {error}") from error
+
+
+def _of_camera(plain: Any) -> CameraEncoder | WindowChannels | None:
+    from eventsnn.encode import ImageEncoder
+    from eventsnn.models.encoders import encoder_from_dict
+
+    found = encoder_from_dict(plain)
+    return None if isinstance(found, ImageEncoder) else found
 
 
 def _recorded(path: Path) -> Any:

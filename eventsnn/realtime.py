@@ -14,12 +14,12 @@ from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
-from eventsnn.encode import CameraEncoder, CameraSample
+from eventsnn.encode import CameraEncoder, CameraSample, WindowChannels
 from eventsnn.events import Events
-from eventsnn.io import EVENT_DTYPE, EventDataset
-from eventsnn.io import open as open_file
+from eventsnn.io import EVENT_DTYPE
 from eventsnn.io.chunk import Chunk
 from eventsnn.io.feed import Feed, feed_recording, open_feed
+from eventsnn.io.own_recording import open_recording
 from eventsnn.io.recording import Recording, Report, Stream
 from eventsnn.network import Network
 from eventsnn.readout import FittedReadout, spike_features
@@ -76,7 +76,13 @@ class Live:
         What was read so far, and what was lost.
     """
 
-    def __init__(self, arrivals: _Arrivals, network: Network, encoder: CameraEncoder, readout: FittedReadout | None):
+    def __init__(
+        self,
+        arrivals: _Arrivals,
+        network: Network,
+        encoder: CameraEncoder | WindowChannels,
+        readout: FittedReadout | None,
+    ) -> None:
         self._arrivals, self._network, self._readout = arrivals, network, readout
         self._samples = encoder.samples(arrivals)  # type: ignore[arg-type]
         self._indices = itertools.count()
@@ -112,7 +118,7 @@ class Live:
 def live(
     source: str | os.PathLike[str] | BinaryIO | Recording,
     network: Network,
-    encoder: CameraEncoder,
+    encoder: CameraEncoder | WindowChannels,
     readout: FittedReadout | None = None,
     *,
     follow: bool = False,
@@ -131,8 +137,8 @@ def live(
         ``"-"`` (standard input), ``"tcp://HOST:PORT"``, an open stream such as a pipe; or a recording or its file.
     network : Network
         Its grid is that of the encoder's samples.
-    encoder : CameraEncoder
-        Its cut makes the windows.
+    encoder : CameraEncoder or WindowChannels
+        Its cut makes the windows; of the latter every ``count`` of them, laid over each other, are one here.
     readout : FittedReadout, optional
         Decides from the last layer's spikes. Default: the first spike of the last layer decides.
     follow : bool
@@ -140,7 +146,7 @@ def live(
         be read as it comes then, as of a stream, or is of ``format``.
     format : {"evt2", "evt21", "evt3", "events"}, optional
         What a stream holds that has no header: Prophesee's words, or events of 13 bytes, ``eventsnn.io.EVENT_DTYPE``.
-        Headers are those of Prophesee RAW and DAT, and AEDAT 2 (if it names the camera), 3.1 and 4.
+        Headers are those of Prophesee RAW and DAT, AEDAT 2 (if it names the camera), 3.1 and 4, and Event Stream.
     sensor : (int, int), optional
         Width and height, where the stream does not say.
 
@@ -247,13 +253,8 @@ def _arrivals(
     sensor: tuple[int, int] | None,
 ) -> _Arrivals:
     if isinstance(source, str | os.PathLike) and not _is_address(source) and not follow and format is None:
-        width, height = sensor or (None, None)
-        found = open_file(Path(source), width=width, height=height)
-        if not isinstance(found, Recording):
-            if isinstance(found, EventDataset):
-                found.close()
-            raise ValueError(f"{source}: holds samples of a data set, not a recording")
-        source = found
+        size = {} if sensor is None else dict(zip(("width", "height"), sensor, strict=True))
+        source = open_recording(Path(source), **size)
     if isinstance(source, Recording):
         return _Arrivals(source, None)
     feed = open_feed(source, follow=follow)
@@ -268,11 +269,16 @@ def _is_address(source: str | os.PathLike[str]) -> bool:
     return source == "-" or os.fspath(source).startswith("tcp://")
 
 
-def _warm(network: Network, encoder: CameraEncoder, readout: FittedReadout | None, sensor: tuple[int, int]) -> None:
+def _warm(
+    network: Network,
+    encoder: CameraEncoder | WindowChannels,
+    readout: FittedReadout | None,
+    sensor: tuple[int, int],
+) -> None:
     """Compile what the first window would wait for."""
-    sample = next(encoder.stream(np.zeros(1, EVENT_DTYPE), sensor=sensor), None)
+    sample = next(encoder.samples(np.zeros(1, EVENT_DTYPE), sensor=sensor), None)
     if sample is not None:
-        _decided(network, readout, sample)
+        _decided(network, readout, sample.events)
 
 
 def _decided(network: Network, readout: FittedReadout | None, sample: Events) -> tuple[Events, int]:

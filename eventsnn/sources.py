@@ -256,7 +256,7 @@ def encoder_name(recorded: Any) -> str | None:
 
 def _check_encoder(dataset: EventDataset, encoder: Encoder) -> None:
     recorded = dataset.provenance.get("encoder")
-    wanted = encoder_name(encoder.to_dict()) or "another one"
+    wanted = encoder_name(encoder.to_dict()) or "one of its own"
     hint = f"the model expects {wanted}; 'eventsnn encode' makes such a file from {pictures(encoder)}"
     if recorded is None:
         raise ValueError(f"{dataset.path}: does not say which encoder made it, {hint}")
@@ -268,8 +268,9 @@ def _check_encoder(dataset: EventDataset, encoder: Encoder) -> None:
         if not found.fitted or dataset.provenance.get("extra", {}).get("fitted_from") != _as_json(encoder):
             raise ValueError(f"{dataset.path}: its encoder was not fitted as the model's is to be, {hint}")
     elif found != encoder:
-        name = encoder_name(recorded) or "another one"
-        raise ValueError(f"{dataset.path}: made by the encoder {name}, {hint}")
+        name = encoder_name(recorded)
+        made = "another encoder" if name is None else f"the encoder {name}"
+        raise ValueError(f"{dataset.path}: made by {made}, {hint}")
 
 
 def _as_json(encoder: Encoder) -> Any:

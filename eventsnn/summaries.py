@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +71,62 @@ def _range(counts: list[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def check_line(path: Path) -> str:
-    """Read a file to its end and return what there is in one line.
+def check_lines(paths: Sequence[Path]) -> Iterator[tuple[str, bool]]:
+    """Read files, and all files of folders, to their ends; yield lines for people, and whether each is of an error.
+
+    A sound file has a line if it was named, a folder one for all of its sound files, and every broken file one.
+
+    Raises
+    ------
+    OSError
+        If a file or folder cannot be read.
+    ValueError
+        If a folder holds no file.
+    """
+    for path in paths:
+        if not path.is_dir():
+            yield _checked(path)[:2]
+            continue
+        files = list(_files(path))
+        if not files:
+            raise ValueError(f"{path}: expected recordings or event files, found none")
+        sound = events = 0
+        for file in files:
+            line, is_error, found = _checked(file)
+            if is_error:
+                yield line, True
+            else:
+                sound, events = sound + 1, events + found
+        broken = f"; {len(files) - sound:,} broken" * (sound < len(files))
+        yield f"{path}: {sound:,} of {len(files):,} files sound, {events:,} events{broken}", False
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield what is not hidden in a folder and its folders, in order."""
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
+        if path.is_dir():
+            yield from _files(path)
+        else:
+            yield path
+
+
+def _checked(path: Path) -> tuple[str, bool, int]:
+    """Return a line, whether it is of an error, and how many events the file has."""
+    try:
+        found = check(path)
+        return check_line(path, found), False, found["events"]
+    except EventFileError as error:
+        return str(error), True, 0
+
+
+def check_line(path: Path, found: dict[str, Any]) -> str:
+    """Return what :func:`eventsnn.io.check` found in one line.
 
     Raises
     ------
     EventFileError
-        If the file is not sound, which includes a recording of which anything was lost.
+        If anything of a recording was lost.
     """
-    found = check(path)
     if "samples" in found:
         times = f"times {found['earliest']} to {found['latest']} {found['unit']}" if found["events"] else "no times"
         return f"{path}: sound; {found['samples']:,} samples, {found['events']:,} events, {times}"

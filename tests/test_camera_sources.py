@@ -89,6 +89,23 @@ def expected(folder, encoder):
     return encoder.encode([es.open(path) for path in paths], labels)
 
 
+def test_a_run_decides_live_as_it_evaluates(run, data, call, tmp_path):
+    trained = Trained.load(run)
+    paths = sorted(path for folder in (data / "Test").iterdir() for path in folder.iterdir())[:4]
+    for path, decision in zip(paths, trained.predict([es.open(path) for path in paths]), strict=True):
+        code, out, _ = call("live", path, "--network", run, "--json")
+        assert (code, json.loads(out.splitlines()[0])["decision"]) == (0, decision)
+    code, out, _ = call("live", paths[0], "--network", run, "--window", "20ms", "--json")
+    assert (code, json.loads(out.splitlines()[0])["length"]) == (0, 60_000)
+    (tmp_path / "run").mkdir()
+    for name in ("network.h5", "readout.h5"):
+        if (run / name).exists():
+            (tmp_path / "run" / name).write_bytes((run / name).read_bytes())
+    (tmp_path / "run" / "model.json").write_text("{}")
+    code, _, err = call("live", paths[0], "--network", tmp_path / "run")
+    assert (code, "model.json: not the description of a model" in err) == (1, True)
+
+
 def test_a_run_is_what_the_library_trains(run, data, recipe):
     model = Experiment.load(recipe).model.with_epochs([8])
     again = model.train(expected(data / "Train", model.encoder), seed=5)
@@ -225,7 +242,7 @@ def test_what_does_not_fit_is_refused(run, data, call, tmp_path):
     (tmp_path / "other.json").write_text(json.dumps(other.to_dict()))
     assert call("encode", first, "--encoder", tmp_path / "other.json", "-o", tmp_path / "o.h5")[0] == 0
     code, _, err = call("evaluate", run, "--data", tmp_path / "o.h5")
-    assert (code, "made by the encoder another one, the model expects nmnist" in err) == (1, True)
+    assert (code, "made by another encoder, the model expects nmnist" in err) == (1, True)
     (tmp_path / "bad.json").write_text("{")
     assert (
         "expected an encoder's to_dict() as JSON"

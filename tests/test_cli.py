@@ -347,6 +347,27 @@ def test_info_and_check_of_a_recording(tmp_path, succeed, call):
     assert err == f"eventsnn check: {path}: 1 events; {lost}\n"
 
 
+def test_check_of_folders_and_several_files(tmp_path, call):
+    folder, one, good = tmp_path / "set", tmp_path / "one.bin", b"".join(bytes([1, 2, 0, 0, t]) for t in range(5))
+    for name in ("0/a.bin", "0/b.bin", "1/c.bin"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(good)
+    (folder / "0" / ".hidden").write_text("no recording")
+    one.write_bytes(good)
+    code, out, err = call("check", folder, one)
+    sound = f"{one}: sound ATIS bin; 5 events; times 0 to 4 us\n"
+    assert (code, out, err) == (0, f"{folder}: 3 of 3 files sound, 15 events\n" + sound, "")
+    (folder / "0" / "b.bin").write_text("no recording")
+    code, out, err = call("check", folder, one)
+    assert (code, out) == (1, f"{folder}: 2 of 3 files sound, 10 events; 1 broken\n" + sound)
+    assert err.startswith(f"eventsnn check: {folder / '0' / 'b.bin'}: is of no known format; ")
+    assert err.count("\n") == 1
+    (tmp_path / "none").mkdir()
+    code, out, err = call("check", tmp_path / "none")
+    assert (code, out) == (1, "")
+    assert err == f"eventsnn check: {tmp_path / 'none'}: expected recordings or event files, found none\n"
+
+
 def test_info_does_not_let_a_file_command_the_terminal(encoded, tmp_path, succeed):
     with EventDataset(encoded) as dataset:
         write(tmp_path / "a.h5", dataset.load(), source="mine\x1b[2J\x9b31m\r\nevents 0\u2028\u202eé")
@@ -562,7 +583,7 @@ def spoiled_by(name):
         "no data": (["train", "digits", "--data", "absent", "-o", "run"], "absent: no such file or folder"),
         "no images": (
             ["train", "digits", "--data", "empty", "-o", "run"],
-            "empty: expected folders of images, one per class",
+            "empty: expected folders of images (.bmp, ",
         ),
         "not an event file": (["train", "digits", "--data", "text", "-o", "run"], "expected an HDF5 file"),
         "other encoder": (

@@ -19,6 +19,7 @@ from eventsnn.convert import Options, convert, find_sources
 from eventsnn.io import EventDataset, EventFileError, check, info
 from eventsnn.io.chunk import EVENT_DTYPE
 from eventsnn.io.extract import Extract
+from eventsnn.io.own_recording import open_recording
 from eventsnn.io.samples_writer import SamplesWriter
 
 ROOT = Path(eventsnn.__file__).parents[1]
@@ -122,6 +123,37 @@ def test_extracts_are_what_they_say(tmp_path, n, crop, time, origin, step):
 def test_extracts_that_cannot_be(fields):
     with pytest.raises(ValueError, match="expects"):
         Extract(**fields)
+
+
+def test_event_files_are_recordings_too(tmp_path):
+    """Cut from the event file that it became, a recording's samples are those cut from its first file."""
+    array = random_array(5000, start=123_456)
+    write_dat(tmp_path / "a.dat", array)
+    convert([tmp_path / "a.dat"], tmp_path / "whole.h5")
+    for name, options in (
+        ("part", Options(Extract(crop=(2, 1, 14, 9), time=(3_000, 20_000), downsample=2))),
+        ("window", Options(window=7_000)),
+        ("turned", Options(orientation={"flip_x": True, "swap_polarity": True})),
+    ):
+        convert([tmp_path / "a.dat"], tmp_path / f"{name}.h5", options)
+        account = convert([tmp_path / "whole.h5"], tmp_path / f"{name}_again.h5", options)
+        assert account.read == len(array)
+        with EventDataset(tmp_path / f"{name}.h5") as first, EventDataset(tmp_path / f"{name}_again.h5") as second:
+            assert first.load().equals(second.load())
+            assert (first.shape, first.duration, first.t_offset) == (second.shape, second.duration, second.t_offset)
+    window, message = (
+        tmp_path / "window.h5",
+        "expected a recording, found samples of a data set: 5 samples of 2 channels",
+    )
+    with pytest.raises(ValueError, match=message):
+        convert([window], tmp_path / "x.h5")
+
+
+def test_encoded_samples_are_no_recording(tmp_path):
+    path = tmp_path / "encoded.h5"
+    eventsnn.io.write(path, eventsnn.Events.empty((2, 9, 12), 1, unit="us"), encoder={"type": "other"})
+    with pytest.raises(ValueError, match="found samples of a data set: 1 samples of 2 channels, times in us, encoded"):
+        open_recording(path)
 
 
 def test_a_crop_beyond_the_sensor(tmp_path):

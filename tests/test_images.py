@@ -219,7 +219,7 @@ def test_wrong_arguments(class_folder, tmp_path):
         with pytest.raises(ValueError, match="size expects"):
             load_images("digits", size=size)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty: expected folders of images, one per class, found none"):
+    with pytest.raises(ValueError, match=r"empty: expected folders of images \(.bmp, .*\), one per class, found none$"):
         load_images(tmp_path / "empty")
 
 

@@ -208,7 +208,7 @@ def test_the_commands_take_such_a_file(tmp_path, capsys):
     assert call("train", "digits", "--data", source, "-o", tmp_path / "images", *common) == 0
     out = capsys.readouterr().out
     assert out.count("6 are held out, whole groups") == 2
-    assert f"Next: eventsnn evaluate {tmp_path / 'images'} --data {source}" in out
+    assert f"Next: eventsnn evaluate {tmp_path / 'images'} --data TEST.npz" in out
     logs = [json.loads((tmp_path / name / "log.json").read_text()) for name in ("file", "images")]
     assert logs[0]["steps"][1]["epochs"][0]["winners"] == logs[1]["steps"][1]["epochs"][0]["winners"]
     assert logs[1]["validation"]["samples"] == 6

@@ -16,10 +16,23 @@ import lz4.frame
 import numpy as np
 import prophesee_files as files
 import pytest
-from event_files import AEDAT3, aedat2_header, aedat3, aedat4, aedat4_header, davis346, drained, dvs128
+from event_files import (
+    AEDAT3,
+    aedat2_header,
+    aedat3,
+    aedat4,
+    aedat4_header,
+    davis346,
+    drained,
+    dvs128,
+    es_atis,
+    es_dvs,
+    es_header,
+)
 
 import eventsnn as es
-from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory
+from eventsnn.convert import convert
+from eventsnn.encode import ByCount, ByTime, CameraEncoder, Crop, EveryEvent, FirstSpike, Refractory, WindowChannels
 from eventsnn.io import EVENT_DTYPE
 from eventsnn.io.feed import feed_recording, open_feed
 
@@ -146,6 +159,8 @@ HEADED = {  # what other programs stream, with their header
     "AEDAT 2 (DAVIS)": aedat2_header(" AEChip: DAVIS346") + davis346(EVENTS),
     "AEDAT 3.1": AEDAT3 + aedat3(EVENTS),
     "AEDAT 4": aedat4_header() + aedat4(EVENTS),
+    "Event Stream (DVS)": es_header(1, 12, 9) + es_dvs(EVENTS, 9),
+    "Event Stream (ATIS)": es_header(2, 12, 9) + es_atis(EVENTS, 9),
     "AEDAT 4, LZ4": aedat4_header(1) + aedat4(EVENTS, lz4.frame.compress),
 }
 
@@ -195,7 +210,10 @@ def test_windows_of_a_packet_stream(network):
         (AEDAT3[:-4], "a header that ends with #!END-HEADER"),
         (files.header(Version=2) + bytes([12]), "ends within its header"),
         (files.header(Version=2) + bytes([3, 8]), "found kind 3"),
-        (b"Event Stream", "has no header of Prophesee RAW or DAT, or AEDAT 2, 3.1 or 4, so its format is needed"),
+        (es_header(1, 12, 9)[:19], "ends within its header"),
+        (es_header(0, 12, 9), "generic events, which have no pixels"),
+        (es_header(1, 12, 0), "width and height expect 1 to 8192, found 12x0"),
+        (b"Event Strea", "has no header of Prophesee RAW or DAT, AEDAT 2, 3.1 or 4, or Event Stream, so its format is"),
     ],
 )
 def test_headers_that_cannot_be(content, message):
@@ -260,6 +278,27 @@ def test_a_growing_file(tmp_path, expected, network):
         check(found, expected[:-1], network)
 
 
+def test_windows_over_each_other(path):
+    """Each four windows are a sample with their channels side by side; those left at the end are one too."""
+    windows = list(ENCODER.samples(es.open(path)))
+    encoder, net = WindowChannels(ENCODER, 4), es.Network([es.Conv(2, kernel=3, threshold=1)], (8, 9, 12))
+    with es.live(path, net, encoder) as live:
+        found = list(live)
+    assert len(found) == -(-len(windows) // 4) > 2
+    assert len(windows) % 4
+    for i, window in enumerate(found):
+        group = windows[4 * i : 4 * i + 4]
+        columns = [(t, 2 * k + c, y, x) for k, w in enumerate(group) for t, c, y, x in spikes(w.events)]
+        assert list(spikes(window.events)) == sorted(columns)
+        assert (window.index, window.start, window.length) == (i, group[0].start, 1000 * len(group))
+        assert window.events.shape == (8, 9, 12)
+    assert found[0].events.equals(encoder.encode([es.open(path)]))
+
+
+def spikes(events):
+    return zip(*(getattr(events, name).tolist() for name in ("time", "channel", "y", "x")), strict=True)
+
+
 def test_a_file_that_shrinks(tmp_path, network):
     file = tmp_path / "file.raw"
     file.write_bytes(SMALL_HEADER + CONTENTS["evt3"])
@@ -277,6 +316,12 @@ def test_recordings_and_their_files(path, expected, network):
     bare = path.with_name("bare.raw")
     bare.write_bytes(CONTENTS["evt3"])
     with es.live(bare, network, ENCODER, format="evt3", sensor=SENSOR) as windows:
+        check(windows, expected, network)
+
+
+def test_recordings_in_event_files(path, expected, network, tmp_path):
+    convert([path], tmp_path / "own.h5")
+    with es.live(tmp_path / "own.h5", network, ENCODER) as windows:
         check(windows, expected, network)
 
 
@@ -314,12 +359,16 @@ def test_streams_that_cannot_be(options, message, network):
 def test_sources_that_cannot_be(network, tmp_path):
     with pytest.raises(ValueError, match=r"expects tcp://HOST:PORT, got 'tcp://nowhere'"):
         es.live("tcp://nowhere", network, ENCODER, format="evt3")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        nobody = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    with pytest.raises(ConnectionRefusedError, match=f"refused: '{nobody}'"):
+        es.live(nobody, network, ENCODER, format="evt3")
     with pytest.raises(TypeError, match=r"expects a method readinto\(\), got list"):
         es.live([], network, ENCODER, format="evt3")
     with pytest.raises(es.EventFileError, match="no such file"):
         es.live(tmp_path / "none.raw", network, ENCODER)
     es.io.write(tmp_path / "set.h5", es.Events.empty((2, 9, 12), 3, unit="us"))
-    with pytest.raises(ValueError, match=r"set\.h5: holds samples of a data set, not a recording"):
+    with pytest.raises(ValueError, match=r"set\.h5: expected a recording, found samples of a data set: 3 samples"):
         es.live(tmp_path / "set.h5", network, ENCODER)
     broken = np.array([(0, 1, 1, 5)], EVENT_DTYPE).tobytes()
     windows = es.live(io.BytesIO(broken), network, ENCODER, format="events", sensor=SENSOR)
@@ -394,13 +443,17 @@ def test_an_encoder_from_an_event_file(saved, path, expected, tmp_path, capsys):
         (["--window", "1ms", "--format", "evt4"], "--format expects one of evt2, evt21, evt3, events"),
         (["--window", "1ms", "--sensor", "12"], "--sensor expects WxH"),
         (["--encoder", "FILE"], "unknown encoder 'Camera'"),
+        (["--encoder", "IMAGES"], "images.json: is an encoder of images, expected one of a camera"),
     ],
 )
 def test_usage(options, message, saved, path, tmp_path, capsys):
     from eventsnn import cli
 
     (tmp_path / "wrong.json").write_text('{"type": "Camera"}')
-    given = [str(tmp_path / "wrong.json") if option == "FILE" else option for option in options]
+    images = es.encode.mozafari2019_mnist().to_dict()
+    (tmp_path / "images.json").write_text(json.dumps(images))
+    files = {"FILE": tmp_path / "wrong.json", "IMAGES": tmp_path / "images.json"}
+    given = [str(files.get(option, option)) for option in options]
     with pytest.raises(SystemExit) as left:
         cli.main(["live", str(path), "--network", str(saved), *given])
     assert left.value.code == 2

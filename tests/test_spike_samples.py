@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eventsnn as es
-from eventsnn.io import SpikeSamples
+from eventsnn.io import SpikeSamples, check
 from eventsnn.summaries import check_line, summary_lines
 
 N = 11
@@ -106,7 +106,7 @@ def test_info_and_check(path):
     checked = es.io.check(path)
     assert [checked[k] for k in ("events", "duration", "earliest", "latest")] == [2, 500_001, 250_000, 500_000]
     assert summary_lines(facts)[1:3] == ["  format         SHD", "  samples        2"]
-    assert check_line(path).endswith("sound; 2 samples, 2 events, times 250000 to 500000 us")
+    assert check_line(path, check(path)).endswith("sound; 2 samples, 2 events, times 250000 to 500000 us")
 
 
 def test_training_takes_it(path):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eventsnn.encode import _values
-from eventsnn.encode.camera import CameraEncoder
+from eventsnn.encode.camera import CameraEncoder, CameraSample
 from eventsnn.encode.cuts import ByTime
 from eventsnn.events import Events, Shape, concatenate
 
@@ -84,7 +85,24 @@ class WindowChannels:
         return concatenate([self._one(one, label, sensor) for one, label in zip(sources, known, strict=True)])
 
     def _one(self, source: Recording | Events | np.ndarray, label: int | None, sensor: Any) -> Events:
-        windows = self.encoder.encode(source, label, sensor=sensor)[: self.count]
+        return self._laid(self.encoder.encode(source, label, sensor=sensor)[: self.count], label)
+
+    def samples(
+        self, source: Recording | Events | np.ndarray, label: int | None = None, *, sensor: Any = None
+    ) -> Iterator[CameraSample]:
+        """Yield a sample for every ``count`` windows of one recording, as soon as nothing more can belong to it.
+
+        The first is what :meth:`encode` gives; the windows left at the end are one too. Parameters are as of
+        :meth:`CameraEncoder.samples`.
+        """
+        windows = self.encoder.samples(source, label, sensor=sensor)
+        while group := list(islice(windows, self.count)):
+            start, last = group[0].start, group[-1]
+            events = self._laid(concatenate([window.events for window in group]), label)
+            yield CameraSample(events, start, last.start + last.length - start)
+
+    def _laid(self, windows: Events, label: int | None) -> Events:
+        """Return one sample of windows of one recording."""
         n, height, width = windows.shape
         labels = windows.labels[:1] if windows.labels is not None else None if label is None else [label]
         return Events.from_columns(

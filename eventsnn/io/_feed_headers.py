@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from eventsnn.io import _aedat_header, aedat2, aedat3, aedat4, prophesee_dat
+from eventsnn.io import _aedat_header, aedat2, aedat3, aedat4, event_stream, prophesee_dat
 from eventsnn.io._prophesee_header import parse_header
 from eventsnn.io.chunk import Chunk, Columns
 from eventsnn.io.prophesee_raw import decode_words, described
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eventsnn.io.feed import Feed
 
 #: For people: whose headers are known.
-HEADERS = "Prophesee RAW or DAT, or AEDAT 2, 3.1 or 4"
+HEADERS = "Prophesee RAW or DAT, AEDAT 2, 3.1 or 4, or Event Stream"
 
 _PIECE = 4096
 _LONGEST = 1 << 16  # bytes of a header's line
@@ -111,6 +111,14 @@ def _aedat4(feed: Feed, path: Path, start: bytes, more: bool) -> tuple[Recording
     return Recording(path, "AEDAT 4.0", sensor, decode, metadata), end
 
 
+def _event_stream(feed: Feed, path: Path, start: bytes, more: bool) -> tuple[Recording, int] | None:
+    if more and len(start) < event_stream.HEADER:
+        return None
+    kind = event_stream.kind_of(start[: event_stream.HEADER], path)
+    decode = _from(feed, event_stream.decode_events, kind)
+    return event_stream.recording_of(path, start, decode), event_stream.HEADER
+
+
 def _hdf5(feed: Feed, path: Path, start: bytes, more: bool) -> tuple[Recording, int] | None:
     raise EventFileError(f"is HDF5, which cannot be read while it comes; expected {HEADERS}, or bare events", path)
 
@@ -149,5 +157,6 @@ _KINDS: dict[bytes, _Take] = {
     b"#!AER-DAT2.": _aedat2,
     b"#!AER-DAT3.": _aedat3,
     b"#!AER-DAT4.0": _aedat4,
+    event_stream.SIGNATURE: _event_stream,
     _HDF5: _hdf5,
 }

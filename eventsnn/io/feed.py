@@ -108,8 +108,8 @@ def feed_recording(feed: Feed, format: str | None = None, sensor: tuple[int, int
     Parameters
     ----------
     feed : Feed
-        Of Prophesee's RAW with or without its header; of DAT, AEDAT 2 (whose header names the camera), 3.1 or 4 with
-        theirs; or bare events.
+        Of Prophesee's RAW with or without its header; of DAT, AEDAT 2 (whose header names the camera), 3.1 or 4 and
+        Event Stream with theirs; or bare events.
     format : {"evt2", "evt21", "evt3", "events"}, optional
         What it holds, where there is no header.
     sensor : (int, int), optional
@@ -152,7 +152,10 @@ def _connected(address: str) -> Feed:
     host, colon, port = address.removeprefix("tcp://").rpartition(":")
     if not (host and colon and port.isdecimal() and int(port) < 65536):
         raise ValueError(f"an address expects tcp://HOST:PORT, got {address!r}")
-    connection = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT)
+    try:
+        connection = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT)
+    except OSError as error:  # which names no address
+        raise OSError(error.errno, error.strerror or str(error), address) from None
     connection.settimeout(None)
 
     def close() -> None:

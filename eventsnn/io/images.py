@@ -330,7 +330,10 @@ def _class_images(folder: Path, split: Split | None, size: Size | None) -> Image
     parts = [roots[part] for part in (_SPLITS if split is None else (split,)) if part in roots] or [folder]
     files = [(path, names.index(f.name)) for root in parts for f in _folders(root) for path in _image_files(f)]
     if not files:
-        raise ValueError(f"{folder}: expected folders of images, one per class, found none ({sorted(IMAGE_SUFFIXES)})")
+        other = next((path.name for root in parts for f in _folders(root) for path in sorted(f.iterdir())), None)
+        seen = "none" if other is None else f"none, but {other!r}"
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise ValueError(f"{folder}: expected folders of images ({known}), one per class, found {seen}")
     pixels = _stacked([path for path, _ in files], size)
     return Images(
         pixels,
