@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from eventsnn.io._hdf5_columns import Column
-
-if TYPE_CHECKING:
-    pass
 
 # Events read and validated at a time: their columns and the temporaries of the checks stay near the cache.
 BLOCK = 1 << 18
