@@ -32,15 +32,15 @@ def _crossings(rows: list[dict[str, Any]]) -> list[str]:
     found: dict[tuple[str, ...], dict[int, str]] = {}
     for one in cost.crossovers([row for row in rows if row["network"]]):
         layer = one["layer"] + (f", {one['pool']}" if one["pool"] else "")
-        key = (one["network"].replace(",", ", "), layer, one["shape"])
+        key = (one["network"], layer, one["shape"])
         found.setdefault(key, {})[one["batch"]] = _side(one)
     return [f"| {' | '.join(key)} | {sides.get(32, '')} | {sides.get(1, '')} |" for key, sides in found.items()]
 
 
 def _side(one: dict[str, Any]) -> str:
     if one["density"] is not None:
-        return f"dense from {one['density']:.2f}"
-    return f"events up to {one['highest']:g}" if one["winner"] == "events" else f"dense from {one['lowest']:g}"
+        return f"dense from {one['density']:.2g}"
+    return f"events up to {one['highest']:g}" if one["winner"] == "events" else f"dense from {one['lowest']:.2g}"
 
 
 def _model(rows: list[dict[str, Any]]) -> str:

@@ -352,7 +352,7 @@ class EventDataset:
 
 
 def _fields(content: _Content, spans: list[tuple[int, int]]) -> dict[str, Any]:
-    """Read the columns in ascending ranges; several threads share them where much is to be decompressed, without lock."""
+    """Read the columns in ascending ranges; several threads share what is decompressed without lock."""
     much = spans[-1][1] - spans[0][0] >= _SHARED and content.columns["t"].decompressed_here
     threads = default_threads() if much else 1
     read = spread(partial(_column, content, spans), COLUMNS, threads)
