@@ -21,6 +21,7 @@ from benchmarks.render import (  # noqa: E402
 )
 from benchmarks.render_gpu import fingerprint, gpu_section, sources  # noqa: E402
 from benchmarks.render_peers import full, newest, targets_table  # noqa: E402
+from benchmarks.render_studies import least  # noqa: E402
 from eventsnn.backends import device  # noqa: E402
 
 
@@ -179,3 +180,10 @@ def test_the_fingerprint_is_of_all_that_makes_kernels(monkeypatch):
 
 def test_a_record_of_other_kernels_is_called_so():
     assert "**earlier kernels**" in gpu_section([*gpu_lines(fingerprint()), *gpu_lines("old")], fingerprint())
+
+
+def test_of_repeated_studies_the_least_times_count():
+    first = {"run": "a", "seconds": 2.0, "dense_seconds": 3.0, "density": 0.1}
+    second = first | {"seconds": 1.0, "dense_seconds": 4.0}
+    other = {"run": "b", "seconds": 5.0, "dense_seconds": 6.0, "density": 1.0}
+    assert least([first, other, second]) == [first | {"seconds": 1.0}, other]
