@@ -52,3 +52,17 @@ def file(tmp_path_factory):
         return path
 
     return put
+
+
+@pytest.fixture
+def call(capsys):
+    """Return a function that runs the command line and returns exit code, stdout and stderr."""
+    from eventsnn import cli
+
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        return left.value.code or 0, *capsys.readouterr()
+
+    return run

@@ -69,19 +69,6 @@ def run(data, recipe, tmp_path_factory):
     return out
 
 
-@pytest.fixture
-def call(capsys):
-    """Return a function that runs the command line and returns exit code, stdout and stderr."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
 def expected(folder, encoder):
     """What a folder of a part becomes, by the library."""
     paths = [path for name in NAMES for path in sorted((folder / name).iterdir(), key=lambda path: int(path.stem))]

@@ -69,19 +69,6 @@ def trained(images, tmp_path_factory):
 
 
 @pytest.fixture
-def call(capsys):
-    """Return a function that runs the command line and returns exit code, stdout and stderr."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def succeed(call):
     """Return a function that runs a command line that must succeed, and returns its stdout and stderr."""
 

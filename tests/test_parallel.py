@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import eventsnn as es
-from eventsnn import cli, parallel
+from eventsnn import parallel
 from eventsnn.io import EventDataset, Images, check, load_images, write
 from eventsnn.models import Trained
 from eventsnn.sources import Samples, write_encoded
@@ -277,13 +277,7 @@ def model(tmp_path_factory):
     return folder
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    return left.value.code or 0, *capsys.readouterr()
-
-
-def test_the_command_line(client, model, tmp_path, capsys):
+def test_the_command_line(client, model, tmp_path, call):
     on_dask = ("--dask", client.scheduler.address)
     given = (model / "run", "--data", model / "test.h5")
     results, files = [], []
@@ -293,11 +287,11 @@ def test_the_command_line(client, model, tmp_path, capsys):
         (*on_dask, "--backend", "reference"),
         ("--devices", "cpu:0, cpu:1"),
     ):
-        code, said, _ = call(capsys, "evaluate", *given, "--json", *where)
+        code, said, _ = call("evaluate", *given, "--json", *where)
         assert code == 0
         results.append(json.loads(said.splitlines()[-1]))
         files.append(tmp_path / f"features{len(files)}.h5")
-        assert call(capsys, "features", *given, "-o", files[-1], "--kind", "latency", *where)[0] == 0
+        assert call("features", *given, "-o", files[-1], "--kind", "latency", *where)[0] == 0
     assert all(result.pop("seconds") > 0 for result in results)
     assert results[1:] == results[:1] * 3
     here, *others = (es.read_features(file) for file in files)
@@ -307,13 +301,13 @@ def test_the_command_line(client, model, tmp_path, capsys):
         assert np.array_equal(there.labels, here.labels)
 
 
-def test_wrong_places(model, tmp_path, capsys, monkeypatch):
+def test_wrong_places(model, tmp_path, call, monkeypatch):
     monkeypatch.setattr(parallel, "TIMEOUT", "1s")
     nobody = ("--dask", "tcp://127.0.0.1:1", "-o", tmp_path / "out.h5")
-    code, _, said = call(capsys, "features", model / "run", "--data", "digits", *nobody)
+    code, _, said = call("features", model / "run", "--data", "digits", *nobody)
     assert code == 2
     assert "--dask expects an event file that all workers see, got digits" in said
-    code, _, said = call(capsys, "features", model / "run", "--data", model / "test.h5", *nobody)
+    code, _, said = call("features", model / "run", "--data", model / "test.h5", *nobody)
     assert code == 1
     assert re.fullmatch(r"eventsnn features: .*tcp://127\.0\.0\.1:1.*\n", said)
     given = ("features", model / "run", "--data", model / "test.h5", "-o", tmp_path / "out.h5")
@@ -322,11 +316,11 @@ def test_wrong_places(model, tmp_path, capsys, monkeypatch):
         (("--devices", "cpu", *nobody[:2]), "expected --devices or --dask, got both"),
         (("--devices", "cpu", "--backend", "cpu"), "expected --devices or --backend, got both"),
     ):
-        code, _, said = call(capsys, *given, *wrong)
+        code, _, said = call(*given, *wrong)
         assert code == 2
         assert message in said
     monkeypatch.setitem(sys.modules, "distributed", None)
-    code, _, said = call(capsys, "features", model / "run", "--data", model / "test.h5", *nobody)
+    code, _, said = call("features", model / "run", "--data", model / "test.h5", *nobody)
     assert code == 2
     assert "pip install 'eventsnn[dask]'" in said
     assert not list(tmp_path.iterdir())

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import eventsnn as es
-from eventsnn import cli, pictures
+from eventsnn import pictures
 from eventsnn.encode import ZCA, DoG, EqualBins, Filter, Gabor, ImageEncoder, OnOff
 from eventsnn.events import replace_fields
 from eventsnn.history import History
@@ -52,16 +52,6 @@ def make(folder, encoder, readout=None):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return make(tmp_path_factory.mktemp("run"), ENCODER, LinearReadout(kind="latency"))
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        return left.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 OF_RUN = {"evolution-0.png", "features-0.png", "weights-0.png", "convergence.png"}

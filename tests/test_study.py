@@ -511,13 +511,6 @@ def test_small_settings_keep_what_the_quick_study_leaves_open():
 # The command
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as end:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return end.value.code or 0, out, err
-
-
 TOML = """
 study = "sparsity"
 networks = []
@@ -531,35 +524,35 @@ kernel = 3
 """
 
 
-def test_the_command_runs_and_resumes(tmp_path, capsys):
+def test_the_command_runs_and_resumes(tmp_path, call):
     settings, out = tmp_path / "s.toml", tmp_path / "r.jsonl"
     settings.write_text(TOML)
-    code, said, _ = call(capsys, "study", "sparsity", settings, "-o", out)
+    code, said, _ = call("study", "sparsity", settings, "-o", out)
     assert code == 0
     assert f"Written: {out}, 1 runs" in said
     assert "Cost model of call, sample, operations, positions: off by" in said
     (row,) = results.read(out)
     assert row["command"] == f"eventsnn study sparsity {settings} --out {out}"
-    code, _, err = call(capsys, "study", "sparsity", settings, "-o", out)
+    code, _, err = call("study", "sparsity", settings, "-o", out)
     assert (code, "--resume" in err) == (1, True)
-    assert call(capsys, "study", "sparsity", settings, "-o", out, "--resume")[0] == 0
+    assert call("study", "sparsity", settings, "-o", out, "--resume")[0] == 0
     assert results.read(out) == [row]
 
 
-def test_the_command_refuses_before_it_measures(tmp_path, capsys):
+def test_the_command_refuses_before_it_measures(tmp_path, call):
     settings = tmp_path / "s.toml"
     settings.write_text(TOML.replace("batches", "batch"))
     out = tmp_path / "r.jsonl"
-    code, _, err = call(capsys, "study", "sparsity", settings, "-o", out)
+    code, _, err = call("study", "sparsity", settings, "-o", out)
     assert code == 1
     assert "sparsity has no key 'batch'; the nearest known is 'batches'" in err
     settings.write_text(TOML)
-    code, _, err = call(capsys, "study", "sparsity", settings, "-o", out, "--report", tmp_path / "none" / "r.html")
+    code, _, err = call("study", "sparsity", settings, "-o", out, "--report", tmp_path / "none" / "r.html")
     assert code == 1
     assert "which is no folder" in err
     assert not out.exists()
     for page in (out, settings):
-        code, _, err = call(capsys, "study", "sparsity", settings, "-o", out, "--report", page)
+        code, _, err = call("study", "sparsity", settings, "-o", out, "--report", page)
         assert (code, out.exists()) == (2, False)
         assert "--report expects a file of its own" in err
     assert settings.read_text() == TOML
@@ -591,7 +584,7 @@ def test_the_command_tells_curves_apart():
     assert len({*lines}) == 2
 
 
-def test_the_command_makes_a_report(tmp_path, capsys, monkeypatch):
+def test_the_command_makes_a_report(tmp_path, call, monkeypatch):
     settings, out, page = (tmp_path / name for name in ("s.toml", "r.jsonl", "r.html"))
     settings.write_text(TOML)
 
@@ -599,19 +592,19 @@ def test_the_command_makes_a_report(tmp_path, capsys, monkeypatch):
         raise ModuleNotFoundError("a report expects something")
 
     monkeypatch.setattr(study.report, "check", missing)
-    code, _, err = call(capsys, "study", "sparsity", settings, "-o", out, "--report", page)
+    code, _, err = call("study", "sparsity", settings, "-o", out, "--report", page)
     assert (code, out.exists()) == (2, False)
     assert "--report: a report expects something" in err
     reports = []
     monkeypatch.setattr(study.report, "check", lambda: None)
     monkeypatch.setattr(study.report, "report", lambda *given, **named: reports.append((given, named)))
-    code, said, _ = call(capsys, "study", "sparsity", settings, "-o", out, "--report", page)
+    code, said, _ = call("study", "sparsity", settings, "-o", out, "--report", page)
     command = f"eventsnn study sparsity {settings} --out {out} --report {page}"
     assert (code, reports) == (0, [((results.read(out), page), {"command": command})])
     assert f"Written: {page}" in said
 
 
-def test_an_interrupt_keeps_what_is_done(tmp_path, capsys, monkeypatch):
+def test_an_interrupt_keeps_what_is_done(tmp_path, call, monkeypatch):
     settings, out = tmp_path / "s.toml", tmp_path / "r.jsonl"
     settings.write_text(TOML.replace("[0.3]", "[0.3, 0.6]"))
     measured = study.crossover._measured
@@ -624,19 +617,19 @@ def test_an_interrupt_keeps_what_is_done(tmp_path, capsys, monkeypatch):
         return work(*arguments)
 
     monkeypatch.setattr(study.crossover, "_measured", once)
-    code, _, err = call(capsys, "study", "sparsity", settings, "-o", out)
+    code, _, err = call("study", "sparsity", settings, "-o", out)
     assert (code, "has what is done, --resume goes on" in err) == (130, True)
     assert len(results.read(out)) == 1
 
 
 @pytest.mark.parametrize("name", ["sparsity", "tradeoff", "scaling"])
-def test_help_has_an_example_that_is_correct(name, capsys):
-    code, said, _ = call(capsys, "study", name, "--help")
+def test_help_has_an_example_that_is_correct(name, call):
+    code, said, _ = call("study", name, "--help")
     assert code == 0
     example = re.search(r"Example: eventsnn study (.*)", said)[1].split()
     command = typer.main.get_command(cli.app).commands["study"].commands[name]
     command.make_context(name, example[1:])  # else it raises
-    assert name in call(capsys, "study")[1]
+    assert name in call("study")[1]
 
 
 @pytest.mark.slow

@@ -139,12 +139,14 @@ def decode_events(
         As of :data:`Decode`.
     """
     gathered: list[np.ndarray] = []  # packets are small, and chunks cost more than the events in them
+    waiting = 0
     try:
         for events in _runs(stream, content, length, tally):
             gathered.append(events)
-            if sum(map(len, gathered)) >= gather:
+            waiting += len(events)
+            if waiting >= gather:
                 yield from _chunks(gathered, size)
-                gathered = []
+                gathered, waiting = [], 0
     except EventFileError:
         yield from _chunks(gathered, size)
         raise
