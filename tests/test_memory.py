@@ -52,7 +52,8 @@ def test_scratch_memory_is_let_go_after_an_error():
     assert (kept == 1).all()
 
 
-def test_large_memory_is_given_again_when_no_view_of_it_is_left():
+def test_large_memory_is_given_again_when_no_view_of_it_is_left(monkeypatch):
+    monkeypatch.setattr("eventsnn.memory._pages_kept", [])  # earlier tests leave memory that could be given instead
     first = empty(2**22, np.uint8)
     place, view = first.ctypes.data, first[5:10]
     view[...] = 7
