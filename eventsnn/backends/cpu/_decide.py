@@ -17,6 +17,7 @@ from eventsnn.backends.cpu._change import change_map, list_causal
 from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits, byte_of
 from eventsnn.backends.cpu._fields import reserve
 from eventsnn.jit import inner, lean_kernel
+from eventsnn.memory import empty
 
 #: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
 #: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken if no input spikes
@@ -60,7 +61,9 @@ def make_tables(weights, limit, lower, upper, spikes):
     usual = 8 * max(float(upper - weights.mean(dtype=np.float64)), 1e-3 * (upper - lower))
     step = min(usual, upper - lower) / LARGEST
     slack = 6.1e-8 * max(abs(lower), abs(upper))
-    return Tables(weights, np.zeros(blocks * rows * WIDE, np.uint8), rise, upper, step, slack, int(spikes) // 8)
+    deficits = empty(blocks * rows * WIDE, np.uint8)
+    deficits[:] = 0
+    return Tables(weights, deficits, rise, upper, step, slack, int(spikes) // 8)
 
 
 def make_slots(sizes, fields, most):
