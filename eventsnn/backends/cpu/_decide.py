@@ -14,26 +14,31 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._change import change_map, list_causal
-from eventsnn.backends.cpu._deficits import LARGEST, STRIDE, WIDE, add_deficits, byte_of
+from eventsnn.backends.cpu._deficits import GROUP, LARGEST, STRIDE, WIDE, add_deficits, add_weights, byte_of
 from eventsnn.backends.cpu._fields import reserve
 from eventsnn.jit import inner, lean_kernel
 from eventsnn.memory import empty
 
 #: ``weights`` (maps, rows) float32, none above ``upper``; ``deficits`` (block, row, WIDE maps): the integers ``q``;
 #: ``rise`` (block, WIDE maps): by how many steps a potential may have grown since they were taken if no input spikes
-#: twice, _NEVER for maps that may not fire; ``slack``: times a number of spikes squared, how far float32 sums may be
-#: off; ``tolerance``: a map whose rise is above it has its deficits taken anew
+#: twice, _NEVER for maps that may not fire; ``slack``: times half the square of a number of spikes, how far float32
+#: sums may be off; ``tolerance``: a map whose rise is above it has its deficits taken anew
 Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance")
 #: samples whose bounds are summed together: ``rows[j, first[j, p]:]`` are the weight rows of the ``count[j, p]`` spikes
 #: at position ``p``, relative to the position's own (``_own_row``), if ``listed``. The list of a position that sees all
 #: spikes is the sample's own, which comes first. ``sums`` of deficits by position and map; ``top``: least deficit at a
 #: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``,
-#: 1 where it does not matter; ``pace``: about the best potential per spike
-Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace")
+#: 1 where it does not matter; ``pace``: about the best potential per spike, and how far below the highest bound it was;
+#: ``group``: neurons to be computed
+Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace group")
 #: one sample's part of them. Inner functions take no more than they need: each array of an argument is taken apart and
 #: put together in some 20 instructions, all of which are compiled
 Slot = namedtuple("Slot", "count first rows listed sums")
+#: map and position of some neurons, where their weights begin, and potentials
+Group = namedtuple("Group", "map position at potential")
 _TOGETHER = 8
+_FEW = 20_000  # weights that are looked at to choose the step
+_USUAL = 2.5  # standard deviations above the mean
 _ROOM = 1 << 25  # bytes that sums of deficits may take, and lists of rows
 _MOST_SPIKES = 300_000  # beyond some 385,000 spikes float32 sums may be further off than ``slack`` allows for
 _LARGEST_POTENTIAL = 1e38  # well below infinity, where all potentials are equal
@@ -57,13 +62,17 @@ def make_tables(weights, limit, lower, upper, spikes):
     blocks = -(-maps // WIDE)
     rise = np.full(blocks * WIDE, _NEVER, np.int64)
     rise[:maps][np.isfinite(limit[:maps])] = -_NEVER
-    # weights beyond eight times the mean deficit share the largest integer: their maps rarely are near the best
-    usual = 8 * max(float(upper - weights.mean(dtype=np.float64)), 1e-3 * (upper - lower))
-    step = min(usual, upper - lower) / LARGEST
+    step = min(max(_usual_pair(weights, upper), 1e-3 * (upper - lower)), 2 * (upper - lower)) / LARGEST
     slack = 6.1e-8 * max(abs(lower), abs(upper))
     deficits = empty(blocks * rows * WIDE, np.uint8)
     deficits[:] = 0
     return Tables(weights, deficits, rise, upper, step, slack, int(spikes) // 8)
+
+
+def _usual_pair(weights, upper):
+    """Return what the deficits of two weights rarely exceed together; maps where they do are rarely near the best."""
+    few = upper - weights.ravel()[:: 1 + weights.size // _FEW].astype(np.float64)
+    return float(2 * few.mean() + _USUAL * np.sqrt(2) * few.std())
 
 
 def make_slots(sizes, fields, most):
@@ -81,7 +90,8 @@ def make_slots(sizes, fields, most):
         np.zeros(positions, np.int64),
         np.ones(n, np.int64),
         np.zeros(sizes.channels * sizes.height * sizes.width, np.int64),
-        np.zeros(1),
+        np.zeros(2),
+        Group(*(np.zeros(GROUP, np.int64) for _ in range(3)), np.zeros(GROUP, np.float32)),
     )
 
 
@@ -223,15 +233,7 @@ def _most(count):
 def _limit(upper, slack, count):
     """Return what no potential of so many spikes is above: before deficits and rises, with room for rounding."""
     n = np.float64(count)
-    return upper * n + slack * n * n
-
-
-@inner
-def _potential(weights, rows, own, first, count):
-    total = np.float32(0)
-    for k in range(first, first + count):
-        total = total + weights[rows[k] - own]
-    return total
+    return upper * n + slack * n * (n + 1) / 2
 
 
 @inner
@@ -245,57 +247,78 @@ def _least(rise, p, sums, often):
 
 
 @inner
-def _most_promising(tables, slot, top, often):
-    """Return map and position with the highest bound, of those summed, and note each position's; or -1, -1."""
-    highest, at = -np.inf, np.int64(-1)
-    sums, rise = slot.sums, tables.rise
+def _highest(tables, slot, top, often):
+    """Return the highest bound of those summed, -inf if there is none, and note each position's least deficit."""
+    highest = -np.inf
     for p in range(len(top)):
-        top[p] = -_NEVER
         if slot.listed[p]:
-            top[p] = _least(rise, p, sums, often)
+            top[p] = _least(tables.rise, p, slot.sums, often)
             bound = _limit(tables.upper, tables.slack, slot.count[p]) - tables.step * top[p]
-            if bound > highest:
-                highest, at = bound, p
-    f = np.int64(-1)
-    if at >= 0 and top[at] < -_NEVER:
-        f += 1
-        while sums[at * len(rise) + f] - rise[f] * often != top[at]:
-            f += 1
-    return f, at
+            highest = bound if bound > highest else highest
+    return highest
 
 
 @inner
-def _winner(columns, begin, end, tables, sizes, slot, top, often):
-    """Return map, position and potential of the neuron with the largest potential; -1, -1, 0 if none is above 0."""
-    positions, wide = len(top), len(tables.rise)
-    sums, count, rows = slot.sums, slot.count, slot.rows
+def _compute(weights, rows, first, count, positions, group, n, best, best_map, best_position):
+    """Compute the first ``n`` neurons of a group, which see the same list of spikes; return who is best now."""
+    for i in range(n, GROUP):
+        group.at[i] = group.at[0]
+    add_weights(weights, group.at, rows, first, first + count, group.potential)
+    for i in range(n):
+        value, f, p = group.potential[i], group.map[i], group.position[i]
+        lower = f * positions + p < best_map * positions + best_position
+        if value > best or (value == best and lower):
+            best, best_map, best_position = value, f, p
+    return best, best_map, best_position
+
+
+@inner
+def _winner(columns, begin, end, tables, sizes, slot, top, often, pace, group):
+    """Return map, position and potential of the neuron with the largest potential; -1, -1, 0 if none is above 0.
+
+    First the neurons whose bounds are near the highest one are computed, about all that are needed, then what is
+    above the best of these.
+    """
+    positions, wide, n_rows = len(top), len(tables.rise), tables.weights.shape[1]
+    sums, count, first, rows = slot.sums, slot.count, slot.first, slot.rows
     best, best_map, best_position = np.float32(0), np.int64(-1), np.int64(-1)
-    first_map, first_position = _most_promising(tables, slot, top, often)
-    if first_map >= 0:
-        p, own = first_position, _own_row(sizes, first_position)
-        value = _potential(tables.weights[first_map], rows, own, slot.first[p], count[p])
-        if value > 0:
-            best, best_map, best_position = value, first_map, first_position
-    for p in range(positions):
-        limit, own = _limit(tables.upper, tables.slack, count[p]), _own_row(sizes, p)
-        room = (limit - best) / tables.step  # more steps below the limit cannot win
-        if count[p] == 0 or room < 0:
-            continue
-        if not slot.listed[p]:
-            _list(columns, begin, end, p, sizes, slot)
-            for b in range(wide // WIDE):
-                _sum(tables, b, p, own, slot)
-            top[p] = _least(tables.rise, p, sums, often)
-        if top[p] > room:
-            continue
-        for f in range(wide):
-            if sums[p * wide + f] - tables.rise[f] * often > room or (f == first_map and p == first_position):
+    highest = _highest(tables, slot, top, often)
+    target = highest - pace[1] if highest > pace[1] else 0.0
+    n, last = np.int64(0), np.int64(0)
+    for turn in range(2):
+        for p in range(positions):
+            limit, own = _limit(tables.upper, tables.slack, count[p]), _own_row(sizes, p)
+            done = -np.inf if turn == 0 else (limit - target) / tables.step
+            room = (limit - (target if turn == 0 else best)) / tables.step  # more steps below the limit cannot win
+            if count[p] == 0 or (not slot.listed[p] if turn == 0 else room < 0):
                 continue
-            value = _potential(tables.weights[f], rows, own, slot.first[p], count[p])
-            lower = f * positions + p < best_map * positions + best_position
-            if value > best or (value == best and lower):
-                best, best_map, best_position = value, f, p
-                room = (limit - best) / tables.step
+            if not slot.listed[p]:
+                done = -np.inf
+                _list(columns, begin, end, p, sizes, slot)
+                for b in range(wide // WIDE):
+                    _sum(tables, b, p, own, slot)
+                top[p] = _least(tables.rise, p, sums, often)
+            if top[p] > room or room <= done:
+                continue
+            for f in range(wide):
+                deficit = sums[p * wide + f] - tables.rise[f] * often
+                if deficit > room or deficit <= done:
+                    continue
+                if n == GROUP or (n > 0 and first[p] != first[last]):
+                    best, best_map, best_position = _compute(
+                        tables.weights, rows, first[last], count[last], positions, group, n, best, best_map,
+                        best_position,
+                    )  # fmt: skip
+                    n = np.int64(0)
+                    room = room if turn == 0 else (limit - best) / tables.step
+                group.map[n], group.position[n], group.at[n] = f, p, f * n_rows - own
+                n, last = n + 1, p
+        if n > 0:
+            best, best_map, best_position = _compute(
+                tables.weights, rows, first[last], count[last], positions, group, n, best, best_map, best_position
+            )
+            n = np.int64(0)
+    pace[1] = 1.1 * (highest - best) if highest > best else 0.0
     return best_map, best_position, best
 
 
@@ -335,9 +358,9 @@ def _rise(old, new, step):
 
 
 @inner
-def _decide(columns, begin, end, tables, sizes, slot, top, often, pace, time, winner):
+def _decide(columns, begin, end, tables, sizes, slot, top, often, pace, group, time, winner):
     """Find the winner of a sample and write down map, y, x and time; return its potential, 0 if nobody wins."""
-    f, p, best = _winner(columns, begin, end, tables, sizes, slot, top, often)
+    f, p, best = _winner(columns, begin, end, tables, sizes, slot, top, often, pace, group)
     if f >= 0:
         winner[0], winner[1], winner[2], winner[3] = f, p // sizes.ow, p % sizes.ow, time
         pace[0] = 0.99 * best / _most(slot.count)
@@ -365,8 +388,9 @@ def decide_samples(
             begin, end, winner = offsets[s], offsets[s + 1], result.winners[i, 0]
             if plan.find:
                 result.potential[i, 0] = _decide(
-                    columns, begin, end, tables, sizes, slot, slots.top, slots.often[j], slots.pace, time, winner
-                )
+                    columns, begin, end, tables, sizes, slot, slots.top, slots.often[j], slots.pace, slots.group,
+                    time, winner,
+                )  # fmt: skip
             if len(fired) > 0:
                 fired[i] = _count_fired(columns, begin, end, tables.weights, positive, sizes, slot)
             if not plan.change or winner[0] < 0:
