@@ -64,9 +64,9 @@ def make_tables(weights, limit, lower, upper, spikes):
     rise[:maps][np.isfinite(limit[:maps])] = -_NEVER
     step = min(max(_usual_pair(weights, upper), 1e-3 * (upper - lower)), 2 * (upper - lower)) / LARGEST
     slack = 6.1e-8 * max(abs(lower), abs(upper))
-    deficits = empty(blocks * rows * WIDE, np.uint8)
-    deficits[:] = 0
-    return Tables(weights, deficits, rise, upper, step, slack, int(spikes) // 8)
+    own, deficits = empty((maps, rows), np.float32), empty(blocks * rows * WIDE, np.uint8)
+    own[:], deficits[:] = weights, 0
+    return Tables(own, deficits, rise, upper, step, slack, int(spikes) // 8)
 
 
 def _usual_pair(weights, upper):
