@@ -1,5 +1,7 @@
 """Deciding, one winner at the end of the stimulus: the CPU finds it through bounds, the reference without."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -236,6 +238,46 @@ def test_few_samples_take_the_tables_only_where_there_are_some(finds):
     for some, all_, same in zip(first, whole, again, strict=True):
         np.testing.assert_array_equal(some, all_[:3])
         np.testing.assert_array_equal(some, same)
+
+
+def test_small_calls_have_tables_once_they_are_worth_it_until_the_weights_change(finds):
+    rng = np.random.default_rng(8)
+    events, weights = often(stimuli(rng, 0.5, True)), weights_of(rng, 40, 0, 1)
+    update, reward = lesson(rng, 40, 0.0, 1.0)
+    backend, neurons = CpuBackend(1), infinite(weights, (3, 2))
+    packed = backend.pack(weights)
+    for expected in ([], [10]):
+        for first in range(0, 40, 10):
+            part = events[first : first + 10]
+            decision = backend.decide(part, packed, neurons)
+            np.testing.assert_array_equal(
+                decision.winners, REFERENCE.decide(part, REFERENCE.pack(backend.unpack(packed)), neurons).winners
+            )
+        assert finds == [10, *expected]
+        backend.learn(events[:5], np.arange(5), packed, neurons, update, reward)
+
+
+def test_threads_that_decide_with_the_same_weights_make_tables_once(finds, monkeypatch):
+    made, make = [], cpu_deciding.make_tables
+
+    def slowly(*args):
+        made.append(args)
+        time.sleep(0.05)  # so that the others come meanwhile
+        return make(*args)
+
+    monkeypatch.setattr(cpu_deciding, "make_tables", slowly)
+    rng = np.random.default_rng(9)
+    events, weights = often(stimuli(rng, 0.5, True)), weights_of(rng, 40, 0, 1)
+    backend, neurons = CpuBackend(1), infinite(weights, (3, 2))
+    packed = backend.pack(weights)
+    with ThreadPoolExecutor(4) as pool:
+        decisions = list(pool.map(lambda _: backend.decide(events, packed, neurons), range(4)))
+    assert len(made) == 1
+    assert finds == [40] * 4
+    expected = REFERENCE.decide(events, REFERENCE.pack(weights), neurons)
+    for decision in decisions:
+        np.testing.assert_array_equal(decision.winners, expected.winners)
+        np.testing.assert_array_equal(decision.spikes, expected.spikes)
 
 
 @pytest.mark.parametrize("values", [(-1.0, 1.0), (-1.0, 0.0), (0.0, 0.0), (3e38, 3e38), (1e37, 3e38)])

@@ -15,7 +15,7 @@ from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
 from eventsnn.backends.cpu._emit import Output, fill, make_output, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._simd import LANES, aligned
-from eventsnn.backends.cpu.deciding import Bounds, decide
+from eventsnn.backends.cpu.deciding import Held, decide
 from eventsnn.backends.cpu.learning import Learning
 from eventsnn.backends.cpu.pooling import conv_pool
 from eventsnn.events import Events
@@ -28,12 +28,12 @@ _TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the o
 class Packed:
     """Weights as blocks of LANES maps: ``blocks[b, ((c * KH + ky) * KW + kx) * LANES + lane]``, padded with 0.
 
-    ``bounds`` holds what ``decide`` made of these weights, None where it can make nothing; empty before.
+    ``held`` is what ``decide`` made of these weights.
     """
 
     blocks: np.ndarray
     shape: tuple[int, int, int, int]
-    bounds: list[Bounds | None] = field(default_factory=list)
+    held: Held = field(default_factory=Held)
 
 
 class Prepared(NamedTuple):
@@ -150,14 +150,14 @@ class CpuBackend(Backend):
         return super()._decide(events, packed, neurons) if found is None else found
 
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
-        packed.bounds.clear()
+        packed.held.clear()
         return self._learning(events, order, packed, lesson).run()
 
     def _find(self, events: Events, packed: Packed, lesson: Lesson) -> Found:
         return self._learning(events, np.arange(len(events)), packed, lesson).find()
 
     def _change(self, events: Events, found: Found, packed: Packed, lesson: Lesson) -> Packed:
-        packed.bounds.clear()
+        packed.held.clear()
         self._learning(events, np.arange(len(events)), packed, lesson).change(found)
         return packed
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from eventsnn.threads import spread
 if TYPE_CHECKING:
     from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
 
-_WORTH_TABLES = 32  # samples; for fewer, making tables of deficits takes longer than doing without
+_WORTH_TABLES = 32  # samples, of all calls; for fewer, making tables of deficits takes longer than doing without
 _NOBODY, _NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0), np.float32)
 _NO_RATES = Rates(_NO_TABLE, _NO_TABLE, _NOTHING, _NOTHING, _NOBODY, _NOTHING, _NOTHING, _NOTHING, 0)
@@ -30,20 +32,48 @@ class Bounds(NamedTuple):
     positive: bool
 
 
+@dataclass(eq=False)
+class Held:
+    """What weights are held together with: bounds, or how many samples were decided without; for several threads.
+
+    ``bounds`` is empty until they have been made, and holds None where the weights allow for none.
+    """
+
+    decided: int = 0
+    bounds: list[Bounds | None] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def clear(self) -> None:
+        """Forget all, since the weights will change."""
+        with self.lock:
+            self.decided = 0
+            self.bounds.clear()
+
+
 def decide(
     backend: CpuBackend, events: Events, packed: Packed, layer: Prepared, ranges: list[tuple[int, int]]
 ) -> Decision | None:
     """Return what ``Backend.decide`` does, or None where potentials must be computed; threads share the ranges."""
-    if not layer.cells.at_end or len(layer.cells.fine) or (not packed.bounds and len(events) < _WORTH_TABLES):
+    if not layer.cells.at_end or len(layer.cells.fine):
         return None
-    if not packed.bounds:
-        packed.bounds.append(_bounds(events, backend.unpack(packed), layer))
-    bounds = packed.bounds[0]
+    bounds = _held(backend, events, packed, layer)
     if bounds is None or not hold_for(events.offsets, slice(None), 0, bounds.tables.upper):
         return None
     found = Decision(np.full((len(events), 4), -1, np.int64), np.zeros(len(events), np.int64))
     list(spread(lambda part: _find(events, part, bounds, layer, found), ranges, backend.threads))
     return found
+
+
+def _held(backend: CpuBackend, events: Events, packed: Packed, layer: Prepared) -> Bounds | None:
+    """Return the bounds of some weights; the call that makes them worth their while makes them, and others wait."""
+    held = packed.held
+    with held.lock:
+        if not held.bounds:
+            held.decided += len(events)
+            if held.decided < _WORTH_TABLES:
+                return None
+            held.bounds.append(_bounds(events, backend.unpack(packed), layer))
+        return held.bounds[0]
 
 
 def _find(events: Events, part: tuple[int, int], bounds: Bounds, layer: Prepared, found: Decision) -> None:
