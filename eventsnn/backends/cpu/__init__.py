@@ -1,8 +1,7 @@
-"""The CPU backend: Numba loops over whole batches, samples spread over threads."""
+"""The CPU backend: Numba loops over whole batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,16 +11,14 @@ from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons, Pool
 from eventsnn.backends.competition import Found
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
 from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
-from eventsnn.backends.cpu._emit import Output, fill, make_output, make_pending, make_sites
+from eventsnn.backends.cpu._emit import Output, collected, make_pending, make_sites
 from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
 from eventsnn.backends.cpu.pooling import conv_pool
 from eventsnn.events import Events
-from eventsnn.threads import balanced, default_threads, spread
-
-_TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
+from eventsnn.threads import default_threads
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +48,9 @@ class CpuBackend(Backend):
     Parameters
     ----------
     threads : int, optional
-        Threads that share a batch; default ``EVENTSNN_THREADS``, else the CPUs this process may use.
-        Results do not depend on it.
+        Threads that share what goes through a network, each a part of the samples through all layers, and mini-batches
+        that a layer learns; default ``EVENTSNN_THREADS``, else the CPUs this process may use. The backend's own methods
+        compute in the caller's thread, but for :meth:`learn` and :meth:`find`. Results do not depend on it.
     """
 
     name = "cpu"
@@ -61,9 +59,9 @@ class CpuBackend(Backend):
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
 
-    def alone(self) -> list[Backend]:
+    def alone(self) -> Backend:
         """See :meth:`Backend.alone`."""
-        return [CpuBackend(threads=1) for _ in range(self.threads)]
+        return CpuBackend(threads=1)
 
     def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
@@ -89,26 +87,20 @@ class CpuBackend(Backend):
         windows, cells, columns = make_windows(sizes), _cells(neurons, events.duration), _columns(events)
         quiet, weights = quiet_spikes(packed.blocks, cells), packed.blocks.ravel()
         sites = make_sites(sizes.maps, sizes.oh, sizes.ow)
-        counts = np.zeros(len(events), np.int64)
+        counts, samples = np.zeros(len(events), np.int64), np.arange(len(events))
+        fields = make_fields(sizes, windows, events.offsets, samples)
+        pending = make_pending(sizes.maps * sizes.oh * sizes.ow)
+        scratch = (fields, sites, pending, make_times(events.offsets, samples), np.zeros(LANES, np.float32))
 
-        def task(first: int, last: int) -> list[Output]:
-            samples = np.arange(first, last)
-            fields = make_fields(sizes, windows, events.offsets, samples)
-            most = sizes.maps * sizes.oh * sizes.ow
-            potential = np.zeros(LANES, np.float32)
-            scratch = (fields, sites, make_pending(most), make_times(events.offsets, samples), potential)
+        def run(s: int, output: Output) -> int:
+            return conv_samples(
+                columns, events.offsets, s, len(events), weights, quiet, sizes, windows, cells, scratch, output, counts
+            )
 
-            def run(s: int, output: Output) -> int:
-                return conv_samples(
-                    columns, events.offsets, s, last, weights, quiet, sizes, windows, cells, scratch, output, counts
-                )
-
-            return fill(run, first, last, most, counts)
-
-        return self.joined(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
+        return collected(run, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
 
     def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
-        found = conv_pool(self, events, packed, _prepared(events, neurons), geometry, counted)
+        found = conv_pool(events, packed, _prepared(events, neurons), geometry, counted)
         return super()._conv_pool(events, packed, neurons, geometry, counted) if found is None else found
 
     def pool(self, events: Events, geometry: Geometry) -> Events:
@@ -116,20 +108,15 @@ class CpuBackend(Backend):
         sizes = _sizes(events, geometry, events.shape[0])
         windows, columns = make_windows(sizes), _columns(events)
         sites = make_sites(sizes.channels, sizes.oh, sizes.ow)
-        counts = np.zeros(len(events), np.int64)
+        counts, words = np.zeros(len(events), np.int64), -(-sizes.oh * sizes.ow // 64)
+        fired, fresh = np.zeros(sizes.channels * words, np.int64), np.zeros(words, np.int64)
 
-        def task(first: int, last: int) -> list[Output]:
-            words = -(-sizes.oh * sizes.ow // 64)
-            fired, fresh = np.zeros(sizes.channels * words, np.int64), np.zeros(words, np.int64)
+        def run(s: int, output: Output) -> int:
+            return pool_samples(
+                columns, events.offsets, s, len(events), sizes, windows, sites, fired, fresh, output, counts
+            )
 
-            def run(s: int, output: Output) -> int:
-                return pool_samples(
-                    columns, events.offsets, s, last, sizes, windows, sites, fired, fresh, output, counts
-                )
-
-            return fill(run, first, last, sizes.channels * sizes.oh * sizes.ow, counts)
-
-        return self.joined(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
+        return collected(run, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
 
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
@@ -146,7 +133,7 @@ class CpuBackend(Backend):
         return winners
 
     def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
-        found = decide(self, events, packed, _prepared(events, neurons), self._ranges(events.offsets))
+        found = decide(self, events, packed, _prepared(events, neurons), [(0, len(events))])
         return super()._decide(events, packed, neurons) if found is None else found
 
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
@@ -163,44 +150,6 @@ class CpuBackend(Backend):
 
     def _learning(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> Learning:
         return Learning(self, events, order, packed, lesson, _prepared(events, lesson.neurons, lesson.update.active))
-
-    def joined(
-        self,
-        task: Callable[[int, int], list[Output]],
-        events: Events,
-        shape: tuple[int, int, int],
-        counts: np.ndarray,
-        with_potential: bool,
-    ) -> Events:
-        """Run a task over ranges of samples of about equally many events, and join what comes out in order."""
-        found = spread(lambda r: task(*r), self._ranges(events.offsets), self.threads)
-        parts = [output for outputs in found for output in outputs]
-        names = Output._fields if with_potential else Output._fields[:-1]
-        whole = parts[0] if len(parts) == 1 else self._join(parts, len(names))
-        return Events.unchecked(
-            **{name: getattr(whole, name) for name in names},
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            shape=shape,
-            duration=events.duration,
-            unit=events.unit,
-            labels=events.labels,
-        )
-
-    def _join(self, parts: list[Output], n_columns: int) -> Output:
-        """Return the first columns of all parts as one, copied by all threads: touching new memory takes longest."""
-        ends = np.cumsum([len(part.time) for part in parts])
-        whole = make_output(int(ends[-1]))
-
-        def copy(i: int) -> None:
-            for column, values in zip(whole[:n_columns], parts[i][:n_columns], strict=True):
-                column[ends[i] - len(values) : ends[i]] = values
-
-        for _ in spread(copy, range(len(parts)), self.threads):
-            pass
-        return whole
-
-    def _ranges(self, offsets: np.ndarray) -> list[tuple[int, int]]:
-        return balanced(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)
 
 
 def _columns(events: Events) -> Columns:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import namedtuple
 from collections.abc import Callable
 
 import numpy as np
 
+from eventsnn.events import Events, Shape
 from eventsnn.jit import inner
 from eventsnn.memory import empty
 
@@ -37,22 +39,35 @@ def make_output(capacity):
     return Output(*(empty(capacity, kind) for kind in kinds))
 
 
-def fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
-    """Call ``run(sample, output)``, which returns the next sample, until it comes to ``last``; return what it wrote.
+def collected(
+    run: Callable[[int, Output], int], events: Events, shape: Shape, counts: np.ndarray, with_potential: bool
+) -> Events:
+    """Call ``run(sample, output)``, which returns the next sample, until there is none; return what it wrote as events.
 
-    The first output is for a few samples, the next ones for as many spikes as the samples so far let expect.
+    ``counts[s]`` becomes the number of spikes of sample ``s``. The first output is for a few samples, the next ones
+    for as many spikes as the samples so far let expect.
     """
-    outputs: list[Output] = []
-    s = first
-    while s < last or not outputs:
-        expected = _EXPECTED if s == first else counts[first:s].mean() * (last - s) * 1.1
+    names = Output._fields if with_potential else Output._fields[:-1]
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    s, samples, most = 0, len(events), math.prod(shape)
+    while s < samples or not parts["time"]:
+        expected = _EXPECTED if s == 0 else counts[:s].mean() * (samples - s) * 1.1
         output = make_output(max(most, int(expected)))
         stop = run(s, output)
         used = int(counts[s:stop].sum())
         sparse = 2 * used < len(output.time)  # a few spikes must not keep the memory of many
-        outputs.append(Output(*(column[:used].copy() if sparse else column[:used] for column in output)))
+        for name, some in parts.items():
+            column = getattr(output, name)[:used]
+            some.append(column.copy() if sparse else column)
         s = stop
-    return outputs
+    return Events.unchecked(
+        **{name: some[0] if len(some) == 1 else np.concatenate(some) for name, some in parts.items()},
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        shape=shape,
+        duration=events.duration,
+        unit=events.unit,
+        labels=events.labels,
+    )
 
 
 @inner

@@ -8,7 +8,7 @@ import numpy as np
 
 from eventsnn.backends import Geometry, Pooled
 from eventsnn.backends.cpu._conv import quiet_spikes
-from eventsnn.backends.cpu._emit import Output, fill, make_pending, make_sites
+from eventsnn.backends.cpu._emit import Output, collected, make_pending, make_sites
 from eventsnn.backends.cpu._fields import make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._pooled import conv_pool_samples, make_panes, row_bits
 from eventsnn.backends.cpu._sift import make_lists
@@ -16,12 +16,10 @@ from eventsnn.backends.cpu._simd import LANES, NEVER
 from eventsnn.events import Events
 
 if TYPE_CHECKING:
-    from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
+    from eventsnn.backends.cpu import Packed, Prepared
 
 
-def conv_pool(
-    backend: CpuBackend, events: Events, packed: Packed, layer: Prepared, geometry: Geometry, counted: bool
-) -> Pooled | None:
+def conv_pool(events: Events, packed: Packed, layer: Prepared, geometry: Geometry, counted: bool) -> Pooled | None:
     """Return what ``Backend.conv_pool`` does, or None where neurons and pool must run one after the other."""
     bits = row_bits(layer.sizes)
     if not _can(events, packed, layer, bits):
@@ -35,24 +33,19 @@ def conv_pool(
     whole, quiet = (sizes, layer.cells.limit), quiet_spikes(packed.blocks, layer.cells)
     weights, counts = packed.blocks.ravel(), np.zeros(len(events), np.int64)
     spikes = np.zeros(len(events) if counted else 0, np.int64)
-    most = pool.maps * pool.oh * pool.ow
+    samples = np.arange(len(events))
+    lists = make_lists(sizes, windows, int(np.diff(events.offsets).max(initial=0)))
+    found = np.empty(sizes.oh * sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
+    pending = make_pending(pool.maps * pool.oh * pool.ow)
+    scratch = (lists, sites, pending, make_times(events.offsets, samples), *found)
 
-    def task(first: int, last: int) -> list[Output]:
-        samples = np.arange(first, last)
-        lists = make_lists(sizes, windows, int(np.diff(events.offsets)[samples].max(initial=0)))
-        times = make_times(events.offsets, samples)
-        found = np.empty(sizes.oh * sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
-        scratch = (lists, sites, make_pending(most), times, *found)
+    def run(s: int, output: Output) -> int:
+        return conv_pool_samples(
+            *(layer.columns, events.offsets, s, len(events), weights, quiet, whole, panes, bits),
+            *(scratch, output, counts, spikes),
+        )
 
-        def run(s: int, output: Output) -> int:
-            return conv_pool_samples(
-                *(layer.columns, events.offsets, s, last, weights, quiet, whole, panes, bits),
-                *(scratch, output, counts, spikes),
-            )
-
-        return fill(run, first, last, most, counts)
-
-    pooled = backend.joined(task, events, (pool.maps, pool.oh, pool.ow), counts, with_potential=False)
+    pooled = collected(run, events, (pool.maps, pool.oh, pool.ow), counts, with_potential=False)
     return Pooled(pooled, spikes if counted else None)
 
 
