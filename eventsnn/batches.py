@@ -252,7 +252,7 @@ class Collector:
         self._n_samples, self._potential = n_samples, potential
         self._first: Events | None = None
         self._columns: dict[str, np.ndarray] = {}
-        self._counts: list[np.ndarray] = []
+        self._offsets: list[np.ndarray] = []
         self._labels: list[np.ndarray | None] = []
         self._samples = self._events = self._capacity = 0
 
@@ -268,7 +268,7 @@ class Collector:
                 self._write(self._first, 0)
             self._write(batch, self._events)
         self._events += batch.n_events
-        self._counts.append(np.diff(batch.offsets))
+        self._offsets.append(batch.offsets)
         self._labels.append(batch.labels)
 
     def estimated_bytes(self) -> int:
@@ -291,10 +291,11 @@ class Collector:
         for column in self._columns.values():
             column.resize(self._events, refcheck=False)
         labels = [labels for labels in self._labels if labels is not None]
+        counts = np.concatenate([np.diff(offsets) for offsets in self._offsets])
         return replace_fields(
             self._first,
             **self._columns,
-            offsets=np.concatenate([[0], np.cumsum(np.concatenate(self._counts))]).astype(np.int64),
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             labels=np.concatenate(labels) if len(labels) == len(self._labels) else None,
         )
 

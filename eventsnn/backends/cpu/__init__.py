@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 
 from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons, Pooled
 from eventsnn.backends.competition import Found
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
-from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
-from eventsnn.backends.cpu._emit import Output, collected, make_pending, make_sites
-from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
+from eventsnn.backends.cpu._conv import conv_samples
+from eventsnn.backends.cpu._emit import Output, collected, make_pending
+from eventsnn.backends.cpu._fields import fields_for
 from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Bounds, decide
 from eventsnn.backends.cpu.learning import Learning
+from eventsnn.backends.cpu.plans import (
+    Plan,
+    Prepared,
+    columns_of,
+    grid_of,
+    most_spikes,
+    plan_of,
+    prepared,
+    room_for,
+)
 from eventsnn.backends.cpu.pooling import conv_pool
 from eventsnn.events import Events
+from eventsnn.memory import kept
 from eventsnn.threads import default_threads
+
+__all__ = ["CpuBackend", "Packed", "Prepared"]
+
+T = TypeVar("T")
+_MOST_PLANS = 16  # of a layer; thresholds or durations that change at each call must not fill the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,15 +48,21 @@ class Packed:
     blocks: np.ndarray
     shape: tuple[int, int, int, int]
     bounds: list[Bounds | None] = field(default_factory=list)
+    _plans: dict[Hashable, Any] = field(default_factory=dict)
 
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` makes of these weights, the same at each call with the same key."""
+        known: T | None = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            known = self._plans[key] = make()
+        return known
 
-class Prepared(NamedTuple):
-    """A layer and a batch as kernels take them."""
-
-    sizes: Sizes
-    windows: Windows
-    cells: Cells
-    columns: Columns
+    def forget(self) -> None:
+        """Let go what was made of weights that have changed in place."""
+        self.bounds.clear()
+        self._plans.clear()
 
 
 class CpuBackend(Backend):
@@ -83,101 +106,78 @@ class CpuBackend(Backend):
         return packed.shape
 
     def _conv(self, events: Events, packed: Packed, neurons: Neurons) -> Events:
-        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
-        windows, cells, columns = make_windows(sizes), _cells(neurons, events.duration), _columns(events)
-        quiet, weights = quiet_spikes(packed.blocks, cells), packed.blocks.ravel()
-        sites = make_sites(sizes.maps, sizes.oh, sizes.ow)
-        counts, samples = np.zeros(len(events), np.int64), np.arange(len(events))
-        fields = make_fields(sizes, windows, events.offsets, samples)
-        pending = make_pending(sizes.maps * sizes.oh * sizes.ow)
-        scratch = (fields, sites, pending, make_times(events.offsets, samples), np.zeros(LANES, np.float32))
+        plan, room = plan_of(events, packed, neurons), room_for(most_spikes(events))
+        columns, sizes, last = columns_of(events), plan.sizes, len(events)
+        rest = kept(("conv", sizes, room), lambda: _conv_scratch(plan, room))
+        scratch = (rest[0], plan.sites, *rest[1:])
 
-        def run(s: int, output: Output) -> int:
+        def run(s: int, output: Output, counts: np.ndarray) -> int:
             return conv_samples(
-                columns, events.offsets, s, len(events), weights, quiet, sizes, windows, cells, scratch, output, counts
+                *(columns, events.offsets, s, last, plan.weights, plan.quiet, sizes, plan.windows, plan.cells),
+                *(scratch, output, counts),
             )
 
-        return collected(run, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
+        return collected(run, events, (sizes.maps, sizes.oh, sizes.ow), with_potential=True)
 
     def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
-        found = conv_pool(events, packed, _prepared(events, neurons), geometry, counted)
+        found = conv_pool(events, packed, plan_of(events, packed, neurons), geometry, counted)
         return super()._conv_pool(events, packed, neurons, geometry, counted) if found is None else found
 
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""
-        sizes = _sizes(events, geometry, events.shape[0])
-        windows, columns = make_windows(sizes), _columns(events)
-        sites = make_sites(sizes.channels, sizes.oh, sizes.ow)
-        counts, words = np.zeros(len(events), np.int64), -(-sizes.oh * sizes.ow // 64)
-        fired, fresh = np.zeros(sizes.channels * words, np.int64), np.zeros(words, np.int64)
+        sizes, windows, sites = grid_of(events.shape, geometry, events.shape[0])
+        columns, last, words = columns_of(events), len(events), -(-sizes.oh * sizes.ow // 64)
+        bits = kept(("pool", sizes), lambda: (np.zeros(sizes.maps * words, np.int64), np.zeros(words, np.int64)))
 
-        def run(s: int, output: Output) -> int:
-            return pool_samples(
-                columns, events.offsets, s, len(events), sizes, windows, sites, fired, fresh, output, counts
-            )
+        def run(s: int, output: Output, counts: np.ndarray) -> int:
+            return pool_samples(columns, events.offsets, s, last, sizes, windows, sites, *bits, output, counts)
 
-        return collected(run, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
+        return collected(run, events, (sizes.maps, sizes.oh, sizes.ow), with_potential=False)
 
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
         _, height, width = events.shape
         keep, best = np.zeros(events.n_events, bool), np.full(height * width, -1, np.int64)
-        pointwise_keep(_columns(events), _potential(events), events.offsets, width, best, keep)
+        pointwise_keep(columns_of(events), _potential(events), events.offsets, width, best, keep)
         return events.where(keep)
 
     def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
         """See :meth:`Backend.winners`."""
         winners = np.full((len(events), k, 4), -1, np.int64)
         won_in = np.full(events.shape[0], -1, np.int64)
-        choose_winners(_columns(events), _potential(events), events.offsets, radius, won_in, winners)
+        choose_winners(columns_of(events), _potential(events), events.offsets, radius, won_in, winners)
         return winners
 
     def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
-        found = decide(self, events, packed, _prepared(events, neurons), [(0, len(events))])
+        layer = plan_of(events, packed, neurons).prepared(events)
+        found = decide(self, events, packed, layer, [(0, len(events))])
         return super()._decide(events, packed, neurons) if found is None else found
 
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
-        packed.bounds.clear()
         return self._learning(events, order, packed, lesson).run()
 
     def _find(self, events: Events, packed: Packed, lesson: Lesson) -> Found:
         return self._learning(events, np.arange(len(events)), packed, lesson).find()
 
     def _change(self, events: Events, found: Found, packed: Packed, lesson: Lesson) -> Packed:
-        packed.bounds.clear()
         self._learning(events, np.arange(len(events)), packed, lesson).change(found)
         return packed
 
     def _learning(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> Learning:
-        return Learning(self, events, order, packed, lesson, _prepared(events, lesson.neurons, lesson.update.active))
-
-
-def _columns(events: Events) -> Columns:
-    return Columns(events.time, events.channel, events.y, events.x)
+        return Learning(self, events, order, packed, lesson, prepared(events, lesson.neurons, lesson.update.active))
 
 
 def _potential(events: Events) -> np.ndarray:
     return np.empty(0, np.float32) if events.potential is None else events.potential
 
 
-def _prepared(events: Events, neurons: Neurons, active: np.ndarray | None = None) -> Prepared:
-    sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
-    return Prepared(sizes, make_windows(sizes), _cells(neurons, events.duration, active), _columns(events))
-
-
-def _sizes(events: Events, geometry: Geometry, maps: int) -> Sizes:
-    output = geometry.output(*events.shape[1:])
-    return make_sizes(events.shape, geometry.kernel, geometry.stride, geometry.padding, output, maps)
-
-
-def _cells(neurons: Neurons, duration: int, active: np.ndarray | None = None) -> Cells:
-    maps = len(neurons.threshold)
-    limit = np.full(-(-maps // LANES) * LANES, np.inf, np.float32)
-    limit[:maps] = 0 if neurons.at_end else neurons.threshold
-    if active is not None:
-        limit[:maps][~active] = np.inf
-    nothing = np.empty(0, np.float32)
-    tables: tuple[Any, Any] = (nothing, nothing)
-    if neurons.leak is not None:
-        tables = (neurons.leak.coarse, neurons.leak.fine)
-    return Cells(limit, neurons.at_end, duration - 1, *tables)
+def _conv_scratch(plan: Plan, room: int) -> tuple[Any, ...]:
+    """Return what ``conv_samples`` writes to, but for the output, with room for so many spikes of a sample."""
+    sizes = plan.sizes
+    pending = make_pending(sizes.maps * sizes.oh * sizes.ow)
+    return (
+        fields_for(sizes, plan.windows, room),
+        pending,
+        np.empty(room + 1, np.int64),
+        np.zeros(LANES, np.float32),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 
 from eventsnn.events import Events, Shape
 from eventsnn.jit import inner
-from eventsnn.memory import empty
+from eventsnn.memory import empty, kept
 
 #: a spike's key is ``rank of time << bits | map << position_bits | position``; ``y``, ``x`` of each position
 Sites = namedtuple("Sites", "position_bits bits y x")
@@ -40,34 +40,48 @@ def make_output(capacity):
 
 
 def collected(
-    run: Callable[[int, Output], int], events: Events, shape: Shape, counts: np.ndarray, with_potential: bool
+    run: Callable[[int, Output, np.ndarray], int], events: Events, shape: Shape, with_potential: bool
 ) -> Events:
-    """Call ``run(sample, output)``, which returns the next sample, until there is none; return what it wrote as events.
+    """Call ``run(sample, output, counts)``, which returns the next sample, until there is none; return its spikes.
 
-    ``counts[s]`` becomes the number of spikes of sample ``s``. The first output is for a few samples, the next ones
-    for as many spikes as the samples so far let expect.
+    ``counts[s]`` becomes the number of spikes of sample ``s``. The first output is for a few samples, and memory that
+    is used again; the next ones are for as many spikes as the samples so far let expect.
     """
-    names = Output._fields if with_potential else Output._fields[:-1]
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    s, samples, most = 0, len(events), math.prod(shape)
-    while s < samples or not parts["time"]:
-        expected = _EXPECTED if s == 0 else counts[:s].mean() * (samples - s) * 1.1
-        output = make_output(max(most, int(expected)))
-        stop = run(s, output)
-        used = int(counts[s:stop].sum())
-        sparse = 2 * used < len(output.time)  # a few spikes must not keep the memory of many
-        for name, some in parts.items():
-            column = getattr(output, name)[:used]
-            some.append(column.copy() if sparse else column)
-        s = stop
+    samples, most = len(events), math.prod(shape)
+    offsets = np.zeros(samples + 1, np.int64)
+    counts, room = offsets[1:], max(most, min(_EXPECTED, most * samples))
+    output = kept(("output", room), lambda: make_output(room))
+    stop = run(0, output, counts)
+    columns = _copied(output, int(counts[:stop].sum()), with_potential)
+    if stop < samples:
+        columns = _with_others(run, stop, counts, most, columns)
+    np.cumsum(counts, out=counts)
     return Events.unchecked(
-        **{name: some[0] if len(some) == 1 else np.concatenate(some) for name, some in parts.items()},
-        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        **dict(zip(Output._fields, columns, strict=False)),
+        offsets=offsets,
         shape=shape,
         duration=events.duration,
         unit=events.unit,
         labels=events.labels,
     )
+
+
+def _copied(output: Output, used: int, with_potential: bool) -> list[np.ndarray]:
+    return [column[:used].copy() for column in (output if with_potential else output[:-1])]
+
+
+def _with_others(
+    run: Callable[[int, Output, np.ndarray], int], s: int, counts: np.ndarray, most: int, columns: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Run the samples from ``s`` on; return all columns, of the samples before and of these."""
+    parts = [columns]
+    while s < len(counts):
+        output = make_output(max(most, int(counts[:s].mean() * (len(counts) - s) * 1.1)))
+        stop = run(s, output, counts)
+        used = int(counts[s:stop].sum())
+        parts.append([column[:used] for column in output[: len(columns)]])
+        s = stop
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 @inner
