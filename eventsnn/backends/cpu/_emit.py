@@ -45,19 +45,23 @@ def collected(
     """Call ``run(sample, output, counts)``, which returns the next sample, until there is none; return its spikes.
 
     ``counts[s]`` becomes the number of spikes of sample ``s``. The first output is for a few samples, and memory that
-    is used again; the next ones are for as many spikes as the samples so far let expect.
+    is used again; the next one is for as many spikes as the samples so far let expect.
     """
     samples, most = len(events), math.prod(shape)
     offsets = np.zeros(samples + 1, np.int64)
     counts, room = offsets[1:], max(most, min(_EXPECTED, most * samples))
-    output = kept(("output", room), lambda: make_output(room))
-    stop = run(0, output, counts)
-    columns = _copied(output, int(counts[:stop].sum()), with_potential)
-    if stop < samples:
-        columns = _with_others(run, stop, counts, most, columns)
+    output = first = kept(("output", room), lambda: make_output(room))
+    s = run(0, output, counts)
+    used = int(counts[:s].sum())
+    while s < samples:
+        output = _larger(output, used, max(used + most, int(used / s * samples * 1.1)))
+        stop = run(s, Output(*(column[used:] for column in output)), counts)
+        used, s = used + int(counts[s:stop].sum()), stop
     np.cumsum(counts, out=counts)
+    copy = output is first or 2 * used < len(output.time)  # a few spikes must not keep the memory of many
+    columns = output if with_potential else output[:-1]
     return Events.unchecked(
-        **dict(zip(Output._fields, columns, strict=False)),
+        **{n: c[:used].copy() if copy else c[:used] for n, c in zip(Output._fields, columns, strict=False)},
         offsets=offsets,
         shape=shape,
         duration=events.duration,
@@ -66,22 +70,12 @@ def collected(
     )
 
 
-def _copied(output: Output, used: int, with_potential: bool) -> list[np.ndarray]:
-    return [column[:used].copy() for column in (output if with_potential else output[:-1])]
-
-
-def _with_others(
-    run: Callable[[int, Output, np.ndarray], int], s: int, counts: np.ndarray, most: int, columns: list[np.ndarray]
-) -> list[np.ndarray]:
-    """Run the samples from ``s`` on; return all columns, of the samples before and of these."""
-    parts = [columns]
-    while s < len(counts):
-        output = make_output(max(most, int(counts[:s].mean() * (len(counts) - s) * 1.1)))
-        stop = run(s, output, counts)
-        used = int(counts[s:stop].sum())
-        parts.append([column[:used] for column in output[: len(columns)]])
-        s = stop
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+def _larger(output: Output, used: int, room: int) -> Output:
+    """Return columns with room for so many spikes, of which the first ones are those of the output."""
+    larger = make_output(room)
+    for column, before in zip(larger, output, strict=True):
+        column[:used] = before[:used]
+    return larger
 
 
 @inner
