@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -14,12 +15,16 @@ import numpy as np
 from eventsnn.ahead import read_ahead
 from eventsnn.backends import Backend
 from eventsnn.events import Events, Shape, TimeUnit, replace_fields
+from eventsnn.threads import balanced
 
 R = TypeVar("R")
 
 BATCH = 512  #: samples at a time where a caller does not say: enough to keep all cores busy, little memory
 _EVENTS = 1 << 21  # spikes at a time, about: samples of many spikes come fewer at a time, so that memory stays bounded
 _COLUMNS = ("time", "channel", "y", "x")
+_PIECES = 4  # of a batch for each thread, at most: so that nobody waits long for the last one
+# A piece is worth handing to a thread with so many samples, from which on a layer that decides makes tables, or spikes.
+_PIECE_SAMPLES, _PIECE_SPIKES = 32, 1 << 13
 
 
 class DataSet(Protocol):
@@ -90,7 +95,7 @@ def bounded(data: Data, size: int) -> int:
 
 
 def worked(work: Callable[[Events, Events], R], data: Data, backend: Backend, size: int = BATCH) -> Iterator[R]:
-    """Yield ``work(batch, copy)`` of all samples in order; a thread copies the next batch to the backend meanwhile.
+    """Yield ``work(batch, copy)`` of all samples in order; a thread copies the next batch to a device meanwhile.
 
     Where memory does not suffice the next batch waits, and the present one is done by halves, see :func:`by_halves`.
 
@@ -106,10 +111,6 @@ def worked(work: Callable[[Events, Events], R], data: Data, backend: Backend, si
         own = batch[part]
         return work(own, put(own, backend))
 
-    if backend.xp is np:
-        for own in batches(data, size):
-            yield from by_halves(partial(alone, own), own)
-        return
     copies: list[Future[Events]] = []
     with ThreadPoolExecutor(1, "eventsnn-upload") as pool:
         for batch, following in pairwise(chain(batches(data, size), [None])):
@@ -124,6 +125,72 @@ def worked(work: Callable[[Events, Events], R], data: Data, backend: Backend, si
                 copies.clear()
                 done = by_halves(partial(alone, batch), batch)
             yield from done
+
+
+def shared(work: Callable[[Events], R], data: Data, threads: int, size: int = BATCH) -> Iterator[R]:
+    """Yield ``work(piece)`` of all samples in order; threads of the host take pieces of batches as they come free.
+
+    No more than ``size`` samples are given to threads, or wait to be yielded, at a time. Where memory does not suffice,
+    the caller's thread does the piece by halves as soon as no other thread computes, see :func:`by_halves`. Where
+    there is nothing to share, no thread is started.
+
+    Parameters
+    ----------
+    work : callable
+        Of some samples; called in several threads at once.
+    data, size
+        As of :func:`batches`.
+    threads : int
+    """
+    if threads == 1 or _pieces(*_usual(data, size), threads) == 1:
+        for batch in batches(data, size):
+            yield from by_halves(partial(_part_done, work, batch), batch)
+        return
+    given: deque[tuple[Events, Future[list[R]]]] = deque()
+    held, pool = 0, ThreadPoolExecutor(threads, "eventsnn")
+    try:
+        for batch in batches(data, size):
+            for start, stop in balanced(batch.offsets, _pieces(len(batch), batch.n_events, threads)):
+                while given and held + stop - start > size:
+                    held -= len(given[0][0])
+                    yield from _next_done(work, given)
+                given.append((batch[start:stop], pool.submit(_if_memory_suffices, work, batch[start:stop])))
+                held += stop - start
+        while given:
+            yield from _next_done(work, given)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _usual(data: Data, size: int) -> tuple[int, int]:
+    """Return the samples of a batch, and about how many spikes they have."""
+    samples = min(bounded(data, size), len(data))
+    return samples, samples * data.n_events // max(len(data), 1)
+
+
+def _pieces(samples: int, spikes: int, threads: int) -> int:
+    """Return into how many pieces a batch is cut: some for each thread, or one where there is little to do."""
+    wanted = min(max(samples // _PIECE_SAMPLES, min(spikes // _PIECE_SPIKES, threads)), _PIECES * threads)
+    return max(1, wanted - wanted % threads if wanted > threads else wanted)
+
+
+def _part_done(work: Callable[[Events], R], batch: Events, part: slice) -> R:
+    return work(batch[part])
+
+
+def _if_memory_suffices(work: Callable[[Events], R], piece: Events) -> list[R]:
+    with suppress(MemoryError):  # whose traceback would hold what the piece has taken so far
+        return [work(piece)]
+    return []
+
+
+def _next_done(work: Callable[[Events], R], given: deque[tuple[Events, Future[list[R]]]]) -> list[R]:
+    """Take the first piece away and return what came of it."""
+    piece, future = given.popleft()
+    if done := future.result():
+        return done
+    wait([other for _, other in given])
+    return by_halves(partial(_part_done, work, piece), piece)
 
 
 def by_halves(work: Callable[[slice], R], batch: Events, start: int = 0, stop: int | None = None) -> list[R]:
@@ -185,7 +252,7 @@ class Collector:
         self._n_samples, self._potential = n_samples, potential
         self._first: Events | None = None
         self._columns: dict[str, np.ndarray] = {}
-        self._counts: list[np.ndarray] = []
+        self._offsets: list[np.ndarray] = []
         self._labels: list[np.ndarray | None] = []
         self._samples = self._events = self._capacity = 0
 
@@ -201,7 +268,7 @@ class Collector:
                 self._write(self._first, 0)
             self._write(batch, self._events)
         self._events += batch.n_events
-        self._counts.append(np.diff(batch.offsets))
+        self._offsets.append(batch.offsets)
         self._labels.append(batch.labels)
 
     def estimated_bytes(self) -> int:
@@ -224,10 +291,11 @@ class Collector:
         for column in self._columns.values():
             column.resize(self._events, refcheck=False)
         labels = [labels for labels in self._labels if labels is not None]
+        counts = np.concatenate([np.diff(offsets) for offsets in self._offsets])
         return replace_fields(
             self._first,
             **self._columns,
-            offsets=np.concatenate([[0], np.cumsum(np.concatenate(self._counts))]).astype(np.int64),
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             labels=np.concatenate(labels) if len(labels) == len(self._labels) else None,
         )
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from eventsnn.backends import Backend, Found, Geometry, Lesson, Update, get
-from eventsnn.batches import Data, batches, by_halves, on_host, put, worked
+from eventsnn.batches import Data, batches, by_halves, on_host, put, shared, worked
 from eventsnn.events import Events
 from eventsnn.threads import balanced
 
@@ -140,11 +141,7 @@ class Devices:
     def each(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
         """See :class:`Place`."""
         if not self._several:
-
-            def know(batch: Events, there: Events) -> R:
-                return work(net.with_copy(batch, there), batch)
-
-            yield from worked(know, data, self.first.backend, batch_size)
+            yield from self._on_one(net, work, data, batch_size)
             return
 
         def run(one: Device, part: Events) -> list[R]:
@@ -156,6 +153,18 @@ class Devices:
             for batch in batches(data, batch_size, _AHEAD * len(self._working)):
                 for results in self._share(batch, pools, run):
                     yield from results
+
+    def _on_one(self, net: Network, work: Work[R], data: Data, batch_size: int) -> Iterator[R]:
+        """Do what :meth:`each` does on the first device; threads of the host carry their samples through all layers."""
+        backend = self.first.backend
+        if backend.xp is np:
+            alone = net if backend.threads == 1 else net.on(Devices.one(backend.alone(), self.first.packed))
+            return shared(partial(work, alone), data, backend.threads, batch_size)
+
+        def know(batch: Events, there: Events) -> R:
+            return work(net.with_copy(batch, there), batch)
+
+        return worked(know, data, backend, batch_size)
 
     def learn(self, layer: int, events: Any, order: np.ndarray, lesson: Lesson) -> np.ndarray:
         """See :class:`Place`; online learning has no part that could be shared, and takes the first device alone."""

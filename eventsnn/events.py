@@ -85,8 +85,8 @@ class Events:
     def unchecked(cls, **fields: Any) -> Events:
         """Build without validation, for kernels whose output is canonical by construction."""
         events = object.__new__(cls)
-        for name, value in ({"unit": "bin", "labels": None, "potential": None} | fields).items():
-            object.__setattr__(events, name, value)
+        events.__dict__.update(unit="bin", labels=None, potential=None)
+        events.__dict__.update(fields)
         return events
 
     @classmethod
@@ -249,6 +249,8 @@ class Events:
         return self._take(take, offsets, None if self.labels is None else self.labels[positions])
 
     def _contiguous(self, start: int, stop: int) -> Events:
+        if stop - start == len(self):
+            return self
         low, high = int(self.offsets[start]), int(self.offsets[stop])
         labels = None if self.labels is None else self.labels[start:stop]
         return self._take(slice(low, high), self.offsets[start : stop + 1] - low, labels)

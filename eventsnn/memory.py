@@ -6,11 +6,13 @@ import math
 import mmap
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 _LINE = 64
 _LARGE_PAGE = 2**21
@@ -18,6 +20,7 @@ _LARGE_PAGE = 2**21
 _LARGE = 2**19
 _MOST_PAGES = 2**26  # bytes of large pages that wait to be used again
 _KEPT = 2**25  # bytes of scratch memory that a thread leaves for the next one
+_MOST_KEPT = 2**24  # bytes of small arrays that a thread keeps from call to call
 _MOST_VIEWS = 64  # arrays in it that are made only once
 
 
@@ -71,6 +74,40 @@ def _keep(pages: mmap.mmap) -> None:
 def _from_multiple(memory: np.ndarray, of: int, size: int) -> np.ndarray:
     start = -memory.__array_interface__["data"][0] % of  # without ctypes, which takes longer than all the rest
     return memory[start : start + size]
+
+
+class _Kept(threading.local):
+    """What a thread keeps."""
+
+    def __init__(self) -> None:
+        self.made: dict[Hashable, Any] = {}
+        self.size = 0
+
+
+_kept = _Kept()
+
+
+def kept(key: Hashable, make: Callable[[], T]) -> T:
+    """Return the arrays that ``make`` returns, in tuples: if they are small, the same ones for each call with a key.
+
+    They are for work that is over before the next call in this thread, and hold what that one left in them.
+    """
+    known: T | None = _kept.made.get(key)
+    if known is not None:
+        return known
+    made = make()
+    size = _bytes(made)
+    if size <= _MOST_KEPT:
+        if _kept.size + size > _MOST_KEPT:
+            _kept.made.clear()
+            _kept.size = 0
+        _kept.made[key] = made
+        _kept.size += size
+    return made
+
+
+def _bytes(arrays: Any) -> int:
+    return arrays.nbytes if isinstance(arrays, np.ndarray) else sum(map(_bytes, arrays))
 
 
 class Scratch:

@@ -279,12 +279,12 @@ class Network:
         return knowing
 
     def each(self, work: Callable[[Network, Events], R], data: Data, batch_size: int = BATCH) -> Iterator[R]:
-        """Yield ``work(net, batch)`` for all samples in order, shared out if there are several devices.
+        """Yield ``work(net, batch)`` for all samples in order, shared out if there are several devices or threads.
 
         Parameters
         ----------
         work : callable
-            Of a network, this one or one like it on another device, and of one batch, all of it at once. What it
+            Of a network, this one or one like it elsewhere, and of one batch or piece, all of it at once. What it
             returns lies in the memory of the host. It is called in several threads at once; and again with fewer
             samples, down to one, where there is not enough memory (``MemoryError``).
         data : Events or EventDataset

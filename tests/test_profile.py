@@ -283,7 +283,6 @@ def test_without_a_profile_nothing_is_counted_or_timed(monkeypatch):
     for name in ("eventsnn.network.profiled", "eventsnn.running.operations"):
         monkeypatch.setattr(name, refuse)
     monkeypatch.setattr(CpuBackend, "timed", refuse)
-    monkeypatch.setattr(CpuBackend, "alone", refuse)
     net, events = network(), random_events()
     assert net.run(events).n_events == net.run(events, record=True)[-1].n_events > 0
     with pytest.raises(AssertionError, match="called"):

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
@@ -87,7 +87,8 @@ class Pooled(NamedTuple):
 class Backend(ABC):
     """An array module and the kernels that layers, networks and training are written with.
 
-    The public methods check dtypes, shapes and layout once; the private ones of each implementation compute.
+    The public methods check dtypes, shapes and layout once; the private ones of each implementation compute, in the
+    caller's thread unless they say otherwise.
     Weights cross the seam through :meth:`pack` and :meth:`unpack`: a backend holds them in the layout and
     memory that its kernels want.
     """
@@ -97,6 +98,7 @@ class Backend(ABC):
     images: Any = None  #: stages of image encoders in the backend's memory, see ``cuda_images.py``; None: it has none
     #: what only the device itself raises, when it fails: others may go on, see :class:`eventsnn.Network`
     failures: tuple[type[Exception], ...] = ()
+    threads: int = 1  #: of the host, that share what goes through a network: each has a part of the samples
 
     def pack(self, weights: np.ndarray) -> Any:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.
@@ -115,9 +117,9 @@ class Backend(ABC):
         """Return a context for work on arrays of the backend's memory outside of its methods, such as slicing."""
         return nullcontext()
 
-    def alone(self) -> Sequence[Backend]:
-        """Return backends of one thread each, with the same packed weights, that together are this one."""
-        return (self,)
+    def alone(self) -> Backend:
+        """Return this with one thread, for the same packed weights; several threads may use it at once."""
+        return self
 
     def timed(self, work: Callable[[], R]) -> tuple[R, float]:
         """Return what work with this backend gives, and the seconds that it takes.

@@ -13,11 +13,9 @@ import numpy as np
 
 from eventsnn import running
 from eventsnn.batches import Collector, Data, fetch
-from eventsnn.devices import Devices
 from eventsnn.events import Events
 from eventsnn.layers import Conv, Dense, Layer
 from eventsnn.profile import Costs, LayerProfile, Profile
-from eventsnn.threads import balanced, spread
 
 if TYPE_CHECKING:
     from eventsnn.network import Network
@@ -84,29 +82,17 @@ def profiled(
     how = _How(start, stop, keep, _edges(data.duration, intervals), steps, costs or Costs())
     collectors = [Collector(len(data)) for _ in range({"nothing": 0, "last": 1, "all": stop - start}[keep])]
     parts, done = [], 0
-    for pieces in net.each(partial(_look, how), data, batch_size):
-        for outputs, part in pieces:
-            for collector, output in zip(collectors, outputs, strict=True):
-                collector.add(output)
-            parts.append(part)
-            done += part.samples
+    for outputs, part in net.each(partial(_counted, how), data, batch_size):
+        for collector, output in zip(collectors, outputs, strict=True):
+            collector.add(output)
+        parts.append(part)
+        done += part.samples
         progress(done, len(data))
     return [collector.result() for collector in collectors], _joined(parts)
 
 
-def _look(how: _How, net: Network, batch: Events) -> list[tuple[list[Events], Profile]]:
-    """Profile a batch; each thread of the host takes a part of the samples, so that each knows its own time."""
-    backends = net.backend.alone()
-    if len(backends) == 1:
-        return [_counted(how, net, batch)]
-    packed = net.place.first.packed
-    alone = [net.on(Devices.one(backend, packed)) for backend in backends]
-    jobs = list(zip(alone, balanced(batch.offsets, len(backends)), strict=False))
-    return list(spread(lambda job: _counted(how, job[0], batch[slice(*job[1])]), jobs, len(jobs)))
-
-
 def _counted(how: _How, net: Network, batch: Events) -> tuple[list[Events], Profile]:
-    """Run a batch, layer by layer, in one thread."""
+    """Profile some samples, layer by layer, in one thread: so each thread of the host knows its own time."""
     nothing = Events.empty(batch.shape, 1, duration=batch.duration, unit=batch.unit)
     running.through(net, nothing, how.start, how.stop)  # so that nothing is compiled while time is taken
     whole, spikes, index = fetch(batch, net.backend), net.there(batch), how.start

@@ -47,7 +47,7 @@ def profile(
         Picojoules of a synaptic operation and of a multiply-accumulate. Default: a float32 addition, 0.9 pJ, and an
         addition with a multiplication, 3.7 pJ, in 45 nm (M. Horowitz, ISSCC 2014, pages 10-14).
     batch_size : int
-        Samples at a time. Time is taken of a batch (with several threads: of each one's part of it), and
+        Samples at a time. Time is taken of a batch (with several threads: of each piece of it), and
         shared evenly by its samples.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.

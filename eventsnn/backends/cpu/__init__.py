@@ -1,27 +1,41 @@
-"""The CPU backend: Numba loops over whole batches, samples spread over threads."""
+"""The CPU backend: Numba loops over whole batches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 
 from eventsnn.backends import Backend, Decision, Geometry, Lesson, Neurons, Pooled
 from eventsnn.backends.competition import Found
 from eventsnn.backends.cpu._competition import choose_winners, pointwise_keep, pool_samples
-from eventsnn.backends.cpu._conv import Cells, conv_samples, quiet_spikes
-from eventsnn.backends.cpu._emit import Output, fill, make_output, make_pending, make_sites
-from eventsnn.backends.cpu._fields import Columns, Sizes, Windows, make_fields, make_sizes, make_times, make_windows
+from eventsnn.backends.cpu._conv import conv_samples
+from eventsnn.backends.cpu._emit import Output, collected, make_pending
+from eventsnn.backends.cpu._fields import fields_for
 from eventsnn.backends.cpu._simd import LANES, aligned
 from eventsnn.backends.cpu.deciding import Held, decide
 from eventsnn.backends.cpu.learning import Learning
+from eventsnn.backends.cpu.plans import (
+    Plan,
+    Prepared,
+    columns_of,
+    grid_of,
+    most_spikes,
+    plan_of,
+    prepared,
+    room_for,
+)
 from eventsnn.backends.cpu.pooling import conv_pool
 from eventsnn.events import Events
-from eventsnn.threads import balanced, default_threads, spread
+from eventsnn.memory import kept
+from eventsnn.threads import default_threads
 
-_TASKS_PER_THREAD = 4  # so that a thread with dense samples does not keep the others waiting
+__all__ = ["CpuBackend", "Packed", "Prepared"]
+
+T = TypeVar("T")
+_MOST_PLANS = 16  # of a layer; thresholds or durations that change at each call must not fill the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +48,21 @@ class Packed:
     blocks: np.ndarray
     shape: tuple[int, int, int, int]
     held: Held = field(default_factory=Held)
+    _plans: dict[Hashable, Any] = field(default_factory=dict)
 
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what ``make`` makes of these weights, the same at each call with the same key."""
+        known: T | None = self._plans.get(key)
+        if known is None:
+            if len(self._plans) >= _MOST_PLANS:
+                self._plans.clear()
+            known = self._plans[key] = make()
+        return known
 
-class Prepared(NamedTuple):
-    """A layer and a batch as kernels take them."""
-
-    sizes: Sizes
-    windows: Windows
-    cells: Cells
-    columns: Columns
+    def forget(self) -> None:
+        """Let go what was made of weights that have changed in place."""
+        self.held.clear()
+        self._plans.clear()
 
 
 class CpuBackend(Backend):
@@ -51,8 +71,9 @@ class CpuBackend(Backend):
     Parameters
     ----------
     threads : int, optional
-        Threads that share a batch; default ``EVENTSNN_THREADS``, else the CPUs this process may use.
-        Results do not depend on it.
+        Threads that share what goes through a network, each a part of the samples through all layers, and mini-batches
+        that a layer learns; default ``EVENTSNN_THREADS``, else the CPUs this process may use. The backend's own methods
+        compute in the caller's thread, but for :meth:`learn` and :meth:`find`. Results do not depend on it.
     """
 
     name = "cpu"
@@ -61,9 +82,9 @@ class CpuBackend(Backend):
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
 
-    def alone(self) -> list[Backend]:
+    def alone(self) -> Backend:
         """See :meth:`Backend.alone`."""
-        return [CpuBackend(threads=1) for _ in range(self.threads)]
+        return CpuBackend(threads=1)
 
     def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
@@ -85,150 +106,78 @@ class CpuBackend(Backend):
         return packed.shape
 
     def _conv(self, events: Events, packed: Packed, neurons: Neurons) -> Events:
-        sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
-        windows, cells, columns = make_windows(sizes), _cells(neurons, events.duration), _columns(events)
-        quiet, weights = quiet_spikes(packed.blocks, cells), packed.blocks.ravel()
-        sites = make_sites(sizes.maps, sizes.oh, sizes.ow)
-        counts = np.zeros(len(events), np.int64)
+        plan, room = plan_of(events, packed, neurons), room_for(most_spikes(events))
+        columns, sizes, last = columns_of(events), plan.sizes, len(events)
+        rest = kept(("conv", sizes, room), lambda: _conv_scratch(plan, room))
+        scratch = (rest[0], plan.sites, *rest[1:])
 
-        def task(first: int, last: int) -> list[Output]:
-            samples = np.arange(first, last)
-            fields = make_fields(sizes, windows, events.offsets, samples)
-            most = sizes.maps * sizes.oh * sizes.ow
-            potential = np.zeros(LANES, np.float32)
-            scratch = (fields, sites, make_pending(most), make_times(events.offsets, samples), potential)
+        def run(s: int, output: Output, counts: np.ndarray) -> int:
+            return conv_samples(
+                *(columns, events.offsets, s, last, plan.weights, plan.quiet, sizes, plan.windows, plan.cells),
+                *(scratch, output, counts),
+            )
 
-            def run(s: int, output: Output) -> int:
-                return conv_samples(
-                    columns, events.offsets, s, last, weights, quiet, sizes, windows, cells, scratch, output, counts
-                )
-
-            return fill(run, first, last, most, counts)
-
-        return self.joined(task, events, (sizes.maps, sizes.oh, sizes.ow), counts, with_potential=True)
+        return collected(run, events, (sizes.maps, sizes.oh, sizes.ow), with_potential=True)
 
     def _conv_pool(self, events: Events, packed: Packed, neurons: Neurons, geometry: Geometry, counted: bool) -> Pooled:
-        found = conv_pool(self, events, packed, _prepared(events, neurons), geometry, counted)
+        found = conv_pool(events, packed, plan_of(events, packed, neurons), geometry, counted)
         return super()._conv_pool(events, packed, neurons, geometry, counted) if found is None else found
 
     def pool(self, events: Events, geometry: Geometry) -> Events:
         """See :meth:`Backend.pool`."""
-        sizes = _sizes(events, geometry, events.shape[0])
-        windows, columns = make_windows(sizes), _columns(events)
-        sites = make_sites(sizes.channels, sizes.oh, sizes.ow)
-        counts = np.zeros(len(events), np.int64)
+        sizes, windows, sites = grid_of(events.shape, geometry, events.shape[0])
+        columns, last, words = columns_of(events), len(events), -(-sizes.oh * sizes.ow // 64)
+        bits = kept(("pool", sizes), lambda: (np.zeros(sizes.maps * words, np.int64), np.zeros(words, np.int64)))
 
-        def task(first: int, last: int) -> list[Output]:
-            words = -(-sizes.oh * sizes.ow // 64)
-            fired, fresh = np.zeros(sizes.channels * words, np.int64), np.zeros(words, np.int64)
+        def run(s: int, output: Output, counts: np.ndarray) -> int:
+            return pool_samples(columns, events.offsets, s, last, sizes, windows, sites, *bits, output, counts)
 
-            def run(s: int, output: Output) -> int:
-                return pool_samples(
-                    columns, events.offsets, s, last, sizes, windows, sites, fired, fresh, output, counts
-                )
-
-            return fill(run, first, last, sizes.channels * sizes.oh * sizes.ow, counts)
-
-        return self.joined(task, events, (sizes.channels, sizes.oh, sizes.ow), counts, with_potential=False)
+        return collected(run, events, (sizes.maps, sizes.oh, sizes.ow), with_potential=False)
 
     def pointwise(self, events: Events) -> Events:
         """See :meth:`Backend.pointwise`."""
         _, height, width = events.shape
         keep, best = np.zeros(events.n_events, bool), np.full(height * width, -1, np.int64)
-        pointwise_keep(_columns(events), _potential(events), events.offsets, width, best, keep)
+        pointwise_keep(columns_of(events), _potential(events), events.offsets, width, best, keep)
         return events.where(keep)
 
     def winners(self, events: Events, k: int, radius: int) -> np.ndarray:
         """See :meth:`Backend.winners`."""
         winners = np.full((len(events), k, 4), -1, np.int64)
         won_in = np.full(events.shape[0], -1, np.int64)
-        choose_winners(_columns(events), _potential(events), events.offsets, radius, won_in, winners)
+        choose_winners(columns_of(events), _potential(events), events.offsets, radius, won_in, winners)
         return winners
 
     def _decide(self, events: Events, packed: Packed, neurons: Neurons) -> Decision:
-        found = decide(self, events, packed, _prepared(events, neurons), self._ranges(events.offsets))
+        layer = plan_of(events, packed, neurons).prepared(events)
+        found = decide(self, events, packed, layer)
         return super()._decide(events, packed, neurons) if found is None else found
 
     def _learn(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> np.ndarray:
-        packed.held.clear()
         return self._learning(events, order, packed, lesson).run()
 
     def _find(self, events: Events, packed: Packed, lesson: Lesson) -> Found:
         return self._learning(events, np.arange(len(events)), packed, lesson).find()
 
     def _change(self, events: Events, found: Found, packed: Packed, lesson: Lesson) -> Packed:
-        packed.held.clear()
         self._learning(events, np.arange(len(events)), packed, lesson).change(found)
         return packed
 
     def _learning(self, events: Events, order: np.ndarray, packed: Packed, lesson: Lesson) -> Learning:
-        return Learning(self, events, order, packed, lesson, _prepared(events, lesson.neurons, lesson.update.active))
-
-    def joined(
-        self,
-        task: Callable[[int, int], list[Output]],
-        events: Events,
-        shape: tuple[int, int, int],
-        counts: np.ndarray,
-        with_potential: bool,
-    ) -> Events:
-        """Run a task over ranges of samples of about equally many events, and join what comes out in order."""
-        found = spread(lambda r: task(*r), self._ranges(events.offsets), self.threads)
-        parts = [output for outputs in found for output in outputs]
-        names = Output._fields if with_potential else Output._fields[:-1]
-        whole = parts[0] if len(parts) == 1 else self._join(parts, len(names))
-        return Events.unchecked(
-            **{name: getattr(whole, name) for name in names},
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            shape=shape,
-            duration=events.duration,
-            unit=events.unit,
-            labels=events.labels,
-        )
-
-    def _join(self, parts: list[Output], n_columns: int) -> Output:
-        """Return the first columns of all parts as one, copied by all threads: touching new memory takes longest."""
-        ends = np.cumsum([len(part.time) for part in parts])
-        whole = make_output(int(ends[-1]))
-
-        def copy(i: int) -> None:
-            for column, values in zip(whole[:n_columns], parts[i][:n_columns], strict=True):
-                column[ends[i] - len(values) : ends[i]] = values
-
-        for _ in spread(copy, range(len(parts)), self.threads):
-            pass
-        return whole
-
-    def _ranges(self, offsets: np.ndarray) -> list[tuple[int, int]]:
-        return balanced(offsets, self.threads * _TASKS_PER_THREAD if self.threads > 1 else 1)
-
-
-def _columns(events: Events) -> Columns:
-    return Columns(events.time, events.channel, events.y, events.x)
+        return Learning(self, events, order, packed, lesson, prepared(events, lesson.neurons, lesson.update.active))
 
 
 def _potential(events: Events) -> np.ndarray:
     return np.empty(0, np.float32) if events.potential is None else events.potential
 
 
-def _prepared(events: Events, neurons: Neurons, active: np.ndarray | None = None) -> Prepared:
-    sizes = _sizes(events, neurons.geometry, len(neurons.threshold))
-    return Prepared(sizes, make_windows(sizes), _cells(neurons, events.duration, active), _columns(events))
-
-
-def _sizes(events: Events, geometry: Geometry, maps: int) -> Sizes:
-    output = geometry.output(*events.shape[1:])
-    return make_sizes(events.shape, geometry.kernel, geometry.stride, geometry.padding, output, maps)
-
-
-def _cells(neurons: Neurons, duration: int, active: np.ndarray | None = None) -> Cells:
-    maps = len(neurons.threshold)
-    limit = np.full(-(-maps // LANES) * LANES, np.inf, np.float32)
-    limit[:maps] = 0 if neurons.at_end else neurons.threshold
-    if active is not None:
-        limit[:maps][~active] = np.inf
-    nothing = np.empty(0, np.float32)
-    tables: tuple[Any, Any] = (nothing, nothing)
-    if neurons.leak is not None:
-        tables = (neurons.leak.coarse, neurons.leak.fine)
-    return Cells(limit, neurons.at_end, duration - 1, *tables)
+def _conv_scratch(plan: Plan, room: int) -> tuple[Any, ...]:
+    """Return what ``conv_samples`` writes to, but for the output, with room for so many spikes of a sample."""
+    sizes = plan.sizes
+    pending = make_pending(sizes.maps * sizes.oh * sizes.ow)
+    return (
+        fields_for(sizes, plan.windows, room),
+        pending,
+        np.empty(room + 1, np.int64),
+        np.zeros(LANES, np.float32),
+    )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import namedtuple
 from collections.abc import Callable
 
 import numpy as np
 
+from eventsnn.events import Events, Shape
 from eventsnn.jit import inner
-from eventsnn.memory import empty
+from eventsnn.memory import empty, kept
 
 #: a spike's key is ``rank of time << bits | map << position_bits | position``; ``y``, ``x`` of each position
 Sites = namedtuple("Sites", "position_bits bits y x")
@@ -37,22 +39,43 @@ def make_output(capacity):
     return Output(*(empty(capacity, kind) for kind in kinds))
 
 
-def fill(run: Callable[[int, Output], int], first: int, last: int, most: int, counts: np.ndarray) -> list[Output]:
-    """Call ``run(sample, output)``, which returns the next sample, until it comes to ``last``; return what it wrote.
+def collected(
+    run: Callable[[int, Output, np.ndarray], int], events: Events, shape: Shape, with_potential: bool
+) -> Events:
+    """Call ``run(sample, output, counts)``, which returns the next sample, until there is none; return its spikes.
 
-    The first output is for a few samples, the next ones for as many spikes as the samples so far let expect.
+    ``counts[s]`` becomes the number of spikes of sample ``s``. The first output is for a few samples, and memory that
+    is used again; the next one is for as many spikes as the samples so far let expect.
     """
-    outputs: list[Output] = []
-    s = first
-    while s < last or not outputs:
-        expected = _EXPECTED if s == first else counts[first:s].mean() * (last - s) * 1.1
-        output = make_output(max(most, int(expected)))
-        stop = run(s, output)
-        used = int(counts[s:stop].sum())
-        sparse = 2 * used < len(output.time)  # a few spikes must not keep the memory of many
-        outputs.append(Output(*(column[:used].copy() if sparse else column[:used] for column in output)))
-        s = stop
-    return outputs
+    samples, most = len(events), math.prod(shape)
+    offsets = np.zeros(samples + 1, np.int64)
+    counts, room = offsets[1:], max(most, min(_EXPECTED, most * samples))
+    output = first = kept(("output", room), lambda: make_output(room))
+    s = run(0, output, counts)
+    used = int(counts[:s].sum())
+    while s < samples:
+        output = _larger(output, used, max(used + most, int(used / s * samples * 1.1)))
+        stop = run(s, Output(*(column[used:] for column in output)), counts)
+        used, s = used + int(counts[s:stop].sum()), stop
+    np.cumsum(counts, out=counts)
+    copy = output is first or 2 * used < len(output.time)  # a few spikes must not keep the memory of many
+    columns = output if with_potential else output[:-1]
+    return Events.unchecked(
+        **{n: c[:used].copy() if copy else c[:used] for n, c in zip(Output._fields, columns, strict=False)},
+        offsets=offsets,
+        shape=shape,
+        duration=events.duration,
+        unit=events.unit,
+        labels=events.labels,
+    )
+
+
+def _larger(output: Output, used: int, room: int) -> Output:
+    """Return columns with room for so many spikes, of which the first ones are those of the output."""
+    larger = make_output(room)
+    for column, before in zip(larger, output, strict=True):
+        column[:used] = before[:used]
+    return larger
 
 
 @inner

@@ -55,9 +55,13 @@ def _only(output, first, kernel, low, high):
 
 
 def make_fields(sizes, windows, offsets, samples):
-    """Allocate fields with room for any of the samples, were each of its spikes in the middle of the grid."""
-    seen = int((windows.y_high - windows.y_low).max() * (windows.x_high - windows.x_low).max())
-    most = int(np.diff(offsets)[samples].max(initial=0)) * seen
+    """Allocate fields with room for any of the samples."""
+    return fields_for(sizes, windows, int(np.diff(offsets)[samples].max(initial=0)))
+
+
+def fields_for(sizes, windows, spikes):
+    """Allocate fields with room for a sample of so many spikes, were each in the middle of the grid."""
+    most = spikes * int((windows.y_high - windows.y_low).max() * (windows.x_high - windows.x_low).max())
     positions = sizes.oh * sizes.ow
     return Fields(
         np.zeros(positions + 1, np.int64),

@@ -14,7 +14,6 @@ from eventsnn.backends.cpu._decide import Tables, decide_samples, hold_for, make
 from eventsnn.backends.cpu._fields import make_fields
 from eventsnn.backends.cpu._learn import Plan, Result
 from eventsnn.events import Events
-from eventsnn.threads import spread
 
 if TYPE_CHECKING:
     from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
@@ -50,17 +49,15 @@ class Held:
             self.bounds.clear()
 
 
-def decide(
-    backend: CpuBackend, events: Events, packed: Packed, layer: Prepared, ranges: list[tuple[int, int]]
-) -> Decision | None:
-    """Return what ``Backend.decide`` does, or None where potentials must be computed; threads share the ranges."""
+def decide(backend: CpuBackend, events: Events, packed: Packed, layer: Prepared) -> Decision | None:
+    """Return what ``Backend.decide`` does, or None where potentials must be computed."""
     if not layer.cells.at_end or len(layer.cells.fine):
         return None
     bounds = _held(backend, events, packed, layer)
     if bounds is None or not hold_for(events.offsets, slice(None), 0, bounds.tables.upper):
         return None
     found = Decision(np.full((len(events), 4), -1, np.int64), np.zeros(len(events), np.int64))
-    list(spread(lambda part: _find(events, part, bounds, layer, found), ranges, backend.threads))
+    _find(events, bounds, layer, found)
     return found
 
 
@@ -76,21 +73,21 @@ def _held(backend: CpuBackend, events: Events, packed: Packed, layer: Prepared) 
         return held.bounds[0]
 
 
-def _find(events: Events, part: tuple[int, int], bounds: Bounds, layer: Prepared, found: Decision) -> None:
-    """Find the winners of a range of samples with the kernel that learns to decide: no other needs to be compiled.
+def _find(events: Events, bounds: Bounds, layer: Prepared, found: Decision) -> None:
+    """Find the winners of all samples with the kernel that learns to decide: no other needs to be compiled.
 
-    An empty range takes the deficits instead.
+    Where ``found`` has no room for any, take the deficits instead.
     """
-    samples = np.arange(*part)
-    n, whole = len(samples), slice(*part)
+    n = len(found.winners)
+    samples = np.arange(n)
     fields = make_fields(layer.sizes, layer.windows, events.offsets, samples)
     slots = make_slots(layer.sizes, fields, int(np.diff(events.offsets)[samples].max(initial=0)))
     plan = Plan(samples, _NOBODY, find=n > 0, change=n == 0)
-    result = Result(found.winners[whole, None], np.zeros((n, 1), np.float32), np.zeros(4))
+    result = Result(found.winners[:, None], np.zeros((n, 1), np.float32), np.zeros(4))
     decide_samples(
         layer.columns, events.offsets, plan, _NOBODY, _NOBODY, bounds.tables, bounds.positive, layer.sizes,
         layer.windows, layer.cells.end, _NO_RATES, (slots, _NOBODY, np.empty(0, np.int32), _NOTHING), result,
-        found.spikes[whole],
+        found.spikes,
     )  # fmt: skip
 
 
@@ -102,5 +99,5 @@ def _bounds(events: Events, weights: np.ndarray, layer: Prepared) -> Bounds | No
     lower = lowest if lowest < upper else 0.0
     tables = make_tables(weights.reshape(layer.sizes.maps, -1), layer.cells.limit, lower, upper, 0)
     bounds = Bounds(tables, lowest > 0)
-    _find(events, (0, 0), bounds, layer, Decision(np.empty((0, 4), np.int64), _NOBODY))
+    _find(events, bounds, layer, Decision(np.empty((0, 4), np.int64), _NOBODY))
     return bounds

@@ -122,6 +122,7 @@ class Learning:
         if self._tables is not None:
             weights = self._tables.weights.reshape(self._packed.shape)
             self._packed.blocks[:] = self._backend.pack(weights).blocks
+            self._packed.forget()
 
     def _finder(self, pool: ThreadPoolExecutor, scratch: Scratch) -> Callable[[int, int], None]:
         """Return a function that finds the winners of a range of presentations, shared out among threads."""
@@ -148,6 +149,8 @@ class Learning:
         nobody = np.empty(0, np.int64)
         positions = nobody if lesson.positions is None else lesson.positions[part]
         windows, rest = scratch
+        if change:
+            self._packed.forget()
         result = Result(self._found.winners[part], self._found.potential[part], self._failed)
         plan = Plan(self._order[part], positions, find, change)
         labels = nobody if events.labels is None else events.labels

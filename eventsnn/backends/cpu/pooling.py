@@ -2,62 +2,74 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eventsnn.backends import Geometry, Pooled
-from eventsnn.backends.cpu._conv import quiet_spikes
-from eventsnn.backends.cpu._emit import Output, fill, make_pending, make_sites
-from eventsnn.backends.cpu._fields import make_sizes, make_times, make_windows
-from eventsnn.backends.cpu._pooled import conv_pool_samples, make_panes, row_bits
+from eventsnn.backends.cpu._emit import Output, Sites, collected, make_pending
+from eventsnn.backends.cpu._fields import Sizes, Windows, make_windows
+from eventsnn.backends.cpu._pooled import Panes, conv_pool_samples, make_panes, row_bits
 from eventsnn.backends.cpu._sift import make_lists
 from eventsnn.backends.cpu._simd import LANES, NEVER
-from eventsnn.events import Events
+from eventsnn.backends.cpu.plans import Plan, columns_of, grid_of, most_spikes, room_for
+from eventsnn.events import Events, Shape
+from eventsnn.memory import kept
 
 if TYPE_CHECKING:
-    from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
+    from eventsnn.backends.cpu import Packed
 
 
-def conv_pool(
-    backend: CpuBackend, events: Events, packed: Packed, layer: Prepared, geometry: Geometry, counted: bool
-) -> Pooled | None:
+@dataclass(frozen=True, eq=False)
+class _Joint:
+    """A layer, without what no window holds unless all is counted, and a pool; ``most`` distinct times at most."""
+
+    sizes: Sizes
+    windows: Windows
+    panes: Panes
+    sites: Sites
+    bits: int
+    grid: Shape
+    most: int
+
+
+def conv_pool(events: Events, packed: Packed, plan: Plan, geometry: Geometry, counted: bool) -> Pooled | None:
     """Return what ``Backend.conv_pool`` does, or None where neurons and pool must run one after the other."""
-    bits = row_bits(layer.sizes)
-    if not _can(events, packed, layer, bits):
+    joint = packed.keep((plan, geometry, counted), lambda: _joint(packed, plan, geometry, counted))
+    spikes = most_spikes(events)
+    if min(spikes, events.duration) > joint.most:
         return None
-    grid = (layer.sizes.maps, layer.sizes.oh, layer.sizes.ow)
-    pool = make_sizes(grid, geometry.kernel, geometry.stride, geometry.padding, geometry.output(*grid[1:]), grid[0])
-    panes, sizes = make_panes(pool), layer.sizes
-    if not counted:  # no window holds what lies beyond
+    columns, last, whole = columns_of(events), len(events), (joint.sizes, plan.cells.limit)
+    fired, room = np.zeros(last if counted else 0, np.int64), room_for(spikes)
+    lists, *rest = kept(("conv pool", joint.sizes, joint.grid, room), lambda: _scratch(joint, room))
+    scratch = (lists, joint.sites, *rest)
+
+    def run(s: int, output: Output, counts: np.ndarray) -> int:
+        return conv_pool_samples(
+            *(columns, events.offsets, s, last, plan.weights, plan.quiet, whole, joint.panes, joint.bits),
+            *(scratch, output, counts, fired),
+        )
+
+    pooled = collected(run, events, joint.grid, with_potential=False)
+    return Pooled(pooled, fired if counted else None)
+
+
+def _joint(packed: Packed, plan: Plan, geometry: Geometry, counted: bool) -> _Joint:
+    sizes, windows = plan.sizes, plan.windows
+    pool, _, sites = grid_of((sizes.maps, sizes.oh, sizes.ow), geometry, sizes.maps)
+    panes, bits = make_panes(pool), row_bits(sizes)
+    if not counted:
         sizes = sizes._replace(oh=max(1, int(panes.y_end.max())), ow=max(1, int(panes.x_end.max())))
-    windows, sites = make_windows(sizes), make_sites(pool.maps, pool.oh, pool.ow)
-    whole, quiet = (sizes, layer.cells.limit), quiet_spikes(packed.blocks, layer.cells)
-    weights, counts = packed.blocks.ravel(), np.zeros(len(events), np.int64)
-    spikes = np.zeros(len(events) if counted else 0, np.int64)
-    most = pool.maps * pool.oh * pool.ow
-
-    def task(first: int, last: int) -> list[Output]:
-        samples = np.arange(first, last)
-        lists = make_lists(sizes, windows, int(np.diff(events.offsets)[samples].max(initial=0)))
-        times = make_times(events.offsets, samples)
-        found = np.empty(sizes.oh * sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
-        scratch = (lists, sites, make_pending(most), times, *found)
-
-        def run(s: int, output: Output) -> int:
-            return conv_pool_samples(
-                *(layer.columns, events.offsets, s, last, weights, quiet, whole, panes, bits),
-                *(scratch, output, counts, spikes),
-            )
-
-        return fill(run, first, last, most, counts)
-
-    pooled = backend.joined(task, events, (pool.maps, pool.oh, pool.ow), counts, with_potential=False)
-    return Pooled(pooled, spikes if counted else None)
+        windows = make_windows(sizes)
+    # Thresholds must be finite, no weight negative, nothing may leak, and time and row must fit 31 bits.
+    simple = not plan.cells.at_end and not len(plan.cells.fine) and packed.blocks.min(initial=0) >= 0
+    most = (NEVER >> bits) - 1 if simple else -1
+    return _Joint(sizes, windows, panes, sites, bits, (pool.maps, pool.oh, pool.ow), most)
 
 
-def _can(events: Events, packed: Packed, layer: Prepared, bits: int) -> bool:
-    """Return whether thresholds are finite, no weight negative, nothing leaks, and time and row fit 31 bits."""
-    times = min(int(np.diff(events.offsets).max(initial=0)), events.duration)
-    simple = not layer.cells.at_end and not len(layer.cells.fine)
-    return simple and (times + 1) << bits <= NEVER and packed.blocks.min(initial=0) >= 0
+def _scratch(joint: _Joint, room: int) -> tuple[Any, ...]:
+    """Return what the kernel writes to, but for the output, with room for so many spikes of a sample."""
+    found = np.empty(joint.sizes.oh * joint.sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
+    pending = make_pending(joint.grid[0] * joint.grid[1] * joint.grid[2])
+    return make_lists(joint.sizes, joint.windows, room), pending, np.empty(room + 1, np.int64), *found

@@ -1,0 +1,163 @@
+"""Threads that share what goes through a network: each carries some samples through all layers."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import eventsnn as es
+from eventsnn import Conv, Events, Network, Pool
+from eventsnn.backends.cpu import CpuBackend
+from eventsnn.study import profile
+
+SHAPE = (2, 9, 8)
+LAYERS = [Conv(5, 3, threshold=3, padding=1), Pool(2), Conv(6, (4, 3), threshold=es.inf)]
+
+
+def stimuli(n_samples, seed=0):
+    """Return samples of very different numbers of spikes."""
+    rng = np.random.default_rng(seed)
+    latency = rng.integers(0, 6, (n_samples, *SHAPE))
+    latency[rng.random(latency.shape) < rng.random((n_samples, 1, 1, 1))] = -1
+    return Events.from_latency(latency, duration=6, labels=rng.integers(0, 6, n_samples))
+
+
+def network(threads):
+    return Network(LAYERS, SHAPE, seed=1, backend=CpuBackend(threads))
+
+
+EVENTS, CLASSES = stimuli(700), np.arange(6)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+@pytest.mark.parametrize("batch_size", [512, 90])
+def test_results_do_not_depend_on_threads(threads, batch_size):
+    one, several = (network(n) for n in (1, threads))
+    assert several.run(EVENTS, batch_size=batch_size).equals(one.run(EVENTS))
+    recorded = [net.run(EVENTS, record=True, batch_size=batch_size) for net in (one, several)]
+    assert all(left.equals(right) for left, right in zip(*recorded, strict=True))
+    left, right = (es.evaluate(net, EVENTS, classes=CLASSES, batch_size=batch_size) for net in (one, several))
+    assert left.to_dict() == right.to_dict()
+    for ask in (
+        lambda net: es.decide(net, EVENTS, CLASSES, batch_size=batch_size),
+        lambda net: es.features(net, EVENTS, stop=2, batch_size=batch_size).toarray(),
+        lambda net: profile(net, EVENTS, batch_size=batch_size).layers[0].stopped,
+    ):
+        np.testing.assert_array_equal(ask(one), ask(several))
+
+
+def test_threads_carry_samples_through_all_layers():
+    seen = []
+
+    def work(net, batch):
+        seen.append((threading.get_ident(), net.backend.threads, len(batch)))
+        time.sleep(0.01)  # so that nobody is done before the others have begun
+        return net.run_through(batch, 0, 3)
+
+    parts = list(network(3).each(work, EVENTS))
+    assert es.concatenate(parts).equals(network(1).run(EVENTS))
+    assert len({thread for thread, _, _ in seen} - {threading.get_ident()}) == 3
+    assert {threads for _, threads, _ in seen} == {1}
+    assert all(size >= 16 for _, _, size in seen[:-1])
+
+
+@pytest.mark.parametrize("size", [2, 50, 512])
+def test_no_more_samples_are_under_way_than_a_batch_has(size):
+    lock, under_way, most = threading.Lock(), 0, 0
+
+    def work(net, batch):
+        nonlocal under_way, most
+        with lock:
+            under_way += len(batch)
+            most = max(most, under_way)
+        time.sleep(0.001)
+        return len(batch)
+
+    for done in network(4).each(work, EVENTS[:300], size):
+        with lock:
+            under_way -= done
+    assert 0 < most <= size
+    assert under_way == 0
+
+
+def test_what_does_not_fit_in_memory_is_done_by_halves_while_no_other_thread_computes():
+    lock, busy, sizes, beside = threading.Lock(), [], [], []
+
+    def work(net, batch):
+        with lock:
+            busy.append(batch)
+        try:
+            time.sleep(0.001)
+            if len(batch) > 10:
+                raise MemoryError("too many")
+            sizes.append(len(batch))
+            beside.append(len(busy) - 1)
+            return net.run_through(batch, 0, 3)
+        finally:
+            with lock:
+                busy.pop()
+
+    assert es.concatenate(list(network(3).each(work, EVENTS))).equals(network(1).run(EVENTS))
+    assert sum(sizes) == len(EVENTS)
+    assert max(sizes) <= 10
+    assert max(beside) == 0
+
+
+def test_a_sample_that_does_not_fit_alone_says_how_large_it_is():
+    def work(net, batch):
+        raise MemoryError("none left")
+
+    with pytest.raises(MemoryError, match=r"one sample of \d+ spikes on a grid of 2x9x8: none left"):
+        list(network(2).each(work, EVENTS))
+
+
+def test_errors_come_up_as_they_are_after_what_came_before():
+    begun = []
+
+    def work(net, batch):
+        begun.append(batch)
+        if len(begun) > 2:
+            raise KeyError("what it said")
+        time.sleep(0.02)
+        return len(batch)
+
+    found = network(2).each(work, EVENTS)
+    assert next(found) > 0
+    with pytest.raises(KeyError, match="what it said"):
+        list(found)
+
+
+def test_who_stops_listening_stops_the_threads():
+    calls, threads = [], threading.active_count()
+
+    def work(net, batch):
+        calls.append(len(batch))
+        time.sleep(0.05)
+
+    found = network(2).each(work, EVENTS)
+    next(found)
+    found.close()
+    assert threading.active_count() == threads
+    assert sum(calls) < len(EVENTS)
+
+
+@pytest.mark.parametrize("n_samples", [0, 1, 30])
+def test_where_there_is_little_to_share_no_thread_is_started(n_samples, monkeypatch):
+    monkeypatch.setattr("eventsnn.batches.ThreadPoolExecutor", None)
+    assert network(2).run(EVENTS[:n_samples]).equals(network(1).run(EVENTS[:n_samples]))
+
+
+def test_a_few_samples_of_many_spikes_have_a_thread_each():
+    rng = np.random.default_rng(1)
+    latency = rng.integers(0, 9, (3, 2, 80, 80))
+    events, seen = Events.from_latency(latency, duration=9), set()
+    net = Network([Conv(2, 3, threshold=3)], (2, 80, 80), backend=CpuBackend(3))
+
+    def work(net, batch):
+        seen.add(threading.get_ident())
+        time.sleep(0.05)
+        return len(batch)
+
+    assert list(net.each(work, events)) == [1, 1, 1]
+    assert len(seen) == 3
