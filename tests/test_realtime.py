@@ -278,6 +278,29 @@ def test_a_growing_file(tmp_path, expected, network):
         check(found, expected[:-1], network)
 
 
+@pytest.mark.parametrize("name", ["AEDAT 4", "AEDAT 4, LZ4"])
+def test_a_growing_file_of_packets(tmp_path, name):
+    """Each packet is given before the next one is begun, and a part of one as soon as its rest is there."""
+    head = aedat4_header(1 if "LZ4" in name else 0)
+    compress = lz4.frame.compress if "LZ4" in name else bytes
+    file = tmp_path / "growing.aedat4"
+    file.write_bytes(head)
+    recording = feed_recording(feed := open_feed(file, follow=True))
+    chunks = recording.chunks()
+    for begin in range(0, 40, 4):
+        packet = aedat4(EVENTS[begin : begin + 4], compress)
+        with file.open("ab") as stream:
+            stream.write(packet[:-20])
+            stream.flush()
+            timer = threading.Timer(
+                0.02, lambda stream=stream, packet=packet: (stream.write(packet[-20:]), stream.flush())
+            )
+            timer.start()
+            assert next(chunks).to_structured().tolist() == EVENTS[begin : begin + 4]
+            timer.join()
+    feed.close()
+
+
 def test_windows_over_each_other(path):
     """Each four windows are a sample with their channels side by side; those left at the end are one too."""
     windows = list(ENCODER.samples(es.open(path)))

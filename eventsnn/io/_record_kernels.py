@@ -13,6 +13,8 @@ from eventsnn.io._prophesee_kernels import _later
 from eventsnn.jit import inner, lean_kernel
 
 _ONE = np.int64(1)
+_OUTSIDE = np.int64(1 << 40)  # more than any data have
+_EVTS = np.int64(int.from_bytes(b"EVTS", "little"))
 
 
 @inner
@@ -167,3 +169,49 @@ def event_stream(data, state, counts, out, room):
             i += size
     state[1] = time
     return i, n
+
+
+@inner
+def _checked(data, at, width):
+    """Return 2 or 4 bytes as a number without sign, or what leads outside of any data where they are not there."""
+    if at < 0 or at + width > len(data):
+        return _OUTSIDE
+    return _little16(data, at) if width == 2 else _little32(data, at)
+
+
+@lean_kernel
+def aedat4_vector(data):
+    """Return where the events of a packet begin and how many it says they are.
+
+    The former is -1 where there are none, or where an address leads outside of the data: ``_flatbuffer`` tells which.
+    """
+    nothing = np.int64(-1), np.int64(0)
+    if _checked(data, np.int64(8), 4) != _EVTS:
+        return nothing
+    table = 4 + _checked(data, np.int64(4), 4)
+    if table + 4 > len(data):
+        return nothing
+    fields = table - _signed32(data, table)
+    size, offset = _checked(data, fields, 2), _checked(data, fields + 4, 2)
+    if not 6 <= size < _OUTSIDE or offset == 0:
+        return nothing
+    begin = table + offset + _checked(data, table + offset, 4)
+    count = _checked(data, begin, 4)
+    if count >= _OUTSIDE:
+        return nothing
+    return begin + 4, count
+
+
+@lean_kernel
+def aedat4_events(data, begin, end, out, n, room):
+    """Put the events from ``begin`` to ``end`` behind the ``n`` that are there, until they are ``room``.
+
+    Return how many are there, and where the first is that had no room.
+    """
+    i, k, last = np.uint64(begin), np.uint64(n), np.uint64(min(end, len(data)))
+    while i + np.uint64(16) <= last and k < np.uint64(room):
+        rest = load(data, i + np.uint64(8))
+        put(out, k, load(data, i), rest & 0xFFFF, rest >> 16 & 0xFFFF, np.int64((rest >> 32 & 255) != 0))
+        i += np.uint64(16)
+        k += np.uint64(1)
+    return np.int64(k), np.int64(i)
