@@ -59,6 +59,35 @@ def atis40(data, state, counts, out, room):
 
 
 @lean_kernel
+def atis40_times(data):
+    """Return how many events of 40 bits have a time, how often it runs backward, and whether it ever runs forward."""
+    n, back, forward, added, last, i = np.int64(0), np.int64(0), False, np.int64(0), np.int64(0), np.uint64(0)
+    while i + np.uint64(5) <= np.uint64(len(data)):
+        if data[i + np.uint64(1)] == 240:
+            added += 8192
+        else:
+            time = np.int64(data[i + np.uint64(2)] & 127) << 16 | np.int64(data[i + np.uint64(3)]) << 8
+            time += added + np.int64(data[i + np.uint64(4)])
+            if n:
+                back += time < last
+                forward |= time > last
+            n, last = n + 1, time
+        i += np.uint64(5)
+    return n, back, forward
+
+
+@lean_kernel
+def atis40_is_within(data, width, height):
+    """Tell whether all events of 40 bits lie within a sensor; the row of one that says that times overflow is none."""
+    beyond, i = np.int64(0), np.uint64(0)
+    while i + np.uint64(5) <= np.uint64(len(data)):
+        row = np.int64(data[i + np.uint64(1)])
+        beyond |= width - 1 - np.int64(data[i]) | height - 1 - (np.int64(0) if row == 240 else row)
+        i += np.uint64(5)
+    return beyond >= 0
+
+
+@lean_kernel
 def aedat2(data, state, counts, out, room):
     """Decode AEDAT 1.0 and 2.0. ``state``: error, last time, whether addresses are a DAVIS's, their bytes (2 or 4).
 
