@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
-from eventsnn.arguments import IMAGES, NAMES, RECORDINGS, default_encoder, named_encoder, one_of, parse_size
+from eventsnn.arguments import IMAGES, NAMES, RECORDINGS, Split, chosen_part, default_encoder, named_encoder, parse_size
 from eventsnn.console import Debug, UsageError, one_line_errors, phases, printable
-
-if TYPE_CHECKING:
-    from eventsnn.sources import Part
 
 
 def encode(
@@ -27,9 +24,7 @@ def encode(
             "recordings, else mozafari2019_mnist.",
         ),
     ] = "",
-    split: Annotated[
-        str, typer.Option(metavar="train|test|all", help="Part of the data, where the source has parts.")
-    ] = "train",
+    split: Split = "",
     size: Annotated[
         str,
         typer.Option(
@@ -48,7 +43,7 @@ def encode(
 
         name = encoder or default_encoder(source)
         value, usual = named_encoder(name)
-        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
+        part = chosen_part(split, source)
         if part != "train" and isinstance(value, ImageEncoder) and not value.fitted:
             raise UsageError(f"{name} is fitted to training images: encode these, then give their file as --encoder")
         given = parse_size(size)

@@ -546,8 +546,8 @@ def test_options_that_turn(saved, path, network, capsys):
         expected = [window.decision for window in windows]
     with es.live(path, network, encoder) as windows:
         assert expected != [window.decision for window in windows]
+    options = ["--flip-x", "--flip-y", "--swap-polarity", "--no-swap-xy", "--json"]
     with pytest.raises(SystemExit) as left:
-        options = ["--flip-x", "--flip-y", "--swap-polarity", "--no-swap-xy", "--json"]
         cli.main(["live", str(path), "--network", str(saved), "--window", "1ms", *options])
     assert not left.value.code
     *lines, total = map(json.loads, capsys.readouterr().out.splitlines())
