@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eventsnn.arguments import IMAGES, NAMES, RECORDINGS, Split, chosen_part, default_encoder, named_encoder, parse_size
-from eventsnn.console import Debug, UsageError, one_line_errors, phases, printable
+from eventsnn.console import Debug, FlipX, FlipY, SwapPolarity, SwapXY, UsageError, one_line_errors, phases, printable
 
 
 def encode(
@@ -32,6 +32,10 @@ def encode(
             help="Rescale the images; of a sensor, where recordings do not say. Default: as the model takes them.",
         ),
     ] = "",
+    swap_xy: SwapXY = None,
+    flip_x: FlipX = None,
+    flip_y: FlipY = None,
+    swap_polarity: SwapPolarity = None,
     debug: Debug = False,
 ) -> None:
     """Encode images or recordings as spikes into an event file (HDF5)."""
@@ -47,6 +51,10 @@ def encode(
         if part != "train" and isinstance(value, ImageEncoder) and not value.fitted:
             raise UsageError(f"{name} is fitted to training images: encode these, then give their file as --encoder")
         given = parse_size(size)
+        options = {"swap_xy": swap_xy, "flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
+        turned = {name: value for name, value in options.items() if value is not None}
+        if turned and isinstance(value, ImageEncoder):
+            raise UsageError("--swap-xy, --flip-x, --flip-y and --swap-polarity expect recordings of a camera")
         check_target(out)
         with phases() as progress:
             if isinstance(value, ImageEncoder):
@@ -59,5 +67,5 @@ def encode(
                 recordings = find_recordings(source, part)
                 found = f"{recordings.name}: {len(recordings.paths):,} recordings"
                 print(f"{printable(found)}, encoder {name}", flush=True)
-                write_recordings(out, recordings, value, given, progress)
+                write_recordings(out, recordings, value, given, progress, turned=turned)
         print(f"Written: {out}")

@@ -168,6 +168,12 @@ def test_what_is_no_pixel_of_a_dvs128_is_left_out(file):
     assert (report.skipped, report.dropped) == ({"triggers and special events": 1}, {UNKNOWN: 1})
 
 
+def test_a_time_in_a_header_is_no_field(file):
+    head = aedat2_header(" AEChip: DVS128", " Created 2015-09-17 14:42:20.9", " Start:2015", " Size 3: 9")
+    found = {"AEChip": "DVS128", "Start": "2015", "Size 3": "9"}
+    assert es.open(file(head + dvs128(SAMPLE))).metadata == found
+
+
 def test_addresses_tell_the_camera(file):
     assert es.open(file(aedat2_header() + dvs128(SAMPLE))).format == "AEDAT 2.0 (DVS128)"
     unknown = es.open(file(aedat2_header() + davis346(SAMPLE)))
