@@ -10,9 +10,11 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from eventsnn.console import UsageError, describe
+import typer
+
+from eventsnn.console import UsageError, describe, printable
 from eventsnn.models import CAMERA_MODELS, MODELS
 
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
     from eventsnn.models import Model
     from eventsnn.models.encoders import Encoder
     from eventsnn.readout import Feature, Kind
+    from eventsnn.sources import Part
 
+# Which part of a source a command takes; see :func:`chosen_part`.
+Split = Annotated[
+    str, typer.Option(metavar="train|test|all", help="Part of the data. Default: train, where the source has parts.")
+]
 
 # What models, images and recordings a user may name.
 NAMES = ", ".join(MODELS | CAMERA_MODELS)
@@ -82,6 +89,23 @@ def parse_crop(text: str) -> tuple[int, int, int, int] | None:
         raise UsageError(f"--crop expects X0,Y0,X1,Y1, as 0,0,640,480, got {text!r}")
     x0, y0, x1, y1 = (int(number) for number in match.groups())
     return x0, y0, x1, y1
+
+
+def chosen_part(split: str, source: str) -> Part:
+    """Return the part of a source that is asked for: training data if nothing is said, which may be all that there is.
+
+    Raises
+    ------
+    UsageError
+        If a part is asked for of what has none.
+    """
+    from eventsnn.sources import is_parted
+
+    part = cast("Part", one_of(split or "train", ("train", "test", "all"), "--split"))
+    if split and part != "all" and not is_parted(source):
+        expected = "a folder with train and test, one of idx files, an .npz file with x_train and x_test"
+        raise UsageError(f"--split {part} expects a source with parts ({expected}), found none in {printable(source)}")
+    return part
 
 
 def feature(kind: str, target: float, regions: tuple[int, int] | None) -> Feature | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,6 +126,8 @@ def write_recordings(
     encoder: CameraEncoding,
     size: Size | None = None,
     progress: Progress | None = None,
+    *,
+    turned: Mapping[str, bool] | None = None,
 ) -> None:
     """Encode recordings into an event file, one after another, in memory that the longest sample needs.
 
@@ -142,23 +144,28 @@ def write_recordings(
         Height and width of the sensor, where recordings do not say.
     progress : callable, optional
         Called as ``progress(done, total, phase)``.
+    turned : mapping, optional
+        How events are turned other than their formats usually are: of ``swap_xy``, ``flip_x``, ``flip_y`` and
+        ``swap_polarity`` those that are to be as given. It goes into the provenance (``orientation``).
 
     Raises
     ------
     ValueError, OSError
-        If the encoder has a filter to fit, a file is no recording or broken, sensors differ, or the file cannot be
-        written; the message names the recording.
+        If the encoder has a filter to fit, an event file is to be turned, a file is no recording or broken, sensors
+        differ, or the file cannot be written; the message names the recording.
     """
     if not encoder.fitted:
         raise ValueError("the encoder has a filter to fit, which encoder.fit(recording) does in Python")
     tell = progress or (lambda *_: None)
     tell(0, len(found.paths), "encode")
-    items = _items(found, size, grouped=isinstance(encoder, CameraEncoder))
+    items = _items(found, size, turned or {}, grouped=isinstance(encoder, CameraEncoder))
     first = next(items, None)
     if first is None:
         raise ValueError(f"{found.name}: expected recordings, found none")
     origin: dict[str, Any] = {"source": found.name, "source_sha256": sha256_of(found), "encoder": encoder.to_dict()}
     origin["extra"] = {"classes": first.classes, "image_size": first.sensor}
+    if turned:
+        origin["extra"]["orientation"] = dict(turned)
     with _naming(first.path):
         none = encode_recordings(encoder, [np.zeros(0, EVENT_DTYPE)], first.sensor[::-1])
     with EventWriter(path, none.shape, none.duration, none.unit, **origin) as writer:
@@ -184,15 +191,17 @@ class _Item(NamedTuple):
     classes: list[str]
 
 
-def _items(found: Recordings, size: Size | None, *, grouped: bool) -> Iterator[_Item]:
+def _items(found: Recordings, size: Size | None, turned: Mapping[str, bool], *, grouped: bool) -> Iterator[_Item]:
     for number, (path, label) in enumerate(zip(found.paths, found.labels, strict=True)):
         source = open_events(path)
         if isinstance(source, Recording):
-            recording, sensor = _sized(source, size)
+            recording, sensor = _sized(source, size, turned)
             group = number if grouped and len(found.paths) > 1 else None
             yield _Item(path, number, recording, sensor, label, group, found.classes)
         elif isinstance(source, EventDataset):
             with source:
+                if turned:
+                    raise ValueError(f"{path}: expected a recording to turn, found an event file; 'convert' turns it")
                 stored = _stored(path, number, source, grouped)
                 # The folder's class, if it stands for one, is the class.
                 yield from (
@@ -215,12 +224,15 @@ def _stored(path: Path, number: int, dataset: EventDataset, grouped: bool) -> It
         yield _Item(path, number, dataset[[k]] if several else dataset, dataset.shape[1:], None, group, classes)
 
 
-def _sized(recording: Recording, size: Size | None) -> tuple[Recording, Size]:
-    """Return a recording that knows its sensor, with height and width."""
+def _sized(recording: Recording, size: Size | None, turned: Mapping[str, bool]) -> tuple[Recording, Size]:
+    """Return a recording that knows its sensor, turned, with height and width."""
     if (recording.width is None or recording.height is None) and size is not None:
         recording = recording.adjusted(width=size[1], height=size[0])
     if recording.width is None or recording.height is None:
         raise ValueError(f"{recording.path}: does not say the sensor's size; 'eventsnn encode --size HxW' does")
+    recording = recording.adjusted(**turned)
+    assert recording.width is not None
+    assert recording.height is not None
     return recording, (recording.height, recording.width)
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,10 +16,11 @@ from eventsnn.arguments import (
     IMAGES,
     NAMES,
     RECORDINGS,
+    Split,
     check_backend,
+    chosen_part,
     elsewhere,
     feature,
-    one_of,
     parse_size,
     recipe,
     with_epochs,
@@ -44,7 +45,6 @@ from eventsnn.view_command import view
 
 # What the commands need beyond this takes long to import; each does so itself.
 if TYPE_CHECKING:
-    from eventsnn.sources import Part
     from eventsnn.unfinished import Say
 
 app = typer.Typer(
@@ -210,9 +210,8 @@ def train(
     """
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs, unfinished
-        from eventsnn.camera_sources import parts_of
         from eventsnn.checkpoint import Checkpoint
-        from eventsnn.sources import has_train_and_test, is_event_file
+        from eventsnn.sources import is_parted
 
         chosen, usual_seed = recipe(model)
         chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
@@ -236,8 +235,7 @@ def train(
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
         source = Path(data)
-        has_test = bool(parts_of(source)) or (not is_event_file(data) and has_train_and_test(data))
-        others = data if has_test else "TEST" + (source.suffix if source.is_file() else "")
+        others = data if is_parted(data) else "TEST" + (source.suffix if source.is_file() else "")
         print(f"Next: eventsnn evaluate {out} --data {others}")
 
 
@@ -310,9 +308,7 @@ def features(
         str, typer.Option(metavar="HxW", help="Sum over so many regions of each map. Default: neuron by neuron.")
     ] = "",
     target: Annotated[float, typer.Option(metavar="PART", help="Of the duration, for target-time.")] = 0.75,
-    split: Annotated[
-        str, typer.Option(metavar="train|test|all", help="Part of the data, where the source has parts.")
-    ] = "train",
+    split: Split = "",
     backend: BackendName = "",
     devices: Several = "",
     dask: Dask = "",
@@ -325,7 +321,7 @@ def features(
     with one_line_errors("eventsnn features", debug or context.obj):
         from eventsnn.feature_files import extract
 
-        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
+        part = chosen_part(split, data)
         wanted = feature(kind, target, parse_size(regions, "--regions", "2x2"))
         with elsewhere(backend, devices, dask, data) as where, phases() as progress:
             found = extract(run, data, out, wanted, part=part, progress=progress, **where)

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+# How coordinates and polarities of a recording become those of its events; None is the format's own way.
+_TURN = "Default: as its format usually is."
+SwapXY = Annotated[bool | None, typer.Option(help=f"Exchange x and y. {_TURN}")]
+FlipX = Annotated[bool | None, typer.Option(help=f"Mirror left and right. {_TURN}")]
+FlipY = Annotated[bool | None, typer.Option(help=f"Mirror up and down. {_TURN}")]
+SwapPolarity = Annotated[bool | None, typer.Option(help=f"Exchange darker and brighter. {_TURN}")]
 Json = Annotated[
     bool,
     typer.Option(

@@ -11,9 +11,19 @@ from typing import Annotated, Any
 import typer
 
 from eventsnn.arguments import parse_crop, parse_span, parse_time
-from eventsnn.console import Debug, Json, UsageError, describe, one_line_errors, phases, printable
-
-_TURN = "Default: as its format usually is."
+from eventsnn.console import (
+    Debug,
+    FlipX,
+    FlipY,
+    Json,
+    SwapPolarity,
+    SwapXY,
+    UsageError,
+    describe,
+    one_line_errors,
+    phases,
+    printable,
+)
 
 
 def convert(
@@ -50,10 +60,10 @@ def convert(
     height: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Of the sensor. Default: as the file says.")
     ] = None,
-    swap_xy: Annotated[bool | None, typer.Option(help=f"Exchange x and y. {_TURN}")] = None,
-    flip_x: Annotated[bool | None, typer.Option(help=f"Mirror left and right. {_TURN}")] = None,
-    flip_y: Annotated[bool | None, typer.Option(help=f"Mirror up and down. {_TURN}")] = None,
-    swap_polarity: Annotated[bool | None, typer.Option(help=f"Exchange darker and brighter. {_TURN}")] = None,
+    swap_xy: SwapXY = None,
+    flip_x: FlipX = None,
+    flip_y: FlipY = None,
+    swap_polarity: SwapPolarity = None,
     hold: Annotated[
         int, typer.Option(min=1, metavar="N", help="Events held back in memory, to sort those that come late.")
     ] = 1 << 22,

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
-from eventsnn.arguments import IMAGES, NAMES, RECORDINGS, default_encoder, named_encoder, one_of, parse_size
-from eventsnn.console import Debug, UsageError, one_line_errors, phases, printable
-
-if TYPE_CHECKING:
-    from eventsnn.sources import Part
+from eventsnn.arguments import IMAGES, NAMES, RECORDINGS, Split, chosen_part, default_encoder, named_encoder, parse_size
+from eventsnn.console import Debug, FlipX, FlipY, SwapPolarity, SwapXY, UsageError, one_line_errors, phases, printable
 
 
 def encode(
@@ -27,9 +24,7 @@ def encode(
             "recordings, else mozafari2019_mnist.",
         ),
     ] = "",
-    split: Annotated[
-        str, typer.Option(metavar="train|test|all", help="Part of the data, where the source has parts.")
-    ] = "train",
+    split: Split = "",
     size: Annotated[
         str,
         typer.Option(
@@ -37,6 +32,10 @@ def encode(
             help="Rescale the images; of a sensor, where recordings do not say. Default: as the model takes them.",
         ),
     ] = "",
+    swap_xy: SwapXY = None,
+    flip_x: FlipX = None,
+    flip_y: FlipY = None,
+    swap_polarity: SwapPolarity = None,
     debug: Debug = False,
 ) -> None:
     """Encode images or recordings as spikes into an event file (HDF5)."""
@@ -48,10 +47,14 @@ def encode(
 
         name = encoder or default_encoder(source)
         value, usual = named_encoder(name)
-        part = cast("Part", one_of(split, ("train", "test", "all"), "--split"))
+        part = chosen_part(split, source)
         if part != "train" and isinstance(value, ImageEncoder) and not value.fitted:
             raise UsageError(f"{name} is fitted to training images: encode these, then give their file as --encoder")
         given = parse_size(size)
+        options = {"swap_xy": swap_xy, "flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
+        turned = {name: value for name, value in options.items() if value is not None}
+        if turned and isinstance(value, ImageEncoder):
+            raise UsageError("--swap-xy, --flip-x, --flip-y and --swap-polarity expect recordings of a camera")
         check_target(out)
         with phases() as progress:
             if isinstance(value, ImageEncoder):
@@ -64,5 +67,5 @@ def encode(
                 recordings = find_recordings(source, part)
                 found = f"{recordings.name}: {len(recordings.paths):,} recordings"
                 print(f"{printable(found)}, encoder {name}", flush=True)
-                write_recordings(out, recordings, value, given, progress)
+                write_recordings(out, recordings, value, given, progress, turned=turned)
         print(f"Written: {out}")

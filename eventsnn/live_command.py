@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eventsnn.arguments import check_backend, one_of, parse_size
-from eventsnn.console import Debug, UsageError, one_line_errors, printable
+from eventsnn.console import Debug, FlipX, FlipY, SwapPolarity, SwapXY, UsageError, one_line_errors, printable
 
 if TYPE_CHECKING:
     from eventsnn.encode import CameraEncoder, WindowChannels
@@ -39,7 +39,9 @@ def live(
     window: Annotated[
         str,
         typer.Option(
-            metavar="LENGTH", help="Of a window, from the first event on: 10ms, 500us, 1s. Default: the encoder's."
+            metavar="LENGTH",
+            help="Of a window, from the first event on: 10ms, 500us, 1s. Default: the encoder's windows; those of "
+            "nmnist begin where the camera's clock shows multiples of 105 ms, but not before the first event.",
         ),
     ] = "",
     encoder: Annotated[
@@ -53,8 +55,14 @@ def live(
     format_: Annotated[
         str, typer.Option("--format", metavar="NAME", help="evt2, evt21, evt3 or events, where there is no header.")
     ] = "",
-    sensor: Annotated[str, typer.Option(metavar="WxH", help="Its width and height, where no header has them.")] = "",
+    sensor: Annotated[
+        str, typer.Option(metavar="WxH", help="Its width and height, where no header has them, before --swap-xy.")
+    ] = "",
     follow: Annotated[bool, typer.Option("--follow", metavar="", help="Wait for the file to grow.")] = False,
+    swap_xy: SwapXY = None,
+    flip_x: FlipX = None,
+    flip_y: FlipY = None,
+    swap_polarity: SwapPolarity = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", metavar="", help="Print a JSON object for each window, and one in the end."),
@@ -76,7 +84,8 @@ def live(
         name = one_of(format_, FEED_FORMATS, "--format") if format_ else None
         net, readout = _network(network)
         size = parse_size(sensor, "--sensor", "640x480", "WxH")
-        with run(source, net, chosen, readout, follow=follow, format=name, sensor=size) as windows:
+        turned = {"swap_xy": swap_xy, "flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
+        with run(source, net, chosen, readout, follow=follow, format=name, sensor=size, **turned) as windows:
             total = _watched(windows, _print_json if as_json else _print_line)
             total |= {"lost": windows.report.dropped}
             if as_json:

@@ -7,14 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
-from eventsnn.encode import CameraEncoder, CameraSample, WindowChannels
+from eventsnn.encode import ByTime, CameraEncoder, CameraSample, WindowChannels
 from eventsnn.events import Events
 from eventsnn.io import EVENT_DTYPE
 from eventsnn.io.chunk import Chunk
@@ -84,7 +84,7 @@ class Live:
         readout: FittedReadout | None,
     ) -> None:
         self._arrivals, self._network, self._readout = arrivals, network, readout
-        self._samples = encoder.samples(arrivals)  # type: ignore[arg-type]
+        self._samples = _samples(encoder, arrivals)
         self._indices = itertools.count()
 
     def __iter__(self) -> Live:
@@ -124,6 +124,10 @@ def live(
     follow: bool = False,
     format: str | None = None,  # noqa: A002
     sensor: tuple[int, int] | None = None,
+    swap_xy: bool | None = None,
+    flip_x: bool | None = None,
+    flip_y: bool | None = None,
+    swap_polarity: bool | None = None,
 ) -> Live:
     """Run a network on each window of a stream of events as it comes.
 
@@ -138,7 +142,9 @@ def live(
     network : Network
         Its grid is that of the encoder's samples.
     encoder : CameraEncoder or WindowChannels
-        Its cut makes the windows; of the latter every ``count`` of them, laid over each other, are one here.
+        Its cut makes the windows; of the latter every ``count`` of them, laid over each other, are one here. Windows of
+        :class:`~eventsnn.encode.ByTime` with an ``origin`` stay on the camera's clock, but those that end before the
+        first event are passed over: a clock may begin years before it. Without one they begin with the first event.
     readout : FittedReadout, optional
         Decides from the last layer's spikes. Default: the first spike of the last layer decides.
     follow : bool
@@ -148,13 +154,17 @@ def live(
         What a stream holds that has no header: Prophesee's words, or events of 13 bytes, ``eventsnn.io.EVENT_DTYPE``.
         Headers are those of Prophesee RAW and DAT, AEDAT 2 (if it names the camera), 3.1 and 4, and Event Stream.
     sensor : (int, int), optional
-        Width and height, where the stream does not say.
+        Width and height, where the source does not say, as the coordinates in it are.
+    swap_xy, flip_x, flip_y, swap_polarity : bool, optional
+        How coordinates and polarities of the source become those of its events; see
+        :class:`~eventsnn.io.recording.Orientation`. Default: as its format usually is, as :func:`eventsnn.open` has it;
+        of what has no header, as it comes; of a recording, as it has been opened.
 
     Returns
     -------
     Live
         An iterator over :class:`LiveWindow` and a context manager. A recording's windows are those of
-        ``encoder.samples``.
+        ``encoder.samples``, from the first on that does not end before the first event.
 
     Raises
     ------
@@ -168,7 +178,8 @@ def live(
     ...     for window in windows:
     ...         print(window.decision, f"{1000 * window.latency:.1f} ms")
     """
-    arrivals = _arrivals(source, follow, format, sensor)
+    turned = {"swap_xy": swap_xy, "flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
+    arrivals = _arrivals(source, follow, format, sensor, turned)
     try:
         if arrivals.width is None or arrivals.height is None:
             raise ValueError(f"{arrivals.path}: does not say the sensor's size; give it as sensor=(width, height)")
@@ -188,14 +199,27 @@ class _Arrivals:
         self.arrived = time.perf_counter()
         self._recording, self._feed, self._closed = recording, feed, threading.Event()
         self._stream: Stream | None = None
+        self._chunks = self._come()
+        self._ahead: Chunk | None = None
 
     @property
     def report(self) -> Report:
         return Report() if self._stream is None else self._stream.report
 
+    def first_time(self) -> int | None:
+        """Wait for the first event and return its time; None if none comes."""
+        self._ahead = next(self._chunks, None)
+        return None if self._ahead is None else int(self._ahead.t[0])
+
     def chunks(self, size: int) -> Iterator[Chunk]:
         """Yield chunks as they come."""
-        self._stream = self._recording.chunks(min(size, _BLOCK))
+        if self._ahead is not None:
+            yield self._ahead
+            self._ahead = None
+        yield from self._chunks
+
+    def _come(self) -> Iterator[Chunk]:
+        self._stream = self._recording.chunks(_BLOCK)
         if self._feed is None:
             for chunk in self._stream:
                 self.arrived = time.perf_counter()
@@ -251,18 +275,45 @@ def _arrivals(
     follow: bool,
     format: str | None,  # noqa: A002
     sensor: tuple[int, int] | None,
+    turned: dict[str, bool | None],
 ) -> _Arrivals:
     if isinstance(source, str | os.PathLike) and not _is_address(source) and not follow and format is None:
         size = {} if sensor is None else dict(zip(("width", "height"), sensor, strict=True))
         source = open_recording(Path(source), **size)
     if isinstance(source, Recording):
-        return _Arrivals(source, None)
+        return _Arrivals(_turned(source, turned), None)
     feed = open_feed(source, follow=follow)
     try:
-        return _Arrivals(feed_recording(feed, format, sensor), feed)
+        return _Arrivals(_turned(feed_recording(feed, format, sensor), turned), feed)
     except BaseException:
         feed.close()
         raise
+
+
+def _turned(recording: Recording, turned: dict[str, bool | None]) -> Recording:
+    # Without a size there is no mirroring, and nothing else either: then it has to be given.
+    return recording if recording.sensor is None else recording.adjusted(**turned)
+
+
+def _samples(encoder: CameraEncoder | WindowChannels, arrivals: _Arrivals) -> Iterator[CameraSample]:
+    """Yield windows, from the first on that does not end before the first event: there may be very many before."""
+    first = arrivals.first_time()
+    chosen = encoder if first is None else _begun(encoder, first)
+    yield from chosen.samples(arrivals)  # type: ignore[arg-type]
+
+
+def _begun(encoder: CameraEncoder | WindowChannels, first: int) -> CameraEncoder | WindowChannels:
+    """Return the encoder with the windows left out that end before the first event, groups of them as a whole."""
+    camera, count = (encoder.encoder, encoder.count) if isinstance(encoder, WindowChannels) else (encoder, 1)
+    cut = camera.cut
+    if not isinstance(cut, ByTime) or cut.origin is None:
+        return encoder
+    step = cut.length if cut.step is None else cut.step
+    passed = (first - cut.origin - cut.length) // step + 1
+    if passed < count:
+        return encoder
+    camera = replace(camera, cut=replace(cut, origin=cut.origin + passed // count * count * step))
+    return replace(encoder, encoder=camera) if isinstance(encoder, WindowChannels) else camera
 
 
 def _is_address(source: str | os.PathLike[str]) -> bool:

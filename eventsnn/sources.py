@@ -77,6 +77,11 @@ def has_train_and_test(source: str) -> bool:
     return bool(inside) and inside <= {"train", "test"}
 
 
+def is_parted(source: str) -> bool:
+    """Tell sources of images or recordings that have a training or a test part; of what is not there, that it may."""
+    return bool(camera_sources.parts_of(Path(source))) or (not is_event_file(source) and has_train_and_test(source))
+
+
 def _encode(encoder: ImageEncoder, part: tuple[np.ndarray, np.ndarray]) -> Events:
     return encoder.encode(*part)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -34,7 +34,10 @@ File = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE.jsonl", help="A line of JSON for each run.")]
 Quick = Annotated[
-    bool, typer.Option("--quick", metavar="", help="Few and small values in place of those given: two minutes.")
+    bool,
+    typer.Option(
+        "--quick", metavar="", help="Few and small values in place of those given, which it names: two minutes."
+    ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", metavar="", help="Do only the runs that the file lacks.")]
 Report = Annotated[
@@ -198,7 +201,21 @@ def _settings(name: str, file: Path | None, quick: bool, given: dict[str, str]) 
 
     settings: Settings = from_dict({}, name) if file is None else load(file, name)
     settings = replace(settings, **cast("dict[str, Any]", {key: value for key, value in given.items() if value}))
-    return small(settings) if quick else settings
+    if not quick:
+        return settings
+    reduced = small(settings)
+    pairs = ((field.name, getattr(settings, field.name), getattr(reduced, field.name)) for field in fields(reduced))
+    changed = [f"{key} {_briefly(new)} instead of {_briefly(old)}" for key, old, new in pairs if old != new]
+    if file is not None and changed:
+        _say(f"Quick: {'; '.join(changed)}")
+    return reduced
+
+
+def _briefly(value: Any) -> str:
+    """Return a setting for people; of many values how many they are."""
+    if isinstance(value, tuple | list) and (len(value) > 4 or any(is_dataclass(one) for one in value)):
+        return f"{len(value)} values"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple | list) else str(value)
 
 
 def _client(address: str, stack: ExitStack) -> Any:

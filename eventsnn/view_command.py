@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from eventsnn.arguments import parse_span, parse_time
-from eventsnn.console import Debug, UsageError, describe, one_line_errors, printable
+from eventsnn.console import Debug, FlipX, FlipY, SwapPolarity, SwapXY, UsageError, describe, one_line_errors, printable
 
 if TYPE_CHECKING:
     from eventsnn.plot.windows import Choice
-
-_TURN = "Default: as its format usually is."
 
 
 def view(
@@ -53,10 +51,10 @@ def view(
         typer.Option(metavar="START,STOP", help="Only this time, from the first event: 10s,12.5s; bins: 0,5."),
     ] = "",
     fps: Annotated[float, typer.Option(metavar="N", help="Frames a second of an animation.")] = 10.0,
-    swap_xy: Annotated[bool | None, typer.Option(help=f"Exchange x and y. {_TURN}")] = None,
-    flip_x: Annotated[bool | None, typer.Option(help=f"Mirror left and right. {_TURN}")] = None,
-    flip_y: Annotated[bool | None, typer.Option(help=f"Mirror up and down. {_TURN}")] = None,
-    swap_polarity: Annotated[bool | None, typer.Option(help=f"Exchange darker and brighter. {_TURN}")] = None,
+    swap_xy: SwapXY = None,
+    flip_x: FlipX = None,
+    flip_y: FlipY = None,
+    swap_polarity: SwapPolarity = None,
     debug: Debug = False,
 ) -> None:
     """Show events in windows of time, by polarity: a contact sheet or an animation.

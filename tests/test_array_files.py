@@ -124,6 +124,41 @@ def test_what_cannot_be_an_event_is_counted(file):
     assert (found, report.dropped) == ([*SAMPLE[1:3], SAMPLE[4]], {NO_TIME: 1, OUTSIDE: 1})
 
 
+INTEGERS = ["i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", ">i2", ">i8"]
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_integers_of_any_width(file, data):
+    """What is no event is counted, whatever the types: a compiled loop must not take it for something else."""
+
+    def value(dtype, letter):
+        whole = np.iinfo(dtype)
+        near = [-1, 0, 1] if letter == "p" else [0, 1, 127, 128, 32767, 32768, 65535, 65536, 2**62 - 1, 2**62, -(2**62)]
+        return st.sampled_from(
+            [v for v in (*near, -1, -(2**62) - 1, whole.min, whole.max) if whole.min <= v <= whole.max]
+        )
+
+    types = {k: data.draw(st.sampled_from(INTEGERS), k) for k in "txyp"}
+    places = data.draw(st.permutations("txyp_"), "order")
+    rows = data.draw(st.lists(st.tuples(*(value(types[k], k) for k in "txyp")), min_size=1, max_size=6))
+    if not data.draw(st.booleans(), "strange polarities"):
+        rows = [(t, x, y, p if p in (-1, 0, 1) else 1) for t, x, y, p in rows]
+    array = np.zeros(len(rows), [(k, types.get(k, "S3")) for k in places])
+    for k, column in zip("txyp", zip(*rows, strict=True), strict=True):
+        array[k] = column
+    recording = es.open(file(npy(array)))
+    if not {p for *_, p in rows} <= {-1, 0, 1}:
+        with pytest.raises(EventFileError, match="expected polarities of -1, 0 or 1, found"):
+            drained(recording)
+        return
+    timely = [row for row in rows if -(2**62) <= row[0] < 2**62]
+    inside = [(t, x, y, int(p > 0)) for t, x, y, p in timely if 0 <= x < 65536 and 0 <= y < 65536]
+    counts = {NO_TIME: len(rows) - len(timely), OUTSIDE: len(timely) - len(inside)}
+    found, report = drained(recording, data.draw(st.integers(1, 7), "size"))
+    assert (found, report.dropped) == (inside, {name: count for name, count in counts.items() if count})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

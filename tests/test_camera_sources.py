@@ -206,10 +206,53 @@ def test_what_cannot_be_encoded(call, tmp_path, files, message):
     for name, content in files.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes(content)
-    code, _, err = call("encode", source, "--encoder", "nmnist", "--split", "test", "-o", out)
+    part = ["--split", "test"] if (source / "train").exists() else []
+    code, _, err = call("encode", source, "--encoder", "nmnist", *part, "-o", out)
     assert code == 1
     assert message in err.replace("\n", " ")
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("options", "turned"), [
+    (["--flip-x"], {"flip_x": True}),
+    (["--swap-xy", "--flip-y"], {"swap_xy": True, "flip_y": True}),
+    (["--swap-polarity", "--no-flip-x"], {"swap_polarity": True, "flip_x": False}),
+])  # fmt: skip
+def test_recordings_are_turned(options, turned, data, call, tmp_path):
+    out, paths = tmp_path / "o.h5", find_recordings(str(data / "Test" / "2"), "train").paths
+    assert call("encode", data / "Test" / "2", "--encoder", "nmnist", *options, "-o", out)[0] == 0
+    expected = nmnist().encoder.encode([es.open(path, **turned) for path in paths])
+    assert not expected.equals(nmnist().encoder.encode([es.open(path) for path in paths]))
+    with EventDataset(out) as found:
+        assert found.load().equals(expected)
+        assert found.provenance["extra"]["orientation"] == turned
+
+
+def test_what_cannot_be_turned(data, call, tmp_path):
+    assert call("convert", data / "Test" / "2", "-o", tmp_path / "whole.h5")[0] == 0
+    code, _, err = call("encode", tmp_path / "whole.h5", "--encoder", "nmnist", "--flip-x", "-o", tmp_path / "o.h5")
+    assert (code, "found an event file; 'convert' turns it" in err) == (1, True)
+    code, _, err = call("encode", "digits", "--flip-x", "-o", tmp_path / "o.h5")
+    assert (code, "expect recordings of a camera" in err) == (2, True)
+    assert not (tmp_path / "o.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["Test/2", "one", "whole.h5"])
+def test_a_part_of_recordings_without_parts(name, data, run, call, tmp_path):
+    """All of them is not the test part."""
+    source = data / name
+    if name == "one":
+        source = next((data / "Test" / "2").iterdir())
+    elif name == "whole.h5":
+        source = tmp_path / name
+        assert call("convert", data / "Test" / "2", "-o", source)[0] == 0
+    for part in ("train", "test"):
+        code, _, err = call("encode", source, "--encoder", "nmnist", "--split", part, "-o", tmp_path / "o.h5")
+        assert (code, f"--split {part} expects a source with parts" in err) == (2, True)
+    assert call("features", run, "--data", source, "--split", "test", "-o", tmp_path / "o.h5")[0] == 2
+    assert not (tmp_path / "o.h5").exists()
+    for option in ([], ["--split", "all"]):
+        assert call("encode", source, "--encoder", "nmnist", *option, "-o", tmp_path / "o.h5")[0] == 0
 
 
 def test_what_does_not_fit_is_refused(run, data, call, tmp_path):

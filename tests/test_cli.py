@@ -223,6 +223,19 @@ def test_encode_takes_a_part(split, samples, images, tmp_path, succeed):
     assert info(tmp_path / "a.h5")["samples"] == samples
 
 
+def test_encode_takes_the_part_of_an_archive(tmp_path, succeed):
+    pixels, labels = bars(6, 16, seed=0)
+    parts = {"x_train": pixels[:4], "y_train": labels[:4], "x_test": pixels[4:], "y_test": labels[4:]}
+    np.savez(tmp_path / "a.npz", **parts)
+    for option, samples in (([], 4), (["--split", "train"], 4), (["--split", "test"], 2), (["--split", "all"], 6)):
+        succeed("encode", tmp_path / "a.npz", "-o", tmp_path / "a.h5", *option)
+        assert info(tmp_path / "a.h5")["samples"] == samples
+    np.savez(tmp_path / "b.npz", images=pixels, labels=labels)
+    for option in ([], ["--split", "all"]):
+        succeed("encode", tmp_path / "b.npz", "-o", tmp_path / "a.h5", *option)
+        assert info(tmp_path / "a.h5")["samples"] == 6
+
+
 def test_encode_rescales(images, tmp_path, succeed):
     succeed("encode", images, "-o", tmp_path / "model.h5")
     succeed("encode", images, "-o", tmp_path / "given.h5", "--size", "12x20")
@@ -609,6 +622,8 @@ def workplace(images, trained, tmp_path_factory):
     events = encoder.encode(source.pixels, source.labels)
     write(folder / "train.h5", events, encoder=encoder.to_dict())
     write(folder / "plain.h5", events)
+    np.savez(folder / "whole.npz", images=source.pixels, labels=source.labels)
+    save_png(folder / "classes" / "cat" / "0.png", 0)
     write(folder / "odd.h5", events, encoder={"type": "Retina"})
     write(folder / "other.h5", events, encoder=MODELS["mozafari2019_mnist"]().encoder.to_dict())
     write(folder / "unlabelled.h5", encoder.encode(source.pixels), encoder=encoder.to_dict())
@@ -669,6 +684,11 @@ def test_an_error_is_one_line_and_leaves_nothing(name, workplace, call, monkeypa
         (["encode", "images", "-o", "new.h5", "--size", "28"], "--size expects HxW, as 28x28, got '28'"),
         (["encode", "images", "-o", "new.h5", "--split", "half"], "--split expects one of train, test, all"),
         (["encode", "images", "-o", "new.h5", "--encoder", "none"], "--encoder expects one of "),
+        (["encode", "whole.npz", "-o", "new.h5", "--split", "test"], "--split test expects a source with parts"),
+        (["encode", "whole.npz", "-o", "new.h5", "--split", "train"], "found none in whole.npz"),
+        (["encode", "classes", "-o", "new.h5", "--split", "test"], "found none in classes"),
+        (["features", "trained", "--data", "train.h5", "-o", "f.h5", "--split", "test"], "found none in train.h5"),
+        (["features", "trained", "--data", "whole.npz", "-o", "f.h5", "--split", "test"], "found none in whole.npz"),
     ],
 )
 def test_wrong_usage(arguments, message, workplace, call, monkeypatch):

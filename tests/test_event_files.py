@@ -1,8 +1,10 @@
 """N-MNIST's files, AEDAT 2 and 3, Event Stream: recordings, files written by hand, and broken ones."""
 
+import itertools
 import struct
 import tracemalloc
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventsnn as es
+from eventsnn.io.atis_bin import open_bin, recognize
 from eventsnn.io.recording import CUT_END, OUTSIDE, UNKNOWN
 
 # By name: header, writer, sensor, bytes of a record in which a cut is noticed (None: it may fall into a packet)
@@ -122,6 +125,29 @@ def test_rows_of_240_are_no_events(file):
     assert drained(es.open(file(body)))[0] == [(1, 9, 9, 1), (8194, 9, 9, 0), (16387, 8, 8, 0), (16388, 1, 1, 0)]
 
 
+@settings(max_examples=200)
+@given(data=st.data())
+def test_what_looks_like_events_of_40_bits(data):
+    """Four or more whose times, overflows added, run forward but for less than one in fifty; 34x34 if they fit."""
+    rows = st.sampled_from([0, 1, 33, 34, 239, 240, 241])
+    steps = data.draw(st.lists(st.tuples(st.integers(-2, 40), st.integers(28, 36), rows), max_size=120))
+    body, clock = b"", data.draw(st.sampled_from([10, (1 << 23) - 50]))
+    for step, x, y in steps:
+        clock = max(clock + step, 0)
+        body += bytes([x, y]) + (clock & 0x7FFFFF).to_bytes(3, "big")
+    found = [struct.unpack(">BBBH", body[i : i + 5]) for i in range(0, len(body), 5)]
+    times = [(high & 127) << 16 | low for _, y, high, low in found if y != 240]
+    added = [8192 * sum(y == 240 for _, y, *_ in found[:i]) for i, (_, y, *_) in enumerate(found) if y != 240]
+    times = [time + more for time, more in zip(times, added, strict=True)]
+    back = sum(later < time for time, later in itertools.pairwise(times))
+    forward = any(later > time for time, later in itertools.pairwise(times))
+    expected = len(times) > 3 and 50 * back < len(times) and forward
+    assert recognize(Path("a.bin"), body) == expected
+    if body:
+        fits = all(x < 34 and (y < 34 or y == 240) for x, y, *_ in found)
+        assert open_bin(Path("a.bin"), body).sensor == ((34, 34) if fits else None)
+
+
 def test_caltech101_does_not_say_its_size(file):
     body = atis_bin([*SAMPLE, (100_000, 239, 179, 1)])
     assert es.open(file(body)).sensor is None
@@ -140,6 +166,12 @@ def test_what_is_no_pixel_of_a_dvs128_is_left_out(file):
     found, report = drained(es.open(file(aedat2_header(" AEChip: DVS128") + words)))
     assert found == [(11, 120, 126, 0)]
     assert (report.skipped, report.dropped) == ({"triggers and special events": 1}, {UNKNOWN: 1})
+
+
+def test_a_time_in_a_header_is_no_field(file):
+    head = aedat2_header(" AEChip: DVS128", " Created 2015-09-17 14:42:20.9", " Start:2015", " Size 3: 9")
+    found = {"AEChip": "DVS128", "Start": "2015", "Size 3": "9"}
+    assert es.open(file(head + dvs128(SAMPLE))).metadata == found
 
 
 def test_addresses_tell_the_camera(file):

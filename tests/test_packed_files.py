@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import eventsnn as es
+from eventsnn.io._flatbuffer import root
 from eventsnn.io.recording import CUT_END
 
 CUT_PACKET = "packets that the end of the file cuts"
@@ -67,6 +68,47 @@ def test_packets_larger_than_a_piece(file, compression):
     many = [(i, i % 346, i % 260, i % 2) for i in range(150_001)]
     recording = es.open(file(aedat4_header(compression) + aedat4_packet(many, 0, compress)))
     assert drained(recording, 1001)[0] == many
+
+
+@pytest.mark.parametrize("compression", [0, 1, 3])
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 12])
+def test_events_of_many_packets_are_gathered(file, compression, size):
+    many = [(i, i % 346, i % 260, i % 2) for i in range(26)]
+    recording = es.open(file(aedat4_header(compression) + aedat4(many, compressor(compression))))
+    chunks = list(recording.chunks(size))
+    assert [len(chunk) for chunk in chunks] == [size] * (26 // size) + [26 % size] * (26 % size > 0)
+    assert [event for chunk in chunks for event in chunk.to_structured().tolist()] == many
+
+
+@pytest.mark.parametrize("compression", [0, 1, 3])
+def test_events_before_a_damaged_packet_are_given(file, compression):
+    compress = compressor(compression)
+    sound = aedat4_header(compression) + aedat4(SAMPLE, compress, 4)
+    broken = aedat4_packet(SAMPLE[:3], 0, compress, count=5)
+    recording = es.open(file(sound + broken + aedat4(SAMPLE, compress)))
+    chunks = recording.chunks()
+    assert next(chunks).to_structured().tolist() == SAMPLE + SAMPLE[:3]
+    with pytest.raises(es.EventFileError, match="2 events fewer than it says") as caught:
+        next(chunks)
+    assert caught.value.offset == len(sound)
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_the_compiled_reading_of_a_table_is_the_checked_one(data):
+    """Whatever the bytes: it finds the same vector, or says that there is none to be trusted."""
+    from eventsnn.io._record_kernels import aedat4_vector
+
+    packet = bytearray(aedat4_packet(SAMPLE[:2])[8:])
+    for _ in range(data.draw(st.integers(0, 4), "changes")):
+        place = data.draw(st.integers(0, 40), "place")
+        packet[place] = data.draw(st.sampled_from([0, 1, 2, 4, 5, 6, 7, 8, 127, 128, 255]), "value")
+    packet = bytes(packet[: data.draw(st.integers(0, len(packet)) | st.just(len(packet)), "end")])
+    try:
+        expected = root(packet, b"EVTS", 4).vector(0)
+    except es.EventFileError:
+        expected = None
+    assert aedat4_vector(np.frombuffer(packet, np.uint8)) == (expected or (-1, 0))
 
 
 def test_the_table_of_the_file_is_no_packet(file):

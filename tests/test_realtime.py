@@ -278,6 +278,29 @@ def test_a_growing_file(tmp_path, expected, network):
         check(found, expected[:-1], network)
 
 
+@pytest.mark.parametrize("name", ["AEDAT 4", "AEDAT 4, LZ4"])
+def test_a_growing_file_of_packets(tmp_path, name):
+    """Each packet is given before the next one is begun, and a part of one as soon as its rest is there."""
+    head = aedat4_header(1 if "LZ4" in name else 0)
+    compress = lz4.frame.compress if "LZ4" in name else bytes
+    file = tmp_path / "growing.aedat4"
+    file.write_bytes(head)
+    recording = feed_recording(feed := open_feed(file, follow=True))
+    chunks = recording.chunks()
+    for begin in range(0, 40, 4):
+        packet = aedat4(EVENTS[begin : begin + 4], compress)
+        with file.open("ab") as stream:
+            stream.write(packet[:-20])
+            stream.flush()
+            timer = threading.Timer(
+                0.02, lambda stream=stream, packet=packet: (stream.write(packet[-20:]), stream.flush())
+            )
+            timer.start()
+            assert next(chunks).to_structured().tolist() == EVENTS[begin : begin + 4]
+            timer.join()
+    feed.close()
+
+
 def test_windows_over_each_other(path):
     """Each four windows are a sample with their channels side by side; those left at the end are one too."""
     windows = list(ENCODER.samples(es.open(path)))
@@ -376,6 +399,87 @@ def test_sources_that_cannot_be(network, tmp_path):
         next(windows)
 
 
+TURNS = [
+    {"swap_xy": True},
+    {"flip_x": True},
+    {"flip_y": True, "swap_polarity": True},
+    {"swap_xy": True, "flip_x": True, "flip_y": True, "swap_polarity": True},
+]
+
+
+@pytest.mark.parametrize("options", TURNS)
+@pytest.mark.parametrize("kind", ["file", "recording", "pipe", "bare", "followed"])
+def test_what_comes_is_turned(kind, options, path):
+    """As :func:`eventsnn.open` turns it: after an exchange of x and y, mirrored on the sensor that results."""
+    encoder = CameraEncoder(ByTime(10**9), EveryEvent(5))
+    events = np.frombuffer(CONTENTS["events"], EVENT_DTYPE).copy()
+    x, y, p = (events[name].copy() for name in "xyp")
+    width, height = SENSOR
+    if options.get("swap_xy"):
+        x, y, width, height = y, x, height, width
+    if options.get("flip_x"):
+        x = width - 1 - x
+    if options.get("flip_y"):
+        y = height - 1 - y
+    if options.get("swap_polarity"):
+        p = 1 - p
+    events["x"], events["y"], events["p"] = x, y, p
+    wanted = encoder.encode(events, sensor=(width, height))
+    net = es.Network([es.Conv(2, kernel=3, threshold=1)], (2, height, width))
+    source, more = path, {}
+    if kind == "recording":
+        source = es.open(path)
+    elif kind == "pipe":
+        source = io.BytesIO(path.read_bytes())
+    elif kind == "bare":
+        source, more = io.BytesIO(CONTENTS["events"]), {"format": "events", "sensor": SENSOR}
+    elif kind == "followed":
+        encoder, more = CameraEncoder(ByTime(1000), EveryEvent(5)), {"follow": True}
+        wanted = encoder.encode(events, sensor=(width, height))[0]
+    with es.live(source, net, encoder, **more, **options) as windows:
+        assert next(windows).events.equals(wanted)
+
+
+def test_turning_needs_the_size(network):
+    stream = io.BytesIO(CONTENTS["events"])
+    with pytest.raises(ValueError, match=r"does not say the sensor's size; give it as sensor=\(width, height\)"):
+        es.live(stream, network, ENCODER, format="events", flip_x=True)
+
+
+@pytest.mark.parametrize("start", [0, 999, 1000, 5_999, 123_456_789, 1_700_000_000_000_000, -5500])
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("step", [1000, 400, 1700])
+def test_windows_on_the_clock_begin_with_the_first_event(network, start, count, step):
+    """Those before it are passed over, in groups; the others are what the encoder gives of the recording."""
+    events = np.zeros(6, EVENT_DTYPE)
+    events["t"], events["x"] = start + np.array([0, 10, 1500, 1600, 4000, 6100]), [1, 2, 3, 4, 5, 6]
+    origin = start - start % (10 * step) - 10 * step if start > 10**6 else -6000
+    cut = ByTime(1000, step, origin=origin)
+    encoder = CameraEncoder(cut, EveryEvent(5))
+    net = network
+    if count > 1:
+        encoder, net = WindowChannels(encoder, count), es.Network([es.Conv(2, kernel=3, threshold=1)], (6, 9, 12))
+    every = list(encoder.samples(events, sensor=SENSOR))
+    reaching = [k for k, sample in enumerate(every) if sample.start + sample.length > start]
+    with es.live(io.BytesIO(events.tobytes()), net, encoder, format="events", sensor=SENSOR) as windows:
+        found = list(windows)
+    assert start < 10**6 or reaching[0] > 0
+    assert [window.start for window in found] == [every[k].start for k in reaching]
+    assert all(w.events.equals(every[k].events) for w, k in zip(found, reaching, strict=True))
+    assert [window.index for window in found] == list(range(len(found)))
+
+
+def test_the_clock_of_a_camera_that_has_run_for_years(network):
+    """Windows from time 0 on would be a thousand million empty ones."""
+    events = np.zeros(3, EVENT_DTYPE)
+    events["t"] = 1_700_000_000_000_000 + np.array([7, 500, 150_000])
+    encoder = CameraEncoder(ByTime(105_000, origin=0), FirstSpike(bins=10))
+    with es.live(io.BytesIO(events.tobytes()), network, encoder, format="events", sensor=SENSOR) as windows:
+        first, second = windows
+    assert first.start == 1_700_000_000_000_000 // 105_000 * 105_000
+    assert (first.events.n_events, second.start - first.start) == (1, 105_000)
+
+
 def test_a_grid_that_filters_make(path):
     encoder = CameraEncoder(ByTime(5000), EveryEvent(5), [Crop(2, 2, 5, 5)])
     net = es.Network([es.Conv(3, kernel=5, threshold=1.5)], (2, 5, 5))
@@ -432,6 +536,23 @@ def test_an_encoder_from_an_event_file(saved, path, expected, tmp_path, capsys):
         lines = capsys.readouterr().out.splitlines()
         assert abs(len(lines) - 1 - count) <= 1
         assert lines[-1].startswith(f"{len(lines) - 1} windows, ")
+
+
+def test_options_that_turn(saved, path, network, capsys):
+    from eventsnn import cli
+
+    encoder = CameraEncoder(ByTime(1000), EveryEvent())
+    with es.live(path, network, encoder, flip_x=True, flip_y=True, swap_polarity=True) as windows:
+        expected = [window.decision for window in windows]
+    with es.live(path, network, encoder) as windows:
+        assert expected != [window.decision for window in windows]
+    options = ["--flip-x", "--flip-y", "--swap-polarity", "--no-swap-xy", "--json"]
+    with pytest.raises(SystemExit) as left:
+        cli.main(["live", str(path), "--network", str(saved), "--window", "1ms", *options])
+    assert not left.value.code
+    *lines, total = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [line["decision"] for line in lines] == expected
+    assert total["windows"] == len(expected)
 
 
 @pytest.mark.parametrize(

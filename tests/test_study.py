@@ -508,6 +508,24 @@ def test_small_settings_keep_what_the_quick_study_leaves_open():
     assert len(Sparsity.quick().shapes) < len(GRID)
 
 
+def test_the_quick_study_says_what_it_takes_instead(tmp_path, capsys):
+    path = tmp_path / "settings.toml"
+    path.write_text('study = "tradeoff"\ntrain = 4000\ntest = 100\nthresholds = [0.7]\nwinners = [3]\nseeds = [4]\n')
+    found = study_command._settings("tradeoff", path, True, {"model": ""})
+    assert (found.train, found.thresholds, found.winners) == (1000, (0.6, 1.0, 1.4), (3,))
+    said = capsys.readouterr().out
+    assert said.startswith("Quick: ")
+    assert said.count("\n") == 1
+    assert {"train 1000 instead of 4000", "thresholds 0.6, 1.0, 1.4 instead of 0.7", "seeds 0, 1 instead of 4"} <= set(
+        said.removeprefix("Quick: ").rstrip().split("; ")
+    )
+    assert "test" not in said  # as it was
+    assert "winners" not in said
+    assert study_command._settings("tradeoff", None, True, {}) == Tradeoff.quick()
+    assert study_command._settings("tradeoff", path, False, {"data": "digits"}).train == 4000
+    assert capsys.readouterr().out == ""
+
+
 # The command
 
 

@@ -44,7 +44,7 @@ def parse_header(stream: BinaryIO, last: str | None = None) -> TextHeader:
             raise EventFileError(f"expected a header of at most {_MOST} bytes", offset=end)
         if last is not None and line[1] == last:
             return TextHeader(fields, end)
-        if found := re.fullmatch(r"#\s*([^:<>=]{1,60}):\s*(.*)", line[1]):
+        if found := re.fullmatch(r"#\s*([^:<>=]{1,60})(?:(?<!\d):|:(?!\d))\s*(.*)", line[1]):  # not within a time
             fields.setdefault(found[1].strip(), found[2].strip()[:1000])
     if last is not None:
         raise EventFileError(f"expected a header that ends with {last}", offset=end)

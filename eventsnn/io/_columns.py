@@ -107,8 +107,8 @@ def _times_of_integers(t: np.ndarray, tally: Tally, per_unit: float) -> tuple[np
     factor = max(1, int(per_unit))
     most = LATEST // factor
     sound: np.ndarray | slice = slice(None)
-    if t.dtype.itemsize == 8 and len(t) and not -most < int(t.min()) <= int(t.max()) < most:
-        sound = (t < most) & (t > -most) if t.dtype.kind == "i" else t < most
+    if t.dtype.itemsize == 8 and len(t) and not -most <= int(t.min()) <= int(t.max()) < most:
+        sound = (t < most) & (t >= -most) if t.dtype.kind == "i" else t < most
         tally.drop(NO_TIME, len(t) - int(np.count_nonzero(sound)))
     times = t[sound].astype(np.int64)
     return (times // 1000 if per_unit < 1 else times * factor if factor > 1 else times), sound

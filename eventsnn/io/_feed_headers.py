@@ -106,7 +106,7 @@ def _aedat4(feed: Feed, path: Path, start: bytes, more: bool) -> tuple[Recording
 
     def decode(size: int, tally: Tally) -> Iterator[Chunk]:
         stream = cast("BinaryIO", io.BufferedReader(_Raw(feed)))
-        return aedat4.decode_events(stream, content, None, 1, size, tally)
+        return aedat4.decode_events(stream, content, None, Columns(size), tally)
 
     return Recording(path, "AEDAT 4.0", sensor, decode, metadata), end
 

@@ -13,6 +13,8 @@ from eventsnn.io._prophesee_kernels import _later
 from eventsnn.jit import inner, lean_kernel
 
 _ONE = np.int64(1)
+_OUTSIDE = np.int64(1 << 40)  # more than any data have
+_EVTS = np.int64(int.from_bytes(b"EVTS", "little"))
 
 
 @inner
@@ -54,6 +56,35 @@ def atis40(data, state, counts, out, room):
         i += np.uint64(5)
     state[1] = added
     return np.int64(i), np.int64(n)
+
+
+@lean_kernel
+def atis40_times(data):
+    """Return how many events of 40 bits have a time, how often it runs backward, and whether it ever runs forward."""
+    n, back, forward, added, last, i = np.int64(0), np.int64(0), False, np.int64(0), np.int64(0), np.uint64(0)
+    while i + np.uint64(5) <= np.uint64(len(data)):
+        if data[i + np.uint64(1)] == 240:
+            added += 8192
+        else:
+            time = np.int64(data[i + np.uint64(2)] & 127) << 16 | np.int64(data[i + np.uint64(3)]) << 8
+            time += added + np.int64(data[i + np.uint64(4)])
+            if n:
+                back += time < last
+                forward |= time > last
+            n, last = n + 1, time
+        i += np.uint64(5)
+    return n, back, forward
+
+
+@lean_kernel
+def atis40_is_within(data, width, height):
+    """Tell whether all events of 40 bits lie within a sensor; the row of one that says that times overflow is none."""
+    beyond, i = np.int64(0), np.uint64(0)
+    while i + np.uint64(5) <= np.uint64(len(data)):
+        row = np.int64(data[i + np.uint64(1)])
+        beyond |= width - 1 - np.int64(data[i]) | height - 1 - (np.int64(0) if row == 240 else row)
+        i += np.uint64(5)
+    return beyond >= 0
 
 
 @lean_kernel
@@ -167,3 +198,49 @@ def event_stream(data, state, counts, out, room):
             i += size
     state[1] = time
     return i, n
+
+
+@inner
+def _checked(data, at, width):
+    """Return 2 or 4 bytes as a number without sign, or what leads outside of any data where they are not there."""
+    if at < 0 or at + width > len(data):
+        return _OUTSIDE
+    return _little16(data, at) if width == 2 else _little32(data, at)
+
+
+@lean_kernel
+def aedat4_vector(data):
+    """Return where the events of a packet begin and how many it says they are.
+
+    The former is -1 where there are none, or where an address leads outside of the data: ``_flatbuffer`` tells which.
+    """
+    nothing = np.int64(-1), np.int64(0)
+    if _checked(data, np.int64(8), 4) != _EVTS:
+        return nothing
+    table = 4 + _checked(data, np.int64(4), 4)
+    if table + 4 > len(data):
+        return nothing
+    fields = table - _signed32(data, table)
+    size, offset = _checked(data, fields, 2), _checked(data, fields + 4, 2)
+    if not 6 <= size < _OUTSIDE or offset == 0:
+        return nothing
+    begin = table + offset + _checked(data, table + offset, 4)
+    count = _checked(data, begin, 4)
+    if count >= _OUTSIDE:
+        return nothing
+    return begin + 4, count
+
+
+@lean_kernel
+def aedat4_events(data, begin, end, out, n, room):
+    """Put the events from ``begin`` to ``end`` behind the ``n`` that are there, until they are ``room``.
+
+    Return how many are there, and where the first is that had no room.
+    """
+    i, k, last = np.uint64(begin), np.uint64(n), np.uint64(min(end, len(data)))
+    while i + np.uint64(16) <= last and k < np.uint64(room):
+        rest = load(data, i + np.uint64(8))
+        put(out, k, load(data, i), rest & 0xFFFF, rest >> 16 & 0xFFFF, np.int64((rest >> 32 & 255) != 0))
+        i += np.uint64(16)
+        k += np.uint64(1)
+    return np.int64(k), np.int64(i)

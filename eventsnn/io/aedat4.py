@@ -9,18 +9,20 @@ has.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from eventsnn.io._flatbuffer import root
 from eventsnn.io._records import CUT_PACKET
-from eventsnn.io.recording import CUT_END, Chunk, EventFileError, Recording, Tally
+from eventsnn.io.chunk import Columns, Rows, most_events
+from eventsnn.io.recording import CUT_END, EventFileError, Recording, Tally
 
 _SIGNATURE = b"#!AER-DAT4.0\r\n"
 #: bytes of a file before the description of the streams, whose length they end with
@@ -28,13 +30,16 @@ BEFORE = len(_SIGNATURE) + 4
 _LONGEST = 1 << 24  # bytes of the description of the streams
 _LARGEST = 1 << 26  # bytes of a packet, where no file's size says how many there can be
 _PIECE = 1 << 20  # bytes decompressed at once
-_GATHERED = 1 << 14  # events of small packets that make a chunk
 _BUFFER = 1 << 18  # bytes read at once
 _MOST_INFLATED = 1100  # times the bytes of a packet; LZ4's limit is 255
 _PACKAGES = {0: "", 1: "lz4", 2: "lz4", 3: "zstandard", 4: "zstandard"}  # by the file's number of the compression
-_EVENT = np.dtype([("t", "<i8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1"), ("", "V3")])
-_RAW = np.dtype("V16")  # the same, which NumPy puts together faster
+_HEAD = struct.Struct("<ii")  # of a packet: its stream, and the bytes that follow
+_SIZE = 16  # bytes of an event: 8 of its time, 2 of its column, 2 of its row, 1 of its polarity
+_LEAST = 5  # bytes of an event in a packet, usually
 _OTHER = {"FRME": "packets of frames", "IMUS": "packets of inertial measurements", "TRIG": "packets of triggers"}
+
+# Yields what a packet holds.
+_Unpack = Callable[[bytes], Iterator[bytes]]
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ def open_aedat4(path: Path) -> Recording:
     if len(data) < header_length(start, path):
         raise EventFileError("ends within its header", path, len(start) + len(data))
     content, sensor, metadata = described(data, path)
-    return Recording(path, "AEDAT 4.0", sensor, partial(_decode, path, content), metadata)
+    decode = partial(_decode, path, content)
+    return Recording(path, "AEDAT 4.0", sensor, decode, metadata, into=decode)
 
 
 def header_length(start: bytes, path: Path) -> int:
@@ -114,16 +120,17 @@ def _attribute(text: str, key: str) -> str:
     return found[1] if found else ""
 
 
-def _decode(path: Path, content: Content, size: int, tally: Tally) -> Iterator[Chunk]:
+def _decode(path: Path, content: Content, size: int, tally: Tally, rows: Rows | None = None) -> Iterator[Any]:
+    length = path.stat().st_size
     with path.open("rb", buffering=_BUFFER) as stream:
         stream.seek(content.begin)
-        yield from decode_events(stream, content, path.stat().st_size, min(size, _GATHERED), size, tally)
+        yield from decode_events(stream, content, length, rows or Columns(size), tally)
 
 
 def decode_events(
-    stream: BinaryIO, content: Content, length: int | None, gather: int, size: int, tally: Tally
-) -> Iterator[Chunk]:
-    """Yield the events of a stream that stands behind its header.
+    stream: BinaryIO, content: Content, length: int | None, target: Columns | Rows, tally: Tally
+) -> Iterator[Any]:
+    """Yield what the target makes of the events of a stream that stands behind its header.
 
     Parameters
     ----------
@@ -132,40 +139,46 @@ def decode_events(
     content : Content
         What the header says.
     length : int or None
-        Bytes of the whole; None for a stream, which ends when it ends and cannot be entered elsewhere.
-    gather : int
-        Events of small packets that wait until they are so many.
-    size, tally
+        Bytes of the whole; None for a stream, which ends when it ends and cannot be entered elsewhere. Its packets are
+        given one by one, as they come; those of a file are small, and gathered until the target's size is reached.
+    target : Columns or Rows
+        Where events are put.
+    tally : Tally
         As of :data:`Decode`.
     """
-    gathered: list[np.ndarray] = []  # packets are small, and chunks cost more than the events in them
-    waiting = 0
+    from eventsnn.io._record_kernels import aedat4_events
+
+    unpack = _unpacker(content.package)
+    n, capacity = 0, 0  # events that the target has been given, and has room for
+    if length is not None:
+        target.expect(most_events(length, _LEAST))
     try:
-        for events in _runs(stream, content, length, tally):
-            gathered.append(events)
-            waiting += len(events)
-            if waiting >= gather:
-                yield from _chunks(gathered, size)
-                gathered, waiting = [], 0
+        for place, body in _packets(stream, content, length, tally):
+            for data, begin, end in _runs(body, unpack, place):
+                while begin < end:
+                    if n == capacity:
+                        if n:
+                            yield target.taken(n)
+                        n, capacity = 0, target.size if length is not None else min(target.size, (end - begin) // _SIZE)
+                        out = target.room(capacity)
+                    n, begin = aedat4_events(data, begin, end, out, n, capacity)
+            if length is None and n:
+                yield target.taken(n)
+                n = capacity = 0
     except EventFileError:
-        yield from _chunks(gathered, size)
+        if n:
+            yield target.taken(n)
         raise
-    yield from _chunks(gathered, size)
+    if n:
+        yield target.taken(n)
 
 
-def _runs(stream: BinaryIO, content: Content, length: int | None, tally: Tally) -> Iterator[np.ndarray]:
-    """Yield events of the chosen stream, packet after packet."""
-    for place, body in _packets(stream, content, length, tally):
-        try:
-            yield from _events(_pieces(body, content.package), _MOST_INFLATED * len(body))
-        except EventFileError as error:
-            raise EventFileError(f"a packet that cannot be read: {error.reason}", offset=place) from None
-
-
-def _chunks(gathered: list[np.ndarray], size: int) -> Iterator[Chunk]:
-    events = (np.concatenate(gathered) if gathered else np.empty(0, _RAW)).view(_EVENT)
-    for start in range(0, len(events), size):
-        yield _columns(events[start : start + size])
+def _runs(body: bytes, unpack: _Unpack, place: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Yield bytes, and from where to where events are in them; an error names the packet's place."""
+    try:
+        yield from _events(unpack(body), _MOST_INFLATED * len(body))
+    except EventFileError as error:
+        raise EventFileError(f"a packet that cannot be read: {error.reason}", offset=place) from None
 
 
 def _packets(stream: BinaryIO, content: Content, length: int | None, tally: Tally) -> Iterator[tuple[int, bytes]]:
@@ -176,7 +189,7 @@ def _packets(stream: BinaryIO, content: Content, length: int | None, tally: Tall
         if len(head) < 8:
             tally.drop(CUT_END, len(head))
             return
-        number, size = (int.from_bytes(part, "little", signed=True) for part in (head[:4], head[4:]))
+        number, size = _HEAD.unpack(head)
         if size < 0 or (length is None and size > _LARGEST):
             raise EventFileError(f"expected a packet, found a size of {size} bytes", offset=place)
         if length is not None and place + 8 + size > length:
@@ -206,58 +219,60 @@ def _passed_over(stream: BinaryIO, size: int, seekable: bool) -> int:
     return passed
 
 
-def _pieces(body: bytes, package: str) -> Iterator[bytes]:
-    """Yield what a packet holds, decompressed, in pieces of bounded size."""
+def _unpacker(package: str) -> _Unpack:
+    """Return what yields what a packet holds, decompressed, in pieces of bounded size."""
     if not package:
-        yield body
-    elif package == "lz4":
-        yield from _pieces_of_lz4(body)
-    else:
-        zstandard = import_module("zstandard")
-        try:
-            with zstandard.ZstdDecompressor(max_window_size=1 << 24).stream_reader(body) as reader:
-                while piece := reader.read(_PIECE):
-                    yield piece
-        except zstandard.ZstdError as error:
-            raise EventFileError(str(error)) from None
+        return lambda body: iter((body,))
+    if package == "zstandard":
+        return partial(_pieces_of_zstd, import_module("zstandard"))
+    frame = import_module("lz4.frame")
+    # One for all packets: it has memory of its own, which takes as long to make as to decompress a packet.
+    return partial(_pieces_of_lz4, frame, frame.create_decompression_context())
 
 
-def _pieces_of_lz4(body: bytes) -> Iterator[bytes]:
-    decompressor, rest = import_module("lz4.frame").LZ4FrameDecompressor(), body
+def _pieces_of_zstd(zstandard: Any, body: bytes) -> Iterator[bytes]:
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=1 << 24).stream_reader(body) as reader:
+            while piece := reader.read(_PIECE):
+                yield piece
+    except zstandard.ZstdError as error:
+        raise EventFileError(str(error)) from None
+
+
+def _pieces_of_lz4(frame: Any, context: Any, body: bytes) -> Iterator[bytes]:
+    frame.reset_decompression_context(context)
     most = min(_PIECE, max(1 << 12, 8 * len(body)))  # it takes as much memory at once
-    while not decompressor.eof:
+    rest, is_end = memoryview(body), False
+    while not is_end:
         try:
-            piece = decompressor.decompress(rest, max_length=most)
+            piece, taken, is_end = frame.decompress_chunk(context, rest, max_length=most)
         except (RuntimeError, EOFError) as error:
             raise EventFileError(str(error)) from None
-        rest = b""
-        if not piece and not decompressor.eof:
+        rest = rest[taken:]
+        if not piece and not is_end:
             raise EventFileError("its compressed data end too early")
         yield piece
 
 
-def _events(pieces: Iterator[bytes], most: int) -> Iterator[np.ndarray]:
-    """Yield the events of one packet of at most ``most`` bytes: a vector whose place its first piece tells."""
-    data = next(pieces, b"")
-    where = root(data, b"EVTS", 4).vector(0)
-    if where is None:
-        return
-    begin, left = where
-    if left * _EVENT.itemsize > most:
+def _events(pieces: Iterator[bytes], most: int) -> Iterator[tuple[np.ndarray, int, int]]:
+    """Yield where a packet of at most ``most`` bytes has its events: in a vector whose place the first piece tells."""
+    from eventsnn.io._record_kernels import aedat4_vector
+
+    piece = next(pieces, b"")
+    data = np.frombuffer(piece, np.uint8)
+    begin, left = aedat4_vector(data)
+    if begin < 0:  # it has no vector, or is damaged, and how is said here
+        if (where := root(piece, b"EVTS", 4).vector(0)) is None:
+            return
+        begin, left = where
+    if left * _SIZE > most:
         raise EventFileError(f"it says that it holds {left} events, more than it can")
-    data = data[begin:]
     while left:
-        count = min(left, len(data) // _EVENT.itemsize)
-        yield np.frombuffer(data, _RAW, count)
-        left -= count
-        data = data[count * _EVENT.itemsize :]
-        if left:
-            piece = next(pieces, b"")
-            if not piece:
-                raise EventFileError(f"it holds {left} events fewer than it says")
-            data += piece
-
-
-def _columns(events: np.ndarray) -> Chunk:
-    t, x, y = (np.ascontiguousarray(events[name]) for name in ("t", "x", "y"))
-    return Chunk(t, x, y, (events["p"] != 0).view(np.uint8))
+        count = min(left, (len(data) - begin) // _SIZE)
+        yield data, begin, begin + count * _SIZE
+        if not (left := left - count):
+            return
+        rest, piece = data[begin + count * _SIZE :].tobytes(), next(pieces, b"")
+        if not piece:
+            raise EventFileError(f"it holds {left} events fewer than it says")
+        data, begin = np.frombuffer(rest + piece, np.uint8), 0

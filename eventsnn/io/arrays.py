@@ -19,18 +19,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import numpy as np
 
 from eventsnn.io import _npz
-from eventsnn.io._columns import LATEST, Unit, check_letters, check_unit, chunk_of, letters_of
-from eventsnn.io.chunk import EVENT_DTYPE, Rows, most_events
+from eventsnn.io._columns import Unit, check_letters, check_unit, chunk_of, letters_of
+from eventsnn.io.chunk import EVENT_DTYPE, Columns, Rows, most_events
 from eventsnn.io.recording import CUT_END, Chunk, EventFileError, Recording, Tally
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 _WIDEST = 1 << 12  # bytes of a row
 _BLOCK = 1 << 20  # bytes of a block of rows at most
+_SPARE = 8  # bytes behind them that kernels may load, but not use
 _CUT_ROWS = "rows that the end of the file cuts"
 _PAIR = ("pos", "neg")
 
@@ -107,9 +108,13 @@ def open_arrays(path: str | Path, *, columns: str | None = None, unit: Unit | No
     with _sound(file):
         arrays = _arrays(file)
     groups = _groups(arrays, columns, file)
-    decode = partial(_decode, file, groups, unit)
-    into = partial(_into, file, groups[0].runs[0]) if _is_of_events(groups) and unit in (None, "us") else None
-    return Recording(file, "NumPy", None, decode, n_events=sum(group.runs[0].rows for group in groups), into=into)
+    n_events = sum(group.runs[0].rows for group in groups)
+    if unit not in (None, "us") or (fields := _integers(groups)) is None:
+        return Recording(file, "NumPy", None, partial(_decode, file, groups, unit), n_events=n_events)
+    run = groups[0].runs[0]
+    decode = partial(_decode_integers, file, run, fields)
+    into = partial(_into, file, run) if _is_of_events(run) else decode
+    return Recording(file, "NumPy", None, decode, n_events=n_events, into=into)
 
 
 def _arrays(path: Path) -> list[_Array]:
@@ -235,13 +240,59 @@ def _chunks(group: _Group, streams: list[IO[bytes]], unit: str | None, size: int
             return
 
 
-def _is_of_events(groups: tuple[_Group, ...]) -> bool:
-    """Tell whether there is one array, whose bytes are those of ``EVENT_DTYPE``, under whatever names."""
-    run, whole = groups[0].runs[0], EVENT_DTYPE.fields
-    if len(groups) > 1 or len(groups[0].runs) > 1 or run.dtype.fields is None or whole is None:
+def _integers(groups: tuple[_Group, ...]) -> np.ndarray | None:
+    """Return where the integers t, x, y and p of each row are, as ``put_fields`` takes it; None if they are others."""
+    run = groups[0].runs[0]
+    if len(groups) > 1 or groups[0].is_guess or sorted(run.places) != sorted("txyp"):
+        return None
+    found = []
+    for letter in "txyp":
+        place = run.places[letter]
+        if isinstance(place, str):
+            dtype, begin = cast("tuple[np.dtype, int]", cast("dict", run.dtype.fields)[place][:2])
+        else:
+            dtype = run.dtype.base
+            begin = place * dtype.itemsize
+        bits, signed = 8 * dtype.itemsize, dtype.kind == "i"
+        if dtype.kind not in "biu" or dtype.newbyteorder("<") != dtype or (dtype.kind == "u" and bits == 64):
+            return None
+        mask, most = (1 << bits) - 1, (1 << min(16, bits - signed)) - 1
+        # What 64 bits hold is all of its mask, which is -1 as a number with sign.
+        other = {"t": 1 << bits - 1 if signed and bits < 64 else 0, "p": int(signed)}.get(letter, mask & ~most)
+        found.append((begin, *(value - (1 << 64) if value >> 63 else value for value in (mask, other))))
+    return np.array(found, np.int64)
+
+
+def _decode_integers(
+    path: Path, run: _Run, fields: np.ndarray, size: int, tally: Tally, rows: Rows | None = None
+) -> Iterator[Any]:
+    """Put rows of integers to where they are wanted; what is wrong with them is found out by :func:`chunk_of`."""
+    from eventsnn.io._event_kernels import put_fields
+
+    target, width = rows or Columns(size), run.dtype.itemsize
+    target.expect(min(run.rows, most_events(path.stat().st_size)))
+    step = max(1, min(target.size, _BLOCK // width, run.rows))
+    data = np.empty(step * width + _SPARE, np.uint8)
+    with _sound(path), _opened(path, run) as stream:
+        for begin in range(0, run.rows, step):
+            wanted = min(step, run.rows - begin)
+            n, rest = divmod(_filled(stream, data[: wanted * width]), width)
+            tally.drop(CUT_END, rest)
+            if put_fields(data, width, fields, target.room(n), n):
+                yield target.taken(n)
+            else:
+                yield target.add(chunk_of(_columns(run, data[: n * width].tobytes(), tally), "us", tally))
+            if n < wanted:
+                tally.drop(_CUT_ROWS, run.rows - begin - n)
+                return
+
+
+def _is_of_events(run: _Run) -> bool:
+    """Tell whether rows are those of ``EVENT_DTYPE``, under whatever names."""
+    fields, whole = run.dtype.fields, EVENT_DTYPE.fields
+    if fields is None or whole is None or run.dtype.itemsize != EVENT_DTYPE.itemsize:
         return False
-    same = all(run.dtype.fields[str(place)][:2] == whole[letter][:2] for letter, place in run.places.items())
-    return same and run.dtype.itemsize == EVENT_DTYPE.itemsize
+    return all(fields[str(place)][:2] == whole[letter][:2] for letter, place in run.places.items())
 
 
 def _into(path: Path, run: _Run, size: int, tally: Tally, rows: Rows) -> Iterator[np.ndarray]:
@@ -257,7 +308,7 @@ def _into(path: Path, run: _Run, size: int, tally: Tally, rows: Rows) -> Iterato
             n, rest = divmod(_filled(stream, room[: wanted * width]), width)
             tally.drop(CUT_END, rest)
             data = room[: n * width]
-            if is_sound(data, LATEST):
+            if is_sound(data):
                 yield rows.taken(n)
             else:
                 yield rows.add(chunk_of(_columns(run, data.tobytes(), tally), "us", tally))

@@ -20,20 +20,17 @@ from eventsnn.io.recording import EventFileError, Recording, Tally
 
 _SIZE = 5  # bytes of an event
 _NMNIST = (34, 34)
-_OVERFLOW = 240
 _EXAMINED = _SIZE << 18
 
 
 def recognize(path: Path, start: bytes) -> bool:
     """Tell whether the first bytes make sense as events: four or more, whose times run forward as good as always."""
-    n = min(len(start) // _SIZE, 256)
-    words = np.ndarray((n,), ">u4", start, 1, (_SIZE,)).astype(np.int64) if n else np.zeros(0, np.int64)  # but columns
-    times = words & 0x7FFFFF
-    if _OVERFLOW in start[1 : n * _SIZE : _SIZE]:
-        is_overflow = words >> 24 == _OVERFLOW
-        times = (times + 8192 * np.cumsum(is_overflow))[~is_overflow]
-    steps = times[1:] - times[:-1]
-    return len(times) > 3 and 50 * int(np.count_nonzero(steps < 0)) < len(times) and bool(steps.max() > 0)
+    if len(start) < 4 * _SIZE:
+        return False
+    from eventsnn.io._record_kernels import atis40_times
+
+    n, back, forward = atis40_times(np.frombuffer(start, np.uint8, min(len(start), 256 * _SIZE)))
+    return bool(n > 3 and 50 * back < n and forward)
 
 
 def open_bin(path: Path, content: bytes = b"") -> Recording:
@@ -44,14 +41,15 @@ def open_bin(path: Path, content: bytes = b"") -> Recording:
     EventFileError
         If it is not a whole number of events: what its bytes mean would be a guess.
     """
+    from eventsnn.io._record_kernels import atis40_is_within
+
     length = len(content) or path.stat().st_size
     if length % _SIZE:
         raise EventFileError(f"expected {_SIZE} bytes for each event, found {length} in all", path, length)
     if not content:
         with path.open("rb") as stream:
             content = stream.read(min(_EXAMINED, length))
-    events = _events(content)
-    fits = _largest(events[:, 0]) < _NMNIST[0] and _largest_row(events[:, 1]) < _NMNIST[1]
+    fits = atis40_is_within(np.frombuffer(content, np.uint8), *_NMNIST)
     decode = partial(_decode, path)
     return Recording(path, "ATIS bin", _NMNIST if fits else None, decode, into=decode)
 
@@ -68,17 +66,3 @@ def _decoder() -> tuple[Any, Any]:
     from eventsnn.io._records import RecordDecoder, decode_records
 
     return decode_records, RecordDecoder(kernels.atis40, _SIZE, (0,))
-
-
-def _events(start: bytes) -> np.ndarray:
-    """Return the bytes of each whole event."""
-    return np.frombuffer(start, np.uint8, len(start) // _SIZE * _SIZE).reshape(-1, _SIZE)
-
-
-def _largest(column: np.ndarray) -> int:
-    return int(column.max(initial=0))
-
-
-def _largest_row(rows: np.ndarray) -> int:
-    found = _largest(rows)
-    return _largest(np.where(rows == _OVERFLOW, 0, rows)) if found == _OVERFLOW else found

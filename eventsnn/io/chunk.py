@@ -74,6 +74,10 @@ class Columns:
         is_full = 2 * n >= len(self._columns[0])
         return Chunk(*(column[:n] if is_full else column[:n].copy() for column in self._columns))
 
+    def add(self, chunk: Chunk) -> Chunk:
+        """Return events that are columns already."""
+        return chunk
+
 
 class Rows:
     """One array of ``EVENT_DTYPE`` that grows, block by block.
