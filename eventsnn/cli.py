@@ -210,9 +210,7 @@ def train(
     """
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs, unfinished
-        from eventsnn.camera_sources import parts_of
         from eventsnn.checkpoint import Checkpoint
-        from eventsnn.sources import has_train_and_test, is_event_file
 
         chosen, usual_seed = recipe(model)
         chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
@@ -235,10 +233,18 @@ def train(
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
-        source = Path(data)
-        has_test = bool(parts_of(source)) or (not is_event_file(data) and has_train_and_test(data))
-        others = data if has_test else "TEST" + (source.suffix if source.is_file() else "")
-        print(f"Next: eventsnn evaluate {out} --data {others}")
+        print(f"Next: eventsnn evaluate {out} --data {_test_data(data)}")
+
+
+def _test_data(data: str) -> str:
+    """Return what to evaluate on after learning from data: their test part, or the user's own."""
+    from eventsnn.camera_sources import parts_of
+    from eventsnn.sources import has_train_and_test, is_event_file
+
+    source = Path(data)
+    if parts_of(source) or (not is_event_file(data) and has_train_and_test(data)):
+        return data
+    return "TEST" + (source.suffix if source.is_file() else "")
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")
