@@ -211,7 +211,6 @@ def train(
     with one_line_errors("eventsnn train", debug or context.obj):
         from eventsnn import runs, unfinished
         from eventsnn.checkpoint import Checkpoint
-        from eventsnn.sources import is_parted
 
         chosen, usual_seed = recipe(model)
         chosen, seed = with_epochs(chosen, epochs), usual_seed if seed is None else seed
@@ -234,9 +233,14 @@ def train(
         for line in runs.result_lines(log):
             print(line)
         print(f"Written: {out}, after {log['seconds']['total']:.1f} s")
-        source = Path(data)
-        others = data if is_parted(data) else "TEST" + (source.suffix if source.is_file() else "")
-        print(f"Next: eventsnn evaluate {out} --data {others}")
+        print(f"Next: eventsnn evaluate {out} --data {_test_data(data)}")
+
+
+def _test_data(data: str) -> str:
+    """Return what to evaluate on after learning from data: their test part, or the user's own."""
+    from eventsnn.sources import is_parted
+
+    return data if is_parted(data) else "TEST" + (Path(data).suffix if Path(data).is_file() else "")
 
 
 @app.command(cls=PlainCommand, epilog="Example: eventsnn evaluate run --data mnist/ --json")

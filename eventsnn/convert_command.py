@@ -6,7 +6,7 @@ import dataclasses
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,16 +25,20 @@ from eventsnn.console import (
     printable,
 )
 
+if TYPE_CHECKING:
+    from eventsnn.conversion import Account
+    from eventsnn.io.extract import Extract
+
+_Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE", help="Recordings, event files too; or a folder of them, or one for each class."),
+]
+_Pixels = Annotated[int | None, typer.Option(min=1, metavar="N", help="Of the sensor. Default: as the file says.")]
+
 
 def convert(
     context: typer.Context,
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE",
-            help="Recordings, event files too; or a folder of them, or one for each class.",
-        ),
-    ],
+    sources: _Sources,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.h5", help="File to make or replace.")],
     time: Annotated[
         str,
@@ -54,12 +58,8 @@ def convert(
     fast: Annotated[
         bool, typer.Option("--fast", metavar="", help="Compress with blosc2, which readers need hdf5plugin for.")
     ] = False,
-    width: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of the sensor. Default: as the file says.")
-    ] = None,
-    height: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of the sensor. Default: as the file says.")
-    ] = None,
+    width: _Pixels = None,
+    height: _Pixels = None,
     swap_xy: SwapXY = None,
     flip_x: FlipX = None,
     flip_y: FlipY = None,
@@ -90,25 +90,38 @@ def convert(
     with one_line_errors("eventsnn convert", debug or context.obj):
         from eventsnn.convert import Options
         from eventsnn.convert import convert as run
-        from eventsnn.io.extract import Extract
 
         turned = {"width": width, "height": height, "swap_xy": swap_xy, "flip_x": flip_x, "flip_y": flip_y}
-        turned["swap_polarity"] = swap_polarity
-        length = parse_time(window, "--window")
-        if length == 0:
-            raise UsageError("--window expects more than 0us")
-        taken: dict[str, Any] = {"crop": parse_crop(crop), "time": parse_span(time), "downsample": downsample}
-        try:
-            extract = Extract(**taken, origin=parse_time(origin, "--origin"))
-        except ValueError as error:
-            raise UsageError(f"--crop, --time, --downsample: {describe(error)}") from None
+        length, turned["swap_polarity"] = _length(window), swap_polarity
+        extract = _extract(crop, time, downsample, origin)
         orientation = {name: value for name, value in turned.items() if value is not None}
         options = Options(extract, length, "blosc2" if fast else "gzip", hold, orientation)
         how: dict[str, Any] = {"jobs": jobs, "skip_broken": skip_broken, "resume": resume, "force": force}
         with phases() as progress:
             account = run(sources, out, options, progress=progress, **how)
-        stream = sys.stderr if as_json else sys.stdout
-        for line in [*account.lines(), f"Written: {out}"]:
-            print(printable(line), file=stream, flush=True)
-        if as_json:
-            print(json.dumps({"out": str(out), **dataclasses.asdict(account)}))
+        _tell(account, out, as_json)
+
+
+def _length(window: str) -> int | None:
+    length = parse_time(window, "--window")
+    if length == 0:
+        raise UsageError("--window expects more than 0us")
+    return length
+
+
+def _extract(crop: str, time: str, downsample: int, origin: str) -> Extract:
+    from eventsnn.io.extract import Extract
+
+    taken: dict[str, Any] = {"crop": parse_crop(crop), "time": parse_span(time), "downsample": downsample}
+    try:
+        return Extract(**taken, origin=parse_time(origin, "--origin"))
+    except ValueError as error:
+        raise UsageError(f"--crop, --time, --downsample: {describe(error)}") from None
+
+
+def _tell(account: Account, out: Path, as_json: bool) -> None:
+    stream = sys.stderr if as_json else sys.stdout
+    for line in [*account.lines(), f"Written: {out}"]:
+        print(printable(line), file=stream, flush=True)
+    if as_json:
+        print(json.dumps({"out": str(out), **dataclasses.asdict(account)}))

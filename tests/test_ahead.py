@@ -8,12 +8,15 @@ import pytest
 from eventsnn.ahead import read_ahead
 
 
+@pytest.fixture
 def running():
-    return [thread for thread in threading.enumerate() if thread.name == "eventsnn-read-ahead"]
+    """Return a function that lists the threads that read ahead, without those that others have left."""
+    before = threading.enumerate()
+    return lambda: [t for t in threading.enumerate() if t.name == "eventsnn-read-ahead" and t not in before]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7])
-def test_items_come_in_order(n):
+def test_items_come_in_order(n, running):
     assert list(read_ahead(range(n))) == list(range(n))
     assert not running()
 
@@ -32,7 +35,7 @@ def test_the_next_item_is_made_while_the_caller_works():
     assert list(items) == [1]
 
 
-def test_at_most_one_item_waits():
+def test_at_most_one_item_waits(running):
     made = []
     items = read_ahead(made.append(i) or i for i in range(9))
     for i in range(3):
@@ -44,7 +47,7 @@ def test_at_most_one_item_waits():
     assert not running()
 
 
-def test_errors_come_up_in_their_place():
+def test_errors_come_up_in_their_place(running):
     def source():
         yield 0
         raise OSError("unreadable")
@@ -56,7 +59,7 @@ def test_errors_come_up_in_their_place():
     assert not running()
 
 
-def test_no_thread_stays_when_the_caller_fails():
+def test_no_thread_stays_when_the_caller_fails(running):
     def work():
         with closing(read_ahead(range(9))) as items:
             return [1 / item for item in items]

@@ -109,7 +109,7 @@ class KilledError(BaseException):
 def train(name, checkpoint=None, events=None, **changed):
     """Return the network and the history of one of the trainings."""
     layers, layer, fields = TRAININGS[name]
-    net = Network(layers, SHAPE, seed=changed.pop("net_seed", 0), backend="reference")
+    net = Network(layers, SHAPE, seed=changed.pop("net_seed", 0), backend="cpu")
     arguments = {"competition": WTA(2, radius=1) if layers[0] is CONV else None} | fields | changed
     history = fit(net, events or random_events(), layer=layer, checkpoint=checkpoint, **arguments)
     return net, history
@@ -156,7 +156,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_cut_training_ends_with_the_bits_of_a_whole_one(name, tmp_path, monkeypatch):
     expected = train(name)
-    start = Network(*TRAININGS[name][0:1], SHAPE, backend="reference")
+    start = Network(*TRAININGS[name][0:1], SHAPE, backend="cpu")
     layer = TRAININGS[name][1]
     assert not np.array_equal(expected[0].weights[layer], start.weights[layer])
     cuts = 0
@@ -246,7 +246,7 @@ def test_a_model_continues_with_the_epoch_that_was_best(writes, tmp_path, monkey
     model, data, held_out = model_and_data()
 
     def work(checkpoint=None):
-        return model.train(data, validation=held_out, seed=3, backend="reference", checkpoint=checkpoint)
+        return model.train(data, validation=held_out, seed=3, backend="cpu", checkpoint=checkpoint)
 
     expected, checkpoint = work(), Checkpoint(tmp_path / "kept", every_seconds=NEVER, every_samples=7)
     assert killed_after(writes, monkeypatch, lambda: work(checkpoint))

@@ -551,7 +551,9 @@ def test_evaluate(trained, images, succeed):
 
 
 def test_evaluate_and_features_take_a_backend(trained, encoded, tmp_path, succeed, monkeypatch):
-    used, load = [], Trained.load
+    used, load, few = [], Trained.load, tmp_path / "few.h5"
+    with EventDataset(encoded) as data:
+        write(few, data[:3], encoder=digits().encoder.to_dict())  # the reference takes its time
 
     def noted(run, backend):
         used.append(backend)
@@ -561,8 +563,8 @@ def test_evaluate_and_features_take_a_backend(trained, encoded, tmp_path, succee
     found = []
     for backend in ("reference", "cpu"):
         monkeypatch.setenv("EVENTSNN_BACKEND", "no such backend")  # which is then of no account
-        out, _ = succeed("evaluate", trained, "--data", encoded, "--backend", backend, "--json")
-        succeed("features", trained, "--data", encoded, "-o", tmp_path / "f.h5", "--backend", backend)
+        out, _ = succeed("evaluate", trained, "--data", few, "--backend", backend, "--json")
+        succeed("features", trained, "--data", few, "-o", tmp_path / "f.h5", "--backend", backend)
         matrix = eventsnn.read_features(tmp_path / "f.h5").features.toarray()
         found.append((json.loads(out)["accuracy"], matrix.tolist()))
     assert used == ["reference", "reference", "cpu", "cpu"]
@@ -774,19 +776,19 @@ def test_a_signal_ends_training_and_leaves_only_what_resumes_it(number, code, wo
     before = files(workplace)
     arguments = ("train", "digits", "--data", "images", "-o", "run", "--epochs", "99999,1")
     process = shell(*arguments, cwd=workplace)
+    kept = workplace / "run.checkpoint"
     try:
-        while not (line := process.stderr.readline()).startswith("  encode"):
-            assert line
-        time.sleep(0.5)  # for training to begin
+        while not (kept / "step-1.h5").exists():  # written when the first layer begins to learn
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == code
     assert "Traceback" not in err
-    kept = workplace / "run.checkpoint"
     assert set(files(workplace)) - set(before) == {kept, kept / "step-1.h5", kept / "training.json"}
-    shutil.rmtree(workplace / "run.checkpoint")
+    shutil.rmtree(kept)
 
 
 def test_a_closed_pipe_is_no_error(workplace):

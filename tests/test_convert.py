@@ -346,10 +346,11 @@ def test_command(tmp_path):
         (("broken",), 1, "broken: is of no known format"),
     ],
 )
-def test_errors_are_one_line(tmp_path, arguments, code, message):
+def test_errors_are_one_line(tmp_path, call, monkeypatch, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
     write_dat(tmp_path / "a.dat", random_array(10))
     (tmp_path / "broken").write_bytes(b"nothing")
-    found, _, err = run(tmp_path, *arguments, "-o", "a.h5")
+    found, _, err = call("convert", *arguments, "-o", "a.h5")
     assert found == code
     assert message in err
     assert len(err.splitlines()) == 1

@@ -251,14 +251,14 @@ def test_one_sample_that_does_not_fit_is_an_error_with_the_sizes():
 @pytest.mark.parametrize("number", [1, 2])
 def test_data_that_do_not_fit_go_through_in_parts(number):
     """Not even the input of all samples has room, though that of one has."""
-    events, alone = stimuli(40), of_three_layers(backend=REFERENCE)
+    events, alone = stimuli(28), of_three_layers(backend=REFERENCE)
     expected = [alone.run(events), evaluate(alone, events, classes=[0, 1, 2])]
     arrays = [hostcuda.HostArrays() for _ in range(number)]
     net = of_three_layers(devices=[hostcuda.backend(5, arrays=each) for each in arrays])
     net.run(events[:2])  # all have the weights
     gc.collect()
     for each in arrays:
-        each.limit = each.used + events.n_events * 14 // 3
+        each.limit = each.used + events.n_events * 14 // 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no device is left out
         same(net.run(events), expected[0])
@@ -276,7 +276,7 @@ def test_data_that_do_not_fit_go_through_in_parts(number):
 )
 def test_a_layer_learns_from_data_that_do_not_fit(options, number):
     """Pieces are whole mini-batches, so weights are the same."""
-    events = stimuli(200)
+    events = stimuli(80)
     arrays = [hostcuda.HostArrays() for _ in range(number)]
     nets = [
         of_three_layers(backend=REFERENCE),

@@ -41,7 +41,7 @@ def random_events(n_samples=23, seed=0, duration=9):
 
 
 def network(devices=None, layers=LAYERS, seed=1):
-    where = {"backend": "reference"} if devices is None else {"devices": devices}
+    where = {"backend": "cpu"} if devices is None else {"devices": devices}
     return Network(layers, SHAPE, seed=seed, **where)
 
 

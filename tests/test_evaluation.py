@@ -22,7 +22,7 @@ def random_events(seed=0, n_samples=11):
     return Events.from_latency(latency, duration=9, labels=rng.integers(0, 3, n_samples))
 
 
-def network(backend="reference"):
+def network(backend="cpu"):
     return Network(LAYERS, (2, 6, 6), seed=1, backend=backend)
 
 

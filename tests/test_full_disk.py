@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from test_killed import write_images
 
 import eventsnn
 from eventsnn.events import Events
@@ -91,18 +92,23 @@ def test_writing_fails_well_wherever_the_disk_is_full(compression, tmp_path):
     assert int(done.stdout.split()[1]) >= 60
 
 
-@pytest.mark.parametrize("limit", [100, 1000, 60_000, 300_000])
+ENCODE = ("encode", "images", "-o", "e.h5")
+TRAIN = ("train", "digits", "--data", "images", "--epochs", "1,1", "-o", "run")
+
+
 @pytest.mark.parametrize(
-    "command", [("encode", "digits", "-o", "e.h5"), ("train", "digits", "--data", "digits", "-o", "run")]
+    ("command", "limit"),
+    [*((ENCODE, limit) for limit in (100, 1000, 20_000, 60_000)), *((TRAIN, limit) for limit in (100, 1000, 9000))],
 )
 def test_a_full_disk_is_one_line(command, limit, tmp_path):
+    write_images(tmp_path / "images")
     done = python(tmp_path, "-m", "eventsnn", *command, limit=limit)
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if not line.startswith("  ")]  # without those of the progress
     named = re.escape(str(tmp_path / command[-1]))
     assert len(lines) == 1
     assert re.fullmatch(rf"eventsnn {command[0]}: {named}[\w./]*: File too large", lines[0])
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["images"]
 
 
 def test_a_full_file_system(tmp_path):

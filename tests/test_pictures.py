@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import eventsnn as es
-from eventsnn import pictures
+from eventsnn import pictures, plot
 from eventsnn.encode import ZCA, DoG, EqualBins, Filter, Gabor, ImageEncoder, OnOff
 from eventsnn.events import replace_fields
 from eventsnn.history import History
@@ -60,6 +60,14 @@ OF_DATA = {"spikes.png", "confusion.png"}
 
 def of_samples(*numbers):
     return {f"{name}-{n}.png" for n in numbers for name in ("raster", "latency-input", "latency-0")}
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Let no picture be drawn: tests of where the files go need not know what is in them."""
+    for name in ("features", "weights_histogram", "evolution"):
+        monkeypatch.setattr(plot, name, lambda *_, **__: None)
+    monkeypatch.setattr(pictures, "png", lambda axes: b"a picture")
 
 
 def test_plot_draws_the_run_and_the_data(made, tmp_path, call):
@@ -155,6 +163,7 @@ def test_features_above_gabor_filters_are_not_added_up(tmp_path, monkeypatch):
     assert found == [False, False]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_plot_refuses_and_leaves_nothing(made, tmp_path, call):
     _, run, data = made
     out, file = tmp_path / "out", tmp_path / "file"
@@ -196,6 +205,7 @@ def earlier_pictures(folder):
     return contents(folder)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("failing", sorted(OF_RUN))
 def test_a_disk_that_fills_leaves_the_earlier_pictures(made, tmp_path, call, monkeypatch, failing):
     _, run, _ = made
@@ -216,6 +226,7 @@ def test_a_disk_that_fills_leaves_the_earlier_pictures(made, tmp_path, call, mon
     assert list(tmp_path.iterdir()) == [old]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("failing", sorted(OF_RUN))
 def test_pictures_are_replaced_all_or_none(made, tmp_path, call, monkeypatch, failing):
     _, run, _ = made
@@ -233,6 +244,7 @@ def test_pictures_are_replaced_all_or_none(made, tmp_path, call, monkeypatch, fa
     assert contents(out) == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_with_the_name_of_a_picture_stays(made, tmp_path, call):
     _, run, _ = made
     out = tmp_path / "out"
@@ -243,6 +255,7 @@ def test_a_folder_with_the_name_of_a_picture_stays(made, tmp_path, call):
     assert [str(path.relative_to(out)) for path in out.rglob("*")] == ["weights-0.png", "weights-0.png/mine.txt"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_by_another_name_is_drawn_into(made, tmp_path, call):
     _, run, _ = made
     (tmp_path / "real").mkdir()
@@ -254,6 +267,7 @@ def test_a_folder_by_another_name_is_drawn_into(made, tmp_path, call):
     assert {path.name for path in tmp_path.iterdir()} == {"link", "real", "later", "fresh"}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("how", ["images", "file", "other"])
 def test_decisions_on_what_was_learnt_are_marked(made, tmp_path, call, monkeypatch, how):
     _, run, data = made
@@ -278,6 +292,7 @@ def test_decisions_on_what_was_learnt_are_marked(made, tmp_path, call, monkeypat
     assert ("these are the samples that it was trained on" in said) == (how != "other")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("data", [3, {"provenance": [1]}])
 def test_a_damaged_log_is_one_clear_error(made, tmp_path, call, data):
     _, run, events = made

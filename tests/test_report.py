@@ -7,12 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 import study_rows
 
-import eventsnn
 from eventsnn.markup import table
 from eventsnn.study import cost, figures
 from eventsnn.study.report import check, report
@@ -201,26 +200,23 @@ def test_axes_have_few_round_ticks(ends):
     assert low < ends[0] <= ends[1] < high
 
 
-def study(folder, *arguments, before="pass"):
-    program = f"import sys; {before}; from eventsnn.__main__ import main; main()"
-    command = [sys.executable, "-c", program, "study", "scaling", "settings.toml", "-o", "rows.jsonl", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(Path(eventsnn.__file__).parents[1])}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
-
-
-def test_the_command_makes_a_report(tmp_path):
+def test_the_command_makes_a_report(tmp_path, call, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = partial(call, "study", "scaling", "settings.toml", "-o", "rows.jsonl", "--report")
     (tmp_path / "settings.toml").write_text(
         "sizes = [8, 9]\nmaps = []\nevents = []\nthreads = []\ndevices = []\nsize = 70\n"
     )
-    run = study(tmp_path, "--report", "none/a.html")
-    assert run.returncode == 1
-    assert "none" in run.stderr
-    run = study(tmp_path, "--report", "a.html", before="sys.modules['plotly'] = None")
-    assert run.returncode == 2
-    assert "--report: a report expects plotly" in run.stderr
+    code, _, err = study("none/a.html")
+    assert code == 1
+    assert "none" in err
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "plotly", None)
+        code, _, err = study("a.html")
+    assert code == 2
+    assert "--report: a report expects plotly" in err
     assert [path.name for path in tmp_path.iterdir()] == ["settings.toml"]  # nothing was measured
-    run = study(tmp_path, "--report", "a.html")
-    assert run.stdout.splitlines()[-1] == "Written: a.html", run.stderr
+    _, said, err = study("a.html")
+    assert said.splitlines()[-1] == "Written: a.html", err
     text = (tmp_path / "a.html").read_text()
     command = re.search(r"<pre><code>(.*?)</code></pre>", text)[1].replace("--out", "-o").split()
     assert command[:3] == ["eventsnn", "study", "scaling"]

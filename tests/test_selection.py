@@ -29,7 +29,7 @@ def random_events(n_samples=20, seed=0, duration=9):
     return Events.from_latency(latency, duration=duration, labels=rng.integers(0, 3, n_samples))
 
 
-def network(maps=5, backend="reference"):
+def network(maps=5, backend="cpu"):
     layers = [
         Conv(maps, 3, padding=1, threshold=2.5, init=Normal(0.6, 0.2)), Pool(2),
         Dense(6, threshold=inf, init=Normal(0.5, 0.1)),

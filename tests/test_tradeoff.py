@@ -181,9 +181,7 @@ def test_thresholds_change_after_learning():
 def test_an_interrupt_keeps_what_is_done(tmp_path):
     out = tmp_path / "rows.jsonl"
     program = f"""
-import signal
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever runs tests may have turned off
     from dataclasses import replace
     from test_tradeoff import STUDY, tradeoff
     tradeoff(replace(STUDY, seeds=tuple(range(200))), {str(out)!r}, jobs=2)

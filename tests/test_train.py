@@ -28,7 +28,7 @@ def random_events(seed=0, shape=(2, 6, 6), n_samples=23, duration=9):
     return Events.from_latency(latency, duration=duration, labels=rng.integers(0, 3, n_samples))
 
 
-def network(backend="reference", **fields):
+def network(backend="cpu", **fields):
     return Network(LAYERS, (2, 6, 6), backend=backend, **fields)
 
 
@@ -57,7 +57,7 @@ def train_all(net, data, **fields):
 @pytest.fixture(scope="module")
 def trained():
     """Return a network trained on the reference, and its histories."""
-    net = network()
+    net = network("reference")
     return net, train_all(net, random_events())
 
 
@@ -86,7 +86,7 @@ def test_a_backend_with_arrays_of_its_own_learns(trained):
 def test_cached_spikes_are_what_run_gives():
     """Learning a deep layer equals learning it alone on the lower layers' output."""
     events, net = random_events(), network()
-    alone = Network(LAYERS[2:], net.shapes[2], backend="reference")
+    alone = Network(LAYERS[2:], net.shapes[2], backend="cpu")
     alone.set_weights(0, net.weights[2])
     fields = {"rule": STDP(0.05, -0.03), "competition": WTA(3), "epochs": 2}
     first = fit(net, events, layer=2, **fields)
@@ -97,12 +97,12 @@ def test_cached_spikes_are_what_run_gives():
 
 
 def test_inhibited_input_is_pointwise_inhibition():
-    events, net, alone = random_events(), network(), Network(LAYERS[2:], (5, 3, 3), backend="reference")
+    events, net, alone = random_events(), network(), Network(LAYERS[2:], (5, 3, 3), backend="cpu")
     alone.set_weights(0, net.weights[2])
     fit(net, events, layer=2, rule=STDP(0.05, -0.03), inhibit_input=True)
     fit(alone, REFERENCE.pointwise(net.run(events, stop=2)), layer=0, rule=STDP(0.05, -0.03))
     np.testing.assert_array_equal(net.weights[2], alone.weights[0])
-    first, second = network(), Network(LAYERS[:1], (2, 6, 6), backend="reference")
+    first, second = network(), Network(LAYERS[:1], (2, 6, 6), backend="cpu")
     fit(first, events, layer=0, rule=STDP(0.05, -0.03), inhibit_input=True)
     fit(second, REFERENCE.pointwise(events), layer=0, rule=STDP(0.05, -0.03))
     np.testing.assert_array_equal(first.weights[0], second.weights[0])
@@ -187,7 +187,7 @@ def test_a_temporary_file_that_cannot_be_written_changes_nothing(tmp_path, monke
 
 def test_schedule_is_applied_to_the_sample():
     """Of ten samples with every=4, numbers 0-2 learn at the initial rate, 3-6 at twice and 7-9 at four times it."""
-    events, net, by_hand = random_events(n_samples=10), network(), network()
+    events, net, by_hand = random_events(n_samples=10), network(), network("reference")
     fit(net, events, layer=0, rule=STDP(0.01, -0.005), schedule=Doubling(every=4, limit=1))
     for factor, order in ((1, range(3)), (2, range(3, 7)), (4, range(7, 10))):
         update = STDP(0.01 * factor, -0.005 * factor).update(5, WTA())
@@ -208,7 +208,7 @@ def test_adaptive_rates_by_epoch():
     """With every=None the first epoch learns at the rates of guessing, the second at those of the first's ratios."""
     events = random_events()
     rule = RSTDP((0.04, -0.03), (-0.04, 0.005), adaptive=Adaptive(low=0.1, span=0.5, every=None))
-    net, by_hand = network(), network()
+    net, by_hand = network(), network("reference")
     history = fit(net, events, layer=3, rule=rule, epochs=2)
     first = history.epochs[0]
     spikes, classes = by_hand.run(events, stop=3), np.array([0, 0, 1, 1, 2, 2])

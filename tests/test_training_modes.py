@@ -38,11 +38,11 @@ def random_events(n_samples=23, seed=0, duration=9):
     return Events.from_latency(latency, duration=duration, labels=rng.integers(0, 3, n_samples))
 
 
-def network(backend="reference", layers=(CONV,)):
+def network(backend="cpu", layers=(CONV,)):
     return Network(layers, SHAPE, backend=backend)
 
 
-def trained(backend="reference", events=None, **fields):
+def trained(backend="cpu", events=None, **fields):
     """Return weights and thresholds of one layer after training, and the history."""
     net = network(backend)
     arguments = {"layer": 0, "rule": RULE, "competition": WTA(2, radius=1)} | fields
@@ -119,7 +119,7 @@ def test_suppression_by_hand():
 
 
 def test_suppressed_maps_rest_until_the_next_decision():
-    events, rule, by_hand = random_events(), STDP(0.01, -0.01), network()
+    events, rule, by_hand = random_events(), STDP(0.01, -0.01), network("reference")
     weights, _, history = trained(events=events, rule=rule, epochs=2, suppression=Suppression(1.5, every=10))
     order, active, rests = np.tile(np.arange(23), 2), np.ones(6, bool), []
     for start in range(0, 46, 10):

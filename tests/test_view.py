@@ -1,11 +1,9 @@
 """Windows of events counted by definition, and what contact sheets, animations and ``eventsnn view`` make of them."""
 
 import io
-import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import h5py
 import numpy as np
@@ -241,13 +239,11 @@ def test_animate_refuses(tmp_path, name, fps, error):
     assert not list(tmp_path.iterdir())
 
 
-def view(folder, *arguments):
-    command = [sys.executable, "-m", "eventsnn", "view", *map(str, arguments)]
-    environment = {"PYTHONPATH": str(Path(es.__file__).parents[1])}
-
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=os.environ | environment, check=False
-    )
+@pytest.fixture
+def view(call, tmp_path, monkeypatch):
+    """Return a function that runs ``eventsnn view`` where ``tmp_path`` is: code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    return partial(call, "view")
 
 
 @pytest.fixture(scope="module")
@@ -258,17 +254,17 @@ def event_file(tmp_path_factory):
     return path
 
 
-def test_the_command_names_its_file_last(event_file, tmp_path):
-    run = view(tmp_path, event_file, "--windows", "3", "--window", "200us")
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines() == [
+def test_the_command_names_its_file_last(event_file, tmp_path, view):
+    code, said, err = view(event_file, "--windows", "3", "--window", "200us")
+    assert code == 0, err
+    assert said.splitlines() == [
         "2 samples: 3 windows of 200 μs, from 0 ms to 1 ms",
         "Written: some.png",
     ]
     with Image.open(tmp_path / "some.png") as picture_:
         assert picture_.format == "PNG"
-    run = view(tmp_path, event_file, "--sample", "2", "--time", "500us,900us", "--window", "100us", "-o", "a.gif")
-    assert run.stdout.splitlines()[0] == "sample 2, class 1: 4 windows of 100 μs, from 500 μs to 900 μs"
+    _, said, _ = view(event_file, "--sample", "2", "--time", "500us,900us", "--window", "100us", "-o", "a.gif")
+    assert said.splitlines()[0] == "sample 2, class 1: 4 windows of 100 μs, from 500 μs to 900 μs"
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.n_frames == 4
 
@@ -284,20 +280,20 @@ def test_the_command_names_its_file_last(event_file, tmp_path):
         (["--flip-x"], 1, "takes no flip_x"),
     ],
 )
-def test_the_command_refuses_before_anything_is_written(event_file, tmp_path, arguments, code, error):
-    run = view(tmp_path, event_file, *arguments)
-    assert run.returncode == code
-    assert len(run.stderr.splitlines()) == 1
-    assert error in run.stderr
+def test_the_command_refuses_before_anything_is_written(event_file, tmp_path, view, arguments, code, error):
+    found, _, err = view(event_file, *arguments)
+    assert found == code
+    assert len(err.splitlines()) == 1
+    assert error in err
     assert not list(tmp_path.iterdir())
 
 
-def test_bins_are_plain_numbers(tmp_path):
+def test_bins_are_plain_numbers(tmp_path, view):
     with es.EventWriter(tmp_path / "bins.h5", (1, 4, 4), 15) as writer:
         writer.append(some_events("bin", 1, 15, (1, 4, 4)))
-    run = view(tmp_path, "bins.h5", "--window", "2", "--time", "3,9", "-o", "b.png")
-    assert run.stdout.splitlines()[0] == "sample 0: 3 windows of 2 bins, from bin 3 to bin 8"
-    assert "--window expects a number of bins" in view(tmp_path, "bins.h5", "--window", "2ms").stderr
+    _, said, _ = view("bins.h5", "--window", "2", "--time", "3,9", "-o", "b.png")
+    assert said.splitlines()[0] == "sample 0: 3 windows of 2 bins, from bin 3 to bin 8"
+    assert "--window expects a number of bins" in view("bins.h5", "--window", "2ms")[2]
 
 
 def test_recordings_of_cameras(data_path):
