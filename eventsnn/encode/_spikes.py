@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from eventsnn.jit import inner, kernel, lean_kernel, making_arrays, trailing_zeros
+from eventsnn.encode._gather import LANES, gather
+from eventsnn.jit import inner, kernel, lean_kernel, making_arrays
 from eventsnn.memory import scratch_empty
 
 _HALF = np.int64(32)
@@ -21,34 +22,6 @@ _BYTE = np.int64(255)
 _MAGNITUDE = np.int32(2**31 - 1)
 _INFINITY = np.int64(0x7F800000)
 _BUCKETS = 2048
-
-
-@inner
-def _gather(bits, values, sites, marks, counts):
-    """Write what is not 0 in each column of ``bits`` (n_sites, N), and its sites, to a row of ``values`` and ``sites``.
-
-    Whether a site is 0 is hard to predict. So 32 sites at a time are marked in a word for each image (``marks``, N), in
-    vectors, and only the marks are followed.
-    """
-    for i in range(len(counts)):
-        counts[i] = 0
-    for low in range(0, len(bits), 32):
-        for i in range(len(marks)):
-            marks[i] = np.uint32(0)
-        for j in range(32 if len(bits) - low > 32 else len(bits) - low):
-            row, shift = bits[low + j], np.uint32(j)
-            for i in range(len(marks)):
-                marks[i] |= np.uint32(row[i] & _MAGNITUDE != 0) << shift
-        for i in range(len(marks)):
-            word, n, column = marks[i], np.uint64(counts[i]), np.uint64(i)
-            value, site = values[i], sites[i]
-            while word != 0:
-                at = np.uint64(low) + np.uint64(trailing_zeros(word))
-                word &= word - np.uint32(1)
-                value[n] = bits[at, column]
-                site[n] = at
-                n += np.uint64(1)
-            counts[i] = n
 
 
 def equal_spikes(bits, bins, shape, take):
@@ -72,11 +45,11 @@ def equal_spikes(bits, bins, shape, take):
         False if an intensity is negative or not finite; then the events are not complete.
     """
     n_sites, n_images = bits.shape
-    found, marks = scratch_empty((2, n_images, n_sites), np.int32), scratch_empty((n_images,), np.uint32)
+    found, tiles = (scratch_empty(size, np.int32) for size in ((2, n_images, n_sites + LANES), (2, LANES, LANES)))
     counts, nearby = scratch_empty((2, n_images), np.int64), scratch_empty((2, n_sites), np.int32)
     keys, digits = scratch_empty((3, n_sites + 1), np.int64), scratch_empty((4, 256), np.int64)
     buckets = scratch_empty((4, _BUCKETS), np.int32)
-    _find(bits, bins, found, marks, counts)
+    _find(bits, bins, found, tiles, counts)
     columns = take(counts[1])
     if columns is None:
         return True
@@ -91,9 +64,9 @@ def _places(shape):
 
 
 @lean_kernel
-def _find(bits, bins, found, marks, counts):
+def _find(bits, bins, found, tiles, counts):
     """Write intensities and their sites to ``found``; to ``counts`` how many of them, and of events, an image has."""
-    _gather(bits, found[0], found[1], marks, counts[0])
+    gather(bits, tiles, found[0], found[1], counts[0])
     for i in range(counts.shape[1]):
         size, used = _share(counts[0, i], bins)
         counts[1, i] = size * used
@@ -230,10 +203,10 @@ def rank(bits):
         Where each image starts.
     """
     n_sites, n_images = bits.shape
-    values = np.empty((n_images, n_sites), np.int32)
-    found = np.empty((n_images, n_sites), np.int32)
+    values = np.empty((n_images, n_sites + LANES), np.int32)
+    found = np.empty((n_images, n_sites + LANES), np.int32)
     counts = np.empty(n_images, np.int64)
-    _gather(bits, values, found, np.empty(n_images, np.uint32), counts)
+    gather(bits, np.empty((2, LANES, LANES), np.int32), values, found, counts)
     offsets = np.zeros(n_images + 1, np.int64)
     offsets[1:] = np.cumsum(counts)
     sites = np.empty(offsets[-1], np.int32)
