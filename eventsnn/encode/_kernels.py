@@ -259,19 +259,20 @@ def moments(cells):
     return mean, np.sqrt(spread / len(cells))
 
 
-def normalize(block, radius, n_images, out):
-    """Divide ``block`` (C, H, W * N) by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
+def normalize(block, radius, n_images):
+    """Divide ``block`` (C, H, W * N) in place by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
-    Return whether none of it is negative. Window sums are plain sums, first along rows: subtracting what leaves the
-    window would be faster, but leave rounding errors behind where a bright part is followed by a dark one. Those that
-    begin at the first lit row, and differ in where they end, share their beginning.
+    Return whether none of it is negative; else maps from the first negative one on are left as they are. Window sums
+    are plain sums, first along rows: subtracting what leaves the window would be faster, but leave rounding errors
+    behind where a bright part is followed by a dark one. Those that begin at the first lit row, and differ in where
+    they end, share their beginning.
     """
     height, length = block.shape[1:]
     ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
     padded.fill(0)
-    sums, prefix = scratch_empty((height, length)), scratch_empty((int(_STRIP),))
+    sums, strips = scratch_empty((height, length)), scratch_empty((2, int(_STRIP)))
     spans = scratch_empty((height, 2), np.int64)
-    return bool(_normalize(block, radius, n_images, (ones, padded, sums, prefix, spans), out))
+    return bool(_normalize(block, radius, n_images, (ones, padded, sums, strips, spans)))
 
 
 @inner
@@ -299,17 +300,14 @@ def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
 
 
 @partial(lean_kernel, error_model="numpy")
-def _normalize(block, radius, n_images, scratch, out):
-    ones, padded, sums, prefix, spans = scratch
-    area, unit, nothing, any_negative = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0), False
-    length, one = np.int64(block.shape[2]), np.int64(ones.ctypes.data)
+def _normalize(block, radius, n_images, scratch):
+    ones, padded, sums, strips, spans = scratch
+    area, unit, nothing = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0)
+    length, one, prefix, window = np.int64(block.shape[2]), np.int64(ones.ctypes.data), strips[0], strips[1]
     for c in range(len(block)):
         negative, top, bottom, start, stop = _sum_rows(block[c], radius, n_images, one, padded, spans, sums)
-        any_negative |= negative
-        for y in range(block.shape[1]):
-            total = out[c, y]
-            for i in range(length):
-                total[i] = _ZERO
+        if negative:
+            return False
         for left in range(start, stop, _STRIP):
             right, reached = left + _STRIP if left + _STRIP < stop else stop, top
             for i in range(right - left):
@@ -318,7 +316,7 @@ def _normalize(block, radius, n_images, scratch, out):
                 low, high = spans[y, 0] * n_images, spans[y, 1] * n_images
                 low, high = low if low > left else left, high if high < right else right
                 first, end = y - radius, y + radius + 1 if y + radius + 1 < bottom else bottom
-                cells, total = block[c, y], out[c, y]
+                cells = block[c, y]
                 if first <= top:
                     while reached < end:
                         row = sums[reached]
@@ -327,15 +325,17 @@ def _normalize(block, radius, n_images, scratch, out):
                         reached += 1
                     for i in range(low, high):
                         at = np.uint64(i)
-                        total[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
+                        cells[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
                     continue
+                for i in range(high - low):
+                    window[np.uint64(i)] = _ZERO
                 source = np.int64(sums.ctypes.data) + 4 * (first * length + low)
-                _weigh(np.int64(total.ctypes.data) + 4 * low, high - low, source, one, (end - first, unit),
+                _weigh(np.int64(window.ctypes.data), high - low, source, one, (end - first, unit),
                        (length, nothing, unit), (nothing, length), n_images)  # fmt: skip
-                for i in range(low, high):
-                    at = np.uint64(i)
-                    total[at] = cells[at] / (total[at] / area + _EPSILON)
-    return not any_negative
+                for i in range(high - low):
+                    at = np.uint64(low + i)
+                    cells[at] = cells[at] / (window[np.uint64(i)] / area + _EPSILON)
+    return True
 
 
 @kernel
