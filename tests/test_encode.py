@@ -162,7 +162,7 @@ NAIVE = {
 
 def apply(stage, maps):
     """One stage on one image's maps (C, H, W)."""
-    return stage.apply(np.ascontiguousarray(maps[..., None], np.float32))[..., 0]
+    return stage.apply(np.array(maps[..., None], np.float32, order="C"))[..., 0]
 
 
 def latencies(events):

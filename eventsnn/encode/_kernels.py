@@ -11,11 +11,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from eventsnn.encode._sums import share_beginnings, weigh, weigh_two
 from eventsnn.jit import inner, kernel, lean_kernel
 from eventsnn.memory import scratch_empty
 
@@ -31,118 +30,6 @@ def _emit_fma(typing_context, factor, term, total):
 
 
 _fma: Any = intrinsic(_emit_fma)
-
-
-def _emit_weigh(width, maps):
-    """Return the code of an addition of weighted windows to ``width`` cells, which stay in registers meanwhile.
-
-    The same is done for as many maps, whose cells and weights differ: what is weighted is loaded once for all of them,
-    where there are enough registers. Arguments are the addresses of the cells, of what the first of them is weighted
-    from, and of the weights; the number of rows and columns of the window; the strides, in values, of source rows,
-    source columns and weight rows; and from the cells, and weights, of one map to those of the next.
-    """
-
-    def emit(typing_context, cells, source, weights, rows, columns, strides, apart):
-        def generate(context, builder, signature, args):
-            vector = ir.VectorType(ir.FloatType(), width)
-            fma = ir.FunctionType(vector, [vector] * 3)
-            fma = cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{width}f32")
-
-            def at(base, *steps):
-                for count, stride in steps:
-                    base = builder.add(base, builder.mul(count, builder.mul(stride, ir.Constant(stride.type, 4))))
-                return base
-
-            def load(address, kind):
-                return builder.load(builder.inttoptr(address, kind.as_pointer()), align=4)
-
-            def splat(value):
-                undefined = ir.Constant(vector, ir.Undefined)
-                first = builder.insert_element(undefined, value, ir.IntType(32)(0))
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-                return builder.shuffle_vector(first, undefined, zeros)
-
-            cells, source, weights, rows, columns, strides, apart = args
-            below, beside, weights_below = cgutils.unpack_tuple(builder, strides, 3)
-            cells_apart, weights_apart = cgutils.unpack_tuple(builder, apart, 2)
-
-            def weigh(together):
-                places = [at(cells, (cells.type(k), cells_apart)) for k in together]
-                totals = [cgutils.alloca_once_value(builder, load(place, vector)) for place in places]
-                with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
-                    terms = load(at(source, (row.index, below), (column.index, beside)), vector)
-                    first = at(weights, (row.index, weights_below), (column.index, beside.type(1)))
-                    for k, total in zip(together, totals, strict=True):
-                        weight = load(at(first, (first.type(k), weights_apart)), ir.FloatType())
-                        builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
-                for place, total in zip(places, totals, strict=True):
-                    builder.store(builder.load(total), builder.inttoptr(place, vector.as_pointer()), align=4)
-
-            enough = "+avx512f" in context.codegen().magic_tuple()[2]
-            for together in [range(maps)] if enough else [[k] for k in range(maps)]:
-                weigh(together)
-            return context.get_dummy_value()
-
-        integer = types.intp
-        return types.void(*[integer] * 5, types.UniTuple(integer, 3), types.UniTuple(integer, 2)), generate
-
-    return emit
-
-
-_weigh_2x64: Any = intrinsic(_emit_weigh(64, 2))
-_weigh_64: Any = intrinsic(_emit_weigh(64, 1))
-_weigh_8: Any = intrinsic(_emit_weigh(8, 1))
-_weigh_1: Any = intrinsic(_emit_weigh(1, 1))
-
-
-@inner
-def _weigh(cells, length, source, weights, shape, strides, lit, n_images):
-    """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
-
-    Parameters
-    ----------
-    cells, source, weights : int
-        Addresses of the values, of the upper left corner of the first one's window, and of its weight.
-    shape : tuple of int
-        Rows and columns of the window.
-    strides : tuple of int
-        From one row, column and row of weights to the next, in values.
-    lit : tuple of int
-        Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
-        adding 0 would change no bit.
-    """
-    rows, alone = shape[0], (np.int64(0), np.int64(0))
-    at = np.int64(0)
-    while at < length:
-        width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
-        first, n = _lit_taps(at, width, shape, lit, n_images)
-        if n > 0:
-            target, terms, by = cells + 4 * at, source + 4 * (at + first * strides[1]), weights + 4 * first
-            if width == 64:
-                _weigh_64(target, terms, by, rows, n, strides, alone)
-            elif width == 8:
-                _weigh_8(target, terms, by, rows, n, strides, alone)
-            else:
-                _weigh_1(target, terms, by, rows, n, strides, alone)
-        at += width
-
-
-@inner
-def _weigh_two(cells, length, source, weights, shape, strides, lit, n_images, apart):
-    """Do as :func:`_weigh` for two maps, whose cells and weights are ``apart``; ``length`` is a multiple of 64."""
-    for at in range(0, length, 64):
-        first, n = _lit_taps(at, 64, shape, lit, n_images)
-        if n > 0:
-            terms = source + 4 * (at + first * strides[1])
-            _weigh_2x64(cells + 4 * at, terms, weights + 4 * first, shape[0], n, strides, apart)
-
-
-@inner
-def _lit_taps(at, width, shape, lit, n_images):
-    """Return the first column of a window that is lit for any of ``width`` values, and how many there are."""
-    first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
-    first = first if first > 0 else np.int64(0)
-    return first, (end if end < shape[1] else shape[1]) - first
 
 
 @inner
@@ -220,9 +107,9 @@ def _correlate(padded, weights, windows, n_images, mode, scratch, out):
                 strides, lit = (length, n_images, n), (boxes[c, 2] - margin, boxes[c, 3] - margin)
                 if maps == 2:
                     apart = (plane, channels * n * n)
-                    _weigh_two(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
+                    weigh_two(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
                 else:
-                    _weigh(cells, len(row), terms, by, shape, strides, lit, n_images)
+                    weigh(cells, len(row), terms, by, shape, strides, lit, n_images)
             for j in range(maps):
                 row = out[k + j, y]
                 for i in range(len(row)):
@@ -259,19 +146,20 @@ def moments(cells):
     return mean, np.sqrt(spread / len(cells))
 
 
-def normalize(block, radius, n_images, out):
-    """Divide ``block`` (C, H, W * N) by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
+def normalize(block, radius, n_images):
+    """Divide ``block`` (C, H, W * N) in place by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
-    Return whether none of it is negative. Window sums are plain sums, first along rows: subtracting what leaves the
-    window would be faster, but leave rounding errors behind where a bright part is followed by a dark one. Those that
-    begin at the first lit row, and differ in where they end, share their beginning.
+    Return whether none of it is negative; else maps from the first negative one on are left as they are. Window sums
+    are plain sums, first along rows: subtracting what leaves the window would be faster, but leave rounding errors
+    behind where a bright part is followed by a dark one. Those that begin at the first lit row, and differ in where
+    they end, share their beginning.
     """
     height, length = block.shape[1:]
     ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
     padded.fill(0)
-    sums, prefix = scratch_empty((height, length)), scratch_empty((int(_STRIP),))
+    sums, strips = scratch_empty((height, length)), scratch_empty((2, int(_STRIP)))
     spans = scratch_empty((height, 2), np.int64)
-    return bool(_normalize(block, radius, n_images, (ones, padded, sums, prefix, spans), out))
+    return bool(_normalize(block, radius, n_images, (ones, padded, sums, strips, spans)))
 
 
 @inner
@@ -289,27 +177,26 @@ def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
             pixel = pixels[i]
             padded[np.uint64(border + i)] = pixel
             negative |= np.int32(pixel < _ZERO)
-        for i in range(start, stop):
+        shared = share_beginnings(pixels, row, (left, right), (spans[y, 0], spans[y, 1]), radius, n_images)
+        begin = shared * n_images
+        for i in range(begin, stop):
             row[np.uint64(i)] = _ZERO
-        lit = (spans[y, 0] + radius - left, spans[y, 1] + radius - left)
-        source = np.int64(padded.ctypes.data) + 4 * start
-        _weigh(np.int64(row.ctypes.data) + 4 * start, stop - start, source, one, (np.int64(1), side),
+        lit = (spans[y, 0] + radius - shared, spans[y, 1] + radius - shared)
+        source = np.int64(padded.ctypes.data) + 4 * begin
+        weigh(np.int64(row.ctypes.data) + 4 * begin, stop - begin, source, one, (np.int64(1), side),
                (nothing, n_images, nothing), lit, n_images)  # fmt: skip
     return negative != 0, top, bottom, start, stop
 
 
 @partial(lean_kernel, error_model="numpy")
-def _normalize(block, radius, n_images, scratch, out):
-    ones, padded, sums, prefix, spans = scratch
-    area, unit, nothing, any_negative = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0), False
-    length, one = np.int64(block.shape[2]), np.int64(ones.ctypes.data)
+def _normalize(block, radius, n_images, scratch):
+    ones, padded, sums, strips, spans = scratch
+    area, unit, nothing = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0)
+    length, one, prefix, window = np.int64(block.shape[2]), np.int64(ones.ctypes.data), strips[0], strips[1]
     for c in range(len(block)):
         negative, top, bottom, start, stop = _sum_rows(block[c], radius, n_images, one, padded, spans, sums)
-        any_negative |= negative
-        for y in range(block.shape[1]):
-            total = out[c, y]
-            for i in range(length):
-                total[i] = _ZERO
+        if negative:
+            return False
         for left in range(start, stop, _STRIP):
             right, reached = left + _STRIP if left + _STRIP < stop else stop, top
             for i in range(right - left):
@@ -318,7 +205,7 @@ def _normalize(block, radius, n_images, scratch, out):
                 low, high = spans[y, 0] * n_images, spans[y, 1] * n_images
                 low, high = low if low > left else left, high if high < right else right
                 first, end = y - radius, y + radius + 1 if y + radius + 1 < bottom else bottom
-                cells, total = block[c, y], out[c, y]
+                cells = block[c, y]
                 if first <= top:
                     while reached < end:
                         row = sums[reached]
@@ -327,15 +214,17 @@ def _normalize(block, radius, n_images, scratch, out):
                         reached += 1
                     for i in range(low, high):
                         at = np.uint64(i)
-                        total[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
+                        cells[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
                     continue
+                for i in range(high - low):
+                    window[np.uint64(i)] = _ZERO
                 source = np.int64(sums.ctypes.data) + 4 * (first * length + low)
-                _weigh(np.int64(total.ctypes.data) + 4 * low, high - low, source, one, (end - first, unit),
+                weigh(np.int64(window.ctypes.data), high - low, source, one, (end - first, unit),
                        (length, nothing, unit), (nothing, length), n_images)  # fmt: skip
-                for i in range(low, high):
-                    at = np.uint64(i)
-                    total[at] = cells[at] / (total[at] / area + _EPSILON)
-    return not any_negative
+                for i in range(high - low):
+                    at = np.uint64(low + i)
+                    cells[at] = cells[at] / (window[np.uint64(i)] / area + _EPSILON)
+    return True
 
 
 @kernel

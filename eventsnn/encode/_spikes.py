@@ -12,7 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from eventsnn.jit import inner, kernel, lean_kernel, making_arrays, trailing_zeros
+from eventsnn.encode._gather import LANES, gather
+from eventsnn.jit import inner, kernel, lean_kernel, making_arrays
 from eventsnn.memory import scratch_empty
 
 _HALF = np.int64(32)
@@ -21,35 +22,6 @@ _BYTE = np.int64(255)
 _MAGNITUDE = np.int32(2**31 - 1)
 _INFINITY = np.int64(0x7F800000)
 _BUCKETS = 2048
-_UNDECIDED = np.int32(-1)
-
-
-@inner
-def _gather(bits, values, sites, marks, counts):
-    """Write what is not 0 in each column of ``bits`` (n_sites, N), and its sites, to a row of ``values`` and ``sites``.
-
-    Whether a site is 0 is hard to predict. So 32 sites at a time are marked in a word for each image (``marks``, N), in
-    vectors, and only the marks are followed.
-    """
-    for i in range(len(counts)):
-        counts[i] = 0
-    for low in range(0, len(bits), 32):
-        for i in range(len(marks)):
-            marks[i] = np.uint32(0)
-        for j in range(32 if len(bits) - low > 32 else len(bits) - low):
-            row, shift = bits[low + j], np.uint32(j)
-            for i in range(len(marks)):
-                marks[i] |= np.uint32(row[i] & _MAGNITUDE != 0) << shift
-        for i in range(len(marks)):
-            word, n, column = marks[i], np.uint64(counts[i]), np.uint64(i)
-            value, site = values[i], sites[i]
-            while word != 0:
-                at = np.uint64(low) + np.uint64(trailing_zeros(word))
-                word &= word - np.uint32(1)
-                value[n] = bits[at, column]
-                site[n] = at
-                n += np.uint64(1)
-            counts[i] = n
 
 
 def equal_spikes(bits, bins, shape, take):
@@ -73,15 +45,15 @@ def equal_spikes(bits, bins, shape, take):
         False if an intensity is negative or not finite; then the events are not complete.
     """
     n_sites, n_images = bits.shape
-    found, marks = scratch_empty((2, n_images, n_sites), np.int32), scratch_empty((n_images,), np.uint32)
-    counts, times = scratch_empty((2, n_images), np.int64), scratch_empty((n_sites,), np.int32)
-    keys, digits = scratch_empty((2, n_sites + 1), np.int64), scratch_empty((4, 256), np.int64)
-    buckets = scratch_empty((3, _BUCKETS), np.int32)
-    _find(bits, bins, found, marks, counts)
+    found, tiles = (scratch_empty(size, np.int32) for size in ((2, n_images, n_sites + LANES), (2, LANES, LANES)))
+    counts, nearby = scratch_empty((2, n_images), np.int64), scratch_empty((2, n_sites), np.int32)
+    keys, digits = scratch_empty((3, n_sites + 1), np.int64), scratch_empty((4, 256), np.int64)
+    buckets = scratch_empty((4, _BUCKETS), np.int32)
+    _find(bits, bins, found, tiles, counts)
     columns = take(counts[1])
     if columns is None:
         return True
-    return bool(_deal(found, counts, bins, _places(shape), (times, buckets, keys, digits), *columns))
+    return bool(_deal(found, counts, bins, _places(shape), (nearby, buckets, keys, digits), *columns))
 
 
 @lru_cache(maxsize=1)
@@ -92,9 +64,9 @@ def _places(shape):
 
 
 @lean_kernel
-def _find(bits, bins, found, marks, counts):
+def _find(bits, bins, found, tiles, counts):
     """Write intensities and their sites to ``found``; to ``counts`` how many of them, and of events, an image has."""
-    _gather(bits, found[0], found[1], marks, counts[0])
+    gather(bits, tiles, found[0], found[1], counts[0])
     for i in range(counts.shape[1]):
         size, used = _share(counts[0, i], bins)
         counts[1, i] = size * used
@@ -103,30 +75,32 @@ def _find(bits, bins, found, marks, counts):
 @lean_kernel
 def _deal(found, counts, bins, places, scratch, time, channel, y, x):
     """Write the events; return whether all intensities were valid."""
-    times, buckets, keys, digits = scratch
-    values, sites, fill, start = found[0], found[1], keys[0], np.int64(0)
+    nearby, buckets, keys, digits = scratch
+    times, fill, dealt, start = nearby[1], keys[0], keys[1], np.int64(0)
     for i in range(counts.shape[1]):
-        n = counts[0, i]
+        n, site = counts[0, i], found[1, i]
         if n == 0:
             continue
-        if not _equal_times(values[i], n, bins, times, buckets, keys, digits):
+        if not _equal_times(found[0, i], n, bins, nearby, buckets, keys, digits):
             return False
         size, used = _share(n, bins)
         for t in range(used):
-            fill[t] = start
-            for k in range(start, start + size):
+            fill[t] = t * size
+            for k in range(start + t * size, start + (t + 1) * size):
                 time[np.uint64(k)] = t
-            start += size
+        fill[used] = used * size
+        # Into the cache first, since memory is better written from beginning to end.
         for j in range(n):
             bin_ = np.uint32(times[j])
-            if bin_ == used:
-                continue
             at = np.uint64(fill[bin_])
             fill[bin_] += 1
-            place = places[np.uint32(sites[i, j])]
+            dealt[at] = places[np.uint32(site[j])]
+        for j in range(size * used):
+            place, at = dealt[np.uint64(j)], np.uint64(start + j)
             channel[at] = place
             y[at] = place >> 16
             x[at] = place >> 32
+        start += size * used
     return True
 
 
@@ -137,53 +111,77 @@ def _share(n, bins):
 
 
 @inner
-def _equal_times(values, n, bins, times, buckets, spare, digits):
-    """Write the bin of ``n`` intensities, one more than the last for those left over; return whether all were valid.
+def _equal_times(values, n, bins, nearby, buckets, keys, digits):
+    """Write the bin of ``n`` intensities to ``nearby[1]``, one more than the last for those left over.
 
-    Intensities are dealt into buckets of near ones. Most buckets lie in one bin as a whole; only what is in the others
-    must be sorted.
+    Return whether all were valid. Intensities are dealt into buckets of near ones. Most buckets lie in one bin as a
+    whole; only what is in the others must be sorted.
     """
-    low = high = np.int64(values[0])
+    low = high = values[0]
     for j in range(n):
-        value = np.int64(values[j])
-        low = value if value < low else low
-        high = value if value > high else high
+        low = values[j] if values[j] < low else low
+        high = values[j] if values[j] > high else high
     if low < 0 or high >= _INFINITY:
         return False
     shift, most = np.int64(0), n if n < _BUCKETS else _BUCKETS
-    while (high - low) >> shift >= most:
+    while (np.int64(high) - low) >> shift >= most:
         shift += 1
-    counts, starts, table = buckets[0], buckets[1], buckets[2]
-    last = (high - low) >> shift
+    last = (np.int64(high) - low) >> shift
+    counts, table, chosen = buckets[0], buckets[1], nearby[0]
     for bucket in range(last + 1):
         counts[bucket] = 0
     for j in range(n):
-        counts[np.uint64((high - values[j]) >> shift)] += 1
+        chosen[j] = (np.int64(high) - values[j]) >> shift
+    for j in range(n):
+        counts[np.uint32(chosen[j])] += 1
+    _assign(buckets, last, n, bins)
+    times, undecided, m = nearby[1], keys[2], np.uint64(0)
+    for j in range(n):
+        bin_ = table[np.uint32(chosen[j])]
+        times[j] = bin_
+        undecided[m] = j
+        m += np.uint64(bin_ < 0)
+    _decide(values, high, undecided, np.int64(m), times, _share(n, bins), buckets, keys, digits)
+    return True
+
+
+@inner
+def _assign(buckets, last, n, bins):
+    """Write the bin of each bucket, or a number below 0 that says which it is of those that several bins share.
+
+    ``buckets`` holds the number of intensities in each bucket, the bins, and of the shared ones where its intensities
+    come among the shared ones, and how many more come before them in all.
+    """
+    counts, table, places, more = buckets[0], buckets[1], buckets[2], buckets[3]
     size, used = _share(n, bins)
-    bin_, end, edge = np.int64(0), np.int64(0), size
+    bin_, end, edge, shared, held = np.int64(0), np.int64(0), size, np.int64(0), np.int64(0)
     for bucket in range(last + 1):
         first, end = end, end + counts[bucket]
         table[bucket] = bin_
-        if end > edge:
-            starts[bucket] = first
-            table[bucket] = _UNDECIDED
+        if end >= edge:
+            if end > edge:
+                table[bucket] = -1 - shared
+                places[shared], more[shared] = held, first - held
+                held += end - first
+                shared += 1
             bin_ = end // size if end // size < used else used
-            edge = (bin_ + 1) * size if bin_ < used else n
-    undecided = spare[0]
-    m = np.uint64(0)
-    for j in range(n):
-        fall = high - values[j]
-        bin_ = table[np.uint64(fall >> shift)]
-        times[j] = bin_
-        undecided[m] = (fall << _HALF) | j
-        m += np.uint64(bin_ == _UNDECIDED)
-    _sort(undecided, np.int64(m), spare[1], digits)
-    for j in range(np.int64(m)):
-        bucket = undecided[j] >> _HALF >> shift
-        bin_ = starts[bucket] // size
-        times[undecided[j] & _LOW_HALF] = bin_ if bin_ < used else used
-        starts[bucket] += 1
-    return True
+            edge = (bin_ + 1) * size if bin_ < used else n + 1
+
+
+@inner
+def _decide(values, high, undecided, n, times, share, buckets, keys, digits):
+    """Replace the times of ``n`` undecided intensities, which say what bucket they are in, by their bins."""
+    places, more, ordered = buckets[2], buckets[3], keys[1]
+    for k in range(n):
+        j = undecided[k]
+        shared = np.uint32(-1 - times[np.uint64(j)])
+        ordered[np.uint32(places[shared])] = ((np.int64(high) - values[np.uint64(j)]) << _HALF) | j
+        places[shared] += 1
+    _sort(ordered, n, keys[0], digits)
+    for k in range(n):
+        j = np.uint64(ordered[k] & _LOW_HALF)
+        bin_ = (k + more[np.uint32(-1 - times[j])]) // share[0]
+        times[j] = bin_ if bin_ < share[1] else share[1]
 
 
 @kernel
@@ -205,10 +203,10 @@ def rank(bits):
         Where each image starts.
     """
     n_sites, n_images = bits.shape
-    values = np.empty((n_images, n_sites), np.int32)
-    found = np.empty((n_images, n_sites), np.int32)
+    values = np.empty((n_images, n_sites + LANES), np.int32)
+    found = np.empty((n_images, n_sites + LANES), np.int32)
     counts = np.empty(n_images, np.int64)
-    _gather(bits, values, found, np.empty(n_images, np.uint32), counts)
+    gather(bits, np.empty((2, LANES, LANES), np.int32), values, found, counts)
     offsets = np.zeros(n_images + 1, np.int64)
     offsets[1:] = np.cumsum(counts)
     sites = np.empty(offsets[-1], np.int32)

@@ -23,7 +23,9 @@ from eventsnn.threads import default_threads, spread
 
 # Intensities computed at a time by one thread: they and their successors should stay in its cache.
 _BLOCK = 2**20
-_MOST_IMAGES = 32
+# More images share what is done for a block once, but fewer of them are dark at the same pixels.
+_MOST_IMAGES = 64
+_LINE = 16  # images whose values of one pixel fill a cache line
 
 
 @dataclass(frozen=True)
@@ -287,12 +289,14 @@ def _check_intensities(block: np.ndarray, start: int) -> None:
 def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Shape]) -> None:
     """Call ``work(start, stop)`` for blocks that fit the cache, in order, shared by threads."""
     largest = max(int(np.prod(grid, dtype=np.int64)) for grid in grids)
-    length = min(_MOST_IMAGES, max(1, _BLOCK // largest))
-    blocks = [(start, min(start + length, n_images)) for start in range(0, n_images, length)]
+    threads = default_threads()
+    share = -(-n_images // (threads * _LINE)) * _LINE
+    length = min(_MOST_IMAGES, share, max(1, _BLOCK // largest))
+    blocks = [(start, min(start + length, n_images)) for start in range(0, n_images, length or 1)]
 
     def one(block: tuple[int, int]) -> None:
         with scratch():
             work(*block)
 
-    for _ in spread(one, blocks, default_threads()):
+    for _ in spread(one, blocks, threads):
         pass

@@ -29,7 +29,7 @@ class Stage(Protocol):
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the stage's output of a block, float32 of shape (C, H, W, n_images), each image on its own.
 
-        A stage keeps no reference to the block: its memory is used again for the next one.
+        A stage keeps no reference to the block, and may write over it: its memory is used again for the next one.
         """
 
 
@@ -170,7 +170,7 @@ class Filter:
         if self.absolute and self.signed:
             raise ValueError("Filter: signed expects absolute=False, absolute values have no sign")
 
-    @property
+    @functools.cached_property
     def window(self) -> int:
         """Side length of the largest kernel, in pixels."""
         return max(kernel.window for kernel in self.kernels)
@@ -228,13 +228,12 @@ class LocalNormalization:
         return shape
 
     def apply(self, block: np.ndarray) -> np.ndarray:
-        """Return the normalized block."""
+        """Return the block, normalized in place."""
         from eventsnn.encode._kernels import normalize
 
-        out = scratch_empty(block.shape)
-        if not normalize(rows(block), self.radius, block.shape[3], rows(out)):
+        if not normalize(rows(block), self.radius, block.shape[3]):
             _refuse_negative(self, block)
-        return out
+        return block
 
 
 @dataclass(frozen=True)
