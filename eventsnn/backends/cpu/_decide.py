@@ -14,8 +14,18 @@ from collections import namedtuple
 import numpy as np
 
 from eventsnn.backends.cpu._change import change_map, list_causal
-from eventsnn.backends.cpu._deficits import GROUP, LARGEST, STRIDE, WIDE, add_deficits, add_weights, byte_of
+from eventsnn.backends.cpu._deficits import (
+    GROUP,
+    LARGEST,
+    STRIDE,
+    WIDE,
+    add_deficits,
+    add_weights,
+    byte_of,
+    read_spikes,
+)
 from eventsnn.backends.cpu._fields import reserve
+from eventsnn.backends.cpu._sift import _END, _WIDTH, sift
 from eventsnn.jit import inner, lean_kernel
 from eventsnn.memory import empty
 
@@ -26,14 +36,14 @@ from eventsnn.memory import empty
 Tables = namedtuple("Tables", "weights deficits rise upper step slack tolerance")
 #: samples whose bounds are summed together: ``rows[j, first[j, p]:]`` are the weight rows of the ``count[j, p]`` spikes
 #: at position ``p``, relative to the position's own (``_own_row``), if ``listed``. The list of a position that sees all
-#: spikes is the sample's own, which comes first. ``sums`` of deficits by position and map; ``top``: least deficit at a
+#: spikes is the sample's own, which comes first; ``places`` are its (y, x), and room for those of some rows. ``sums`` of deficits by position and map; ``top``: least deficit at a
 #: position, less its map's rise; ``often[j]``: how often a sample's busiest input spikes, counted in ``seen``,
 #: 1 where it does not matter; ``pace``: about the best potential per spike, and how far below the highest bound it was;
 #: ``group``: neurons to be computed
-Slots = namedtuple("Slots", "fields first count rows listed sums top often seen pace group")
+Slots = namedtuple("Slots", "fields first count rows listed places sums top often seen pace group")
 #: one sample's part of them. Inner functions take no more than they need: each array of an argument is taken apart and
 #: put together in some 20 instructions, all of which are compiled
-Slot = namedtuple("Slot", "count first rows listed sums")
+Slot = namedtuple("Slot", "count first rows listed y x row_x row_rows sums")
 #: map and position of some neurons, where their weights begin, and potentials
 Group = namedtuple("Group", "map position at potential")
 _TOGETHER = 8
@@ -78,7 +88,7 @@ def _usual_pair(weights, upper):
 def make_slots(sizes, fields, most):
     """Allocate room for the bounds of some samples, of at most ``most`` spikes each."""
     positions, wide = sizes.oh * sizes.ow, -(-sizes.maps // WIDE) * WIDE
-    n_rows = len(fields.rows) + most + 1
+    n_rows = len(fields.rows) + most + (positions + 1) * _WIDTH
     n = max(1, min(_TOGETHER, _ROOM // (4 * max(positions * wide, n_rows))))
     return Slots(
         fields,
@@ -86,6 +96,10 @@ def make_slots(sizes, fields, most):
         np.zeros((n, positions), np.int64),
         np.empty((n, n_rows), np.int32),
         np.zeros((n, positions), np.bool_),
+        (
+            *(np.empty((n, most + _WIDTH), np.int32) for _ in range(2)),
+            *(np.empty(most + _WIDTH, np.int32) for _ in "xr"),
+        ),
         np.zeros((n, positions * wide), np.int32),
         np.zeros(positions, np.int64),
         np.ones(n, np.int64),
@@ -121,19 +135,25 @@ def _own_row(sizes, p):
 
 @inner
 def _slot(slots, j):
-    return Slot(slots.count[j], slots.first[j], slots.rows[j], slots.listed[j], slots.sums[j])
+    y, x, row_x, row_rows = slots.places
+    return Slot(
+        slots.count[j], slots.first[j], slots.rows[j], slots.listed[j], y[j], x[j], row_x, row_rows, slots.sums[j]
+    )  # fmt: skip
 
 
 @inner
 def _list_all(columns, begin, end, sizes, start, slot):
     """Count a sample's spikes at all positions, and list all of them."""
-    rows, n = slot.rows, end - begin
-    for k in range(n):
-        c, y, x = np.int64(columns.channel[begin + k]), np.int64(columns.y[begin + k]), np.int64(columns.x[begin + k])
-        rows[k] = (c * sizes.kh + y + sizes.ph) * sizes.kw + x + sizes.pw
+    n = end - begin
+    read_spikes(
+        columns.channel, columns.y, columns.x, begin, n, sizes.kh, sizes.kw, sizes.ph, sizes.pw, slot.rows, slot.y,
+        slot.x,
+    )  # fmt: skip
+    for k in range(n, n + _WIDTH):
+        slot.y[k] = _END
     for p in range(sizes.oh * sizes.ow):
         slot.count[p] = start[p + 1] - start[p]
-        slot.first[p] = 0 if slot.count[p] == n else n + start[p]
+        slot.first[p] = 0 if slot.count[p] == n else n + start[p] + (p + 1) * _WIDTH
         slot.listed[p] = False
 
 
@@ -163,20 +183,13 @@ def _risen(rise):
 
 
 @inner
-def _list(columns, begin, end, p, sizes, slot):
-    """List a sample's spikes at position ``p``."""
+def _list(n, p, sizes, slot):
+    """List a sample's spikes, ``n`` in all, at position ``p``: those of its rows, and of these those of its columns."""
     slot.listed[p] = True
-    k, rows = slot.first[p], slot.rows
-    if k == 0:
-        return
-    top, left = (p // sizes.ow) * sizes.sh - sizes.ph, (p % sizes.ow) * sizes.sw - sizes.pw
-    stop = k + slot.count[p]
-    beyond = rows[stop]  # each spike is written and only those that are seen are kept: no branch to predict wrongly
-    for e in range(end - begin):
-        y, x = np.int64(columns.y[begin + e]) - top, np.int64(columns.x[begin + e]) - left
-        rows[k] = rows[e]
-        k += (np.uint64(y) < np.uint64(sizes.kh)) & (np.uint64(x) < np.uint64(sizes.kw))
-    rows[stop] = beyond
+    if slot.first[p] > 0:
+        top, left, zero = (p // sizes.ow) * sizes.sh, (p % sizes.ow) * sizes.sw, np.int64(0)
+        seen = sift(slot.y, n, top, sizes.kh, (slot.x, slot.rows), (slot.row_x, slot.row_rows), zero, zero)
+        sift(slot.row_x, seen, left, sizes.kw, (slot.row_rows,), (slot.rows,), slot.first[p], zero)
 
 
 @inner
@@ -211,7 +224,7 @@ def _foresee(columns, offsets, order, first, tables, sizes, windows, slots, lear
         most = _most(slot.count)
         for p in range(positions):
             if tables.upper * slot.count[p] >= slots.pace[0] * most:
-                _list(columns, begin, end, p, sizes, slot)
+                _list(end - begin, p, sizes, slot)
     for b in range(len(tables.rise) // WIDE):
         for j in range(n):
             slot = _slot(slots, j)
@@ -294,7 +307,7 @@ def _winner(columns, begin, end, tables, sizes, slot, top, often, pace, group):
                 continue
             if not slot.listed[p]:
                 done = -np.inf
-                _list(columns, begin, end, p, sizes, slot)
+                _list(end - begin, p, sizes, slot)
                 for b in range(wide // WIDE):
                     _sum(tables, b, p, own, slot)
                 top[p] = _least(tables.rise, p, sums, often)
@@ -342,7 +355,7 @@ def _count_fired(columns, begin, end, weights, positive, sizes, slot):
             fired += maps
             continue
         if not slot.listed[p]:
-            _list(columns, begin, end, p, sizes, slot)
+            _list(end - begin, p, sizes, slot)
         for f in range(maps):
             fired += _fires(weights[f], slot.rows, _own_row(sizes, p), slot.first[p], slot.count[p])
     return fired
