@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import MAPS, layers, seeds
 
 from eventsnn.backends import Geometry, Neurons, Reward, Update, get
-from eventsnn.backends.cpu import CpuBackend, _decide
+from eventsnn.backends.cpu import CpuBackend, _bounds
 from eventsnn.backends.cpu import deciding as cpu_deciding
 from eventsnn.backends.cpu import learning as cpu_learning
 from eventsnn.events import Events
@@ -127,7 +127,7 @@ def test_rules_of_ones_own(decisions):
 
 
 def test_beyond_what_bounds_allow_for_learning_takes_the_other_path(decisions, monkeypatch):
-    monkeypatch.setattr(_decide, "_MOST_SPIKES", 20)
+    monkeypatch.setattr(_bounds, "_MOST_SPIKES", 20)
     rng = np.random.default_rng(3)
     events = stimuli(rng, 0.1, True)
     for few, expected in ((True, PRESENTATIONS), (False, 0)):
@@ -290,7 +290,7 @@ def test_where_there_are_no_bounds_potentials_are_computed(finds, values):
 
 
 def test_beyond_what_bounds_allow_for_potentials_are_computed(finds, monkeypatch):
-    monkeypatch.setattr(_decide, "_MOST_SPIKES", 20)
+    monkeypatch.setattr(_bounds, "_MOST_SPIKES", 20)
     weights = weights_of(np.random.default_rng(7), 5, 0, 1)
     latency = np.full((40, np.prod(SHAPE)), -1)
     latency[:, :20] = 0

@@ -1,4 +1,4 @@
-"""Lists of rows, and sums over them, in LLVM: bounds on many potentials at a quarter of their bytes, and a few potentials.
+"""Lists of rows and sums over them in LLVM: bounds on many potentials at a quarter of their bytes, a few potentials.
 
 Integers may be added in any order, so bounds need not follow the events' order; the potentials themselves do.
 """
@@ -120,7 +120,7 @@ def add_weights(typingctx, weights, at, rows, begin, end, totals):
 
 @intrinsic
 def read_spikes(typingctx, channel, y, x, begin, n, kh, kw, ph, pw, rows, ys, xs):
-    """List ``n`` spikes of columns of unsigned integers: place in the padded grid, and row ``(c * kh + y) * kw + x``."""
+    """List ``n`` spikes of columns of unsigned integers: y, x in the padded grid, and row ``(c * kh + y) * kw + x``."""
     i64 = types.int64
     signature = types.void(channel, y, x, *(i64,) * 6, rows, ys, xs)
 
