@@ -14,7 +14,9 @@ from eventsnn.backends import Geometry, Neurons, Reward, Update, get
 from eventsnn.backends.cpu import CpuBackend, _bounds
 from eventsnn.backends.cpu import deciding as cpu_deciding
 from eventsnn.backends.cpu import learning as cpu_learning
+from eventsnn.backends.cpu._deficits import STRIDE, WIDE, add_deficits, byte_of
 from eventsnn.events import Events
+from eventsnn.jit import lean_kernel
 
 REFERENCE = get("reference")
 BACKENDS = [CpuBackend(threads=1), CpuBackend(threads=2)]
@@ -135,6 +137,23 @@ def test_beyond_what_bounds_allow_for_learning_takes_the_other_path(decisions, m
         some = events if few else Events.from_latency(np.zeros((7, *SHAPE), int), duration=15, labels=events.labels)
         assert_same(some, weights_of(rng, 5, 0, 1), *lesson(rng, 5, 0.0, 1.0))
         assert sum(decisions) == expected
+
+
+def test_deficits_add_up_two_by_two_and_no_lane_overflows():
+    @lean_kernel
+    def summed(table, rows, n, sums):
+        add_deficits(table, 0, rows, 0, n, sums, 0)
+
+    rng = np.random.default_rng(10)
+    rows = rng.integers(0, 9, STRIDE).astype(np.int32)
+    for largest, n in ((127, 0), (127, 1), (127, 6), (127, STRIDE - 1), (127, STRIDE), (255, 7), (255, STRIDE)):
+        table = rng.integers(0, largest + 1, (9, WIDE)).astype(np.uint8)
+        table[:, 0] = largest
+        listed, sums = table[rows[:n]].astype(int), np.zeros(WIDE, np.int32)
+        pairs = np.minimum(255, np.add.reduceat(listed, np.arange(0, n, 2)) if n else listed)
+        summed(table.ravel(), rows, n, sums)
+        expected = pairs.sum(axis=0)
+        assert sums.tolist() == [expected[byte_of(f)] for f in range(WIDE)]
 
 
 # Without learning
