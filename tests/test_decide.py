@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from strategies import MAPS, layers, seeds
 
 from eventsnn.backends import Geometry, Neurons, Reward, Update, get
-from eventsnn.backends.cpu import CpuBackend, _decide
+from eventsnn.backends.cpu import CpuBackend, _bounds
 from eventsnn.backends.cpu import deciding as cpu_deciding
 from eventsnn.backends.cpu import learning as cpu_learning
+from eventsnn.backends.cpu._deficits import STRIDE, WIDE, add_deficits, byte_of
 from eventsnn.events import Events
+from eventsnn.jit import lean_kernel
 
 REFERENCE = get("reference")
 BACKENDS = [CpuBackend(threads=1), CpuBackend(threads=2)]
@@ -127,7 +129,7 @@ def test_rules_of_ones_own(decisions):
 
 
 def test_beyond_what_bounds_allow_for_learning_takes_the_other_path(decisions, monkeypatch):
-    monkeypatch.setattr(_decide, "_MOST_SPIKES", 20)
+    monkeypatch.setattr(_bounds, "_MOST_SPIKES", 20)
     rng = np.random.default_rng(3)
     events = stimuli(rng, 0.1, True)
     for few, expected in ((True, PRESENTATIONS), (False, 0)):
@@ -135,6 +137,23 @@ def test_beyond_what_bounds_allow_for_learning_takes_the_other_path(decisions, m
         some = events if few else Events.from_latency(np.zeros((7, *SHAPE), int), duration=15, labels=events.labels)
         assert_same(some, weights_of(rng, 5, 0, 1), *lesson(rng, 5, 0.0, 1.0))
         assert sum(decisions) == expected
+
+
+def test_deficits_add_up_two_by_two_and_no_lane_overflows():
+    @lean_kernel
+    def summed(table, rows, n, sums):
+        add_deficits(table, 0, rows, 0, n, sums, 0)
+
+    rng = np.random.default_rng(10)
+    rows = rng.integers(0, 9, STRIDE).astype(np.int32)
+    for largest, n in ((127, 0), (127, 1), (127, 6), (127, STRIDE - 1), (127, STRIDE), (255, 7), (255, STRIDE)):
+        table = rng.integers(0, largest + 1, (9, WIDE)).astype(np.uint8)
+        table[:, 0] = largest
+        listed, sums = table[rows[:n]].astype(int), np.zeros(WIDE, np.int32)
+        pairs = np.minimum(255, np.add.reduceat(listed, np.arange(0, n, 2)) if n else listed)
+        summed(table.ravel(), rows, n, sums)
+        expected = pairs.sum(axis=0)
+        assert sums.tolist() == [expected[byte_of(f)] for f in range(WIDE)]
 
 
 # Without learning
@@ -292,7 +311,7 @@ def test_where_there_are_no_bounds_potentials_are_computed(finds, values):
 
 
 def test_beyond_what_bounds_allow_for_potentials_are_computed(finds, monkeypatch):
-    monkeypatch.setattr(_decide, "_MOST_SPIKES", 20)
+    monkeypatch.setattr(_bounds, "_MOST_SPIKES", 20)
     weights = weights_of(np.random.default_rng(7), 5, 0, 1)
     latency = np.full((40, np.prod(SHAPE)), -1)
     latency[:, :20] = 0

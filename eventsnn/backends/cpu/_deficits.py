@@ -1,4 +1,4 @@
-"""Sums over lists of rows in LLVM: bounds on many potentials at a quarter of their bytes, and a few potentials.
+"""Lists of rows and sums over them in LLVM: bounds on many potentials at a quarter of their bytes, a few potentials.
 
 Integers may be added in any order, so bounds need not follow the events' order; the potentials themselves do.
 """
@@ -21,6 +21,8 @@ _LANES = ir.VectorType(ir.IntType(16), _HALF)
 _BYTES = ir.VectorType(ir.IntType(8), WIDE)
 _SUMS = ir.VectorType(ir.IntType(32), _HALF)
 _I64 = ir.IntType(64)
+_I32 = ir.IntType(32)
+_TOGETHER = 8  # spikes that are read at once
 
 
 def byte_of(f):
@@ -114,3 +116,44 @@ def add_weights(typingctx, weights, at, rows, begin, end, totals):
         return context.get_dummy_value()
 
     return signature, codegen
+
+
+@intrinsic
+def read_spikes(typingctx, channel, y, x, begin, n, kh, kw, ph, pw, rows, ys, xs):
+    """List ``n`` spikes of columns of unsigned integers: y, x in the padded grid, and row ``(c * kh + y) * kw + x``."""
+    i64 = types.int64
+    signature = types.void(channel, y, x, *(i64,) * 6, rows, ys, xs)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        def data(i: int) -> Any:
+            return context.make_array(sig.args[i])(context, builder, args[i]).data
+
+        columns, lists = [builder.gep(data(i), [args[3]]) for i in range(3)], [data(i) for i in (9, 10, 11)]
+        sizes = [builder.trunc(size, _I32) for size in args[5:9]]
+        many = builder.and_(args[4], ir.Constant(_I64, -_TOGETHER))
+        for start, stop, width in ((ir.Constant(_I64, 0), many, _TOGETHER), (many, args[4], 1)):
+            with cgutils.for_range_slice(builder, start, stop, ir.Constant(_I64, width)) as (k, _):
+                _read(builder, columns, k, sizes, lists, width)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+def _read(builder: Any, columns: Any, k: Any, sizes: Any, lists: Any, width: int) -> None:
+    """Read ``width`` spikes from the ``k``-th on."""
+    kind = ir.VectorType(_I32, width)
+
+    def vector(array: Any) -> Any:
+        at = builder.gep(array, [k])
+        return builder.bitcast(at, ir.VectorType(array.type.pointee, width).as_pointer()), array.type.pointee.width // 8
+
+    def splat(value: Any) -> Any:
+        first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_I32, 0))
+        return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), ir.Constant(kind, [0] * width))
+
+    (channel, y, x) = (builder.zext(builder.load(at, align=size), kind) for at, size in map(vector, columns))
+    kh, kw, ph, pw = map(splat, sizes)
+    y, x = builder.add(y, ph), builder.add(x, pw)
+    row = builder.add(builder.mul(builder.add(builder.mul(channel, kh), y), kw), x)
+    for values, (at, size) in zip((row, y, x), map(vector, lists), strict=True):
+        builder.store(values, at, align=size)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eventsnn.backends import Decision
+from eventsnn.backends.cpu._bounds import Tables, hold_for, make_slots, make_tables
 from eventsnn.backends.cpu._change import Rates
-from eventsnn.backends.cpu._decide import Tables, decide_samples, hold_for, make_slots, make_tables
+from eventsnn.backends.cpu._decide import decide_samples
 from eventsnn.backends.cpu._fields import make_fields
 from eventsnn.backends.cpu._learn import Plan, Result
 from eventsnn.events import Events

@@ -12,9 +12,10 @@ import numpy as np
 from eventsnn.backends import LeakTable, Lesson, Update
 from eventsnn.backends.changes import checked_weight
 from eventsnn.backends.competition import Found, compete, nobody
+from eventsnn.backends.cpu._bounds import Tables, hold_for, make_slots, make_tables
 from eventsnn.backends.cpu._change import Levels, Rates
 from eventsnn.backends.cpu._conv import Cells
-from eventsnn.backends.cpu._decide import Tables, decide_samples, hold_for, make_slots, make_tables
+from eventsnn.backends.cpu._decide import decide_samples
 from eventsnn.backends.cpu._fields import Windows, make_fields, make_times
 from eventsnn.backends.cpu._learn import Contest, Plan, Result, learn_samples, make_candidates, make_state
 from eventsnn.backends.cpu._simd import LANES
