@@ -104,6 +104,8 @@ def _checked(recording: "es.io.Recording") -> None:
             assert chunk.y.max() < recording.height
         n += len(chunk)
     assert stream.report.n_events == n
+    if recording.into is not None:  # which puts them into one array by another way
+        assert len(recording.read()) == n
 
 
 def _bytes() -> dict[str, bytes]:
@@ -149,8 +151,11 @@ def _mat(compress) -> bytes:
 
 def _arrays() -> dict[str, bytes]:
     record = np.array(EVENTS, [("t", "i8"), ("x", "u2"), ("y", "u2"), ("p", "u1")])
+    fields = np.zeros(len(record), [("x", "<i2"), ("p", "?"), ("y", "<i4"), ("z", "S3"), ("t", "<u4")])
+    for name in "txyp":
+        fields[name] = record[name]
     files = {}
-    for name, value in (("record", record), ("table", np.array(EVENTS, "f8")[:, [1, 2, 0, 3]])):
+    for name, value in (("record", record), ("fields", fields), ("table", np.array(EVENTS, "f8")[:, [1, 2, 0, 3]])):
         np.save(stream := BytesIO(), value)
         files[f"npy-{name}"] = stream.getvalue()
     columns = {name: record[name] for name in "txyp"}
