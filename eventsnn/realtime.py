@@ -182,7 +182,8 @@ def live(
     arrivals = _arrivals(source, follow, format, sensor, turned)
     try:
         if arrivals.width is None or arrivals.height is None:
-            raise ValueError(f"{arrivals.path}: does not say the sensor's size; give it as sensor=(width, height)")
+            given = "sensor=(width, height), or --sensor on the command line"
+            raise ValueError(f"{arrivals.path}: does not say the sensor's size; give it as {given}")
         network.check_input(encoder.output_shape((2, arrivals.height, arrivals.width)))
         _warm(network, encoder, readout, (arrivals.width, arrivals.height))
     except BaseException:
