@@ -14,6 +14,7 @@ from eventsnn.jit import inner, trailing_zeros
 
 #: Sites, and images, looked at together. So many values may be written beyond the last one found.
 LANES = 16
+_ROW = 4 * LANES  # bytes of a row of a tile
 _INT = ir.IntType(32)
 _VECTOR = ir.VectorType(_INT, LANES)
 
@@ -122,47 +123,34 @@ def gather(bits, tiles, values, sites, counts):
     (2, 16, 16) is scratch memory, all int32.
     """
     n_sites, n_images = bits.shape
+    first, tile, room = np.int64(bits.ctypes.data), np.int64(tiles.ctypes.data), values.shape[1]
+    to = np.int64(values.ctypes.data), np.int64(sites.ctypes.data)
     for i in range(n_images):
         counts[i] = 0
     for low in range(0, n_sites, LANES):
         for left in range(0, n_images, LANES):
-            n = n_images - left if n_images - left < LANES else np.int64(LANES)
-            source, stride = np.int64(bits.ctypes.data) + 4 * (low * n_images + left), 4 * n_images
-            if n < LANES or n_sites - low < LANES:
-                _cut(bits, low, left, tiles[0])
-                source, stride = np.int64(tiles.ctypes.data), np.int64(4 * LANES)
-            if not _turn(source, stride, np.int64(tiles.ctypes.data) + 4 * LANES * LANES):
+            rows, n = n_sites - low, n_images - left
+            n = n if n < LANES else np.int64(LANES)
+            source, stride = first + 4 * (low * n_images + left), 4 * n_images
+            if n < LANES or rows < LANES:
+                # Not within the block as a whole; beyond, it is 0.
+                for j in range(LANES):
+                    for i in range(LANES):
+                        tiles[0, j, i] = bits[low + j, left + i] if j < rows and i < n else np.int32(0)
+                source, stride = tile, np.int64(_ROW)
+            if not _turn(source, stride, tile + LANES * _ROW):
                 continue
             for i in range(n):
-                image = np.uint64(left + i)
-                counts[image] += _pick(tiles[1, i], low, counts[image], values[image], sites[image])
-
-
-@inner
-def _cut(bits, low, left, tile):
-    """Copy a tile that does not lie within the block as a whole; beyond, it is 0."""
-    for j in range(LANES):
-        for i in range(LANES):
-            tile[j, i] = 0
-    for j in range(min(LANES, len(bits) - low)):
-        for i in range(min(LANES, bits.shape[1] - left)):
-            tile[j, i] = bits[low + j, left + i]
-
-
-@inner
-def _pick(column, low, n, values, sites):
-    """Write what is not 0 of 16 values, and its numbers from ``low`` on, behind the first ``n``; return how many."""
-    word = _mark(np.int64(column.ctypes.data))
-    if _compresses():
-        behind = 4 * n
-        _compress(np.int64(column.ctypes.data), low, np.int64(values.ctypes.data) + behind,
-                  np.int64(sites.ctypes.data) + behind)  # fmt: skip
-    else:
-        at, left = np.uint64(n), word
-        while left != 0:
-            j = np.uint64(trailing_zeros(left))
-            left &= left - np.uint32(1)
-            values[at] = column[j]
-            sites[at] = low + np.int64(j)
-            at += np.uint64(1)
-    return _count(word)
+                column, image = tile + (LANES + i) * _ROW, np.uint64(left + i)
+                word, found = _mark(column), counts[image]
+                counts[image] += _count(word)
+                if _compresses():
+                    behind = 4 * ((left + i) * room + found)
+                    _compress(column, low, to[0] + behind, to[1] + behind)
+                    continue
+                while word != 0:
+                    j = np.uint64(trailing_zeros(word))
+                    word &= word - np.uint32(1)
+                    values[image, np.uint64(found)] = tiles[1, np.uint64(i), j]
+                    sites[image, np.uint64(found)] = low + np.int64(j)
+                    found += 1
