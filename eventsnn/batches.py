@@ -130,9 +130,9 @@ def worked(work: Callable[[Events, Events], R], data: Data, backend: Backend, si
 def shared(work: Callable[[Events], R], data: Data, threads: int, size: int = BATCH) -> Iterator[R]:
     """Yield ``work(piece)`` of all samples in order; threads of the host take pieces of batches as they come free.
 
-    No more than ``size`` samples are given to threads, or wait to be yielded, at a time. Where memory does not suffice,
-    the caller's thread does the piece by halves as soon as no other thread computes, see :func:`by_halves`. Where
-    there is nothing to share, no thread is started.
+    No more samples than a batch has are given to threads, or wait to be yielded, at a time. Where memory does not
+    suffice, the caller's thread does the piece by halves as soon as no other thread computes, see :func:`by_halves`.
+    Where there is nothing to share, no thread is started.
 
     Parameters
     ----------
@@ -147,15 +147,16 @@ def shared(work: Callable[[Events], R], data: Data, threads: int, size: int = BA
             yield from by_halves(partial(_part_done, work, batch), batch)
         return
     given: deque[tuple[Events, Future[list[R]]]] = deque()
-    held, pool = 0, ThreadPoolExecutor(threads, "eventsnn")
+    held, most, pool = 0, bounded(data, size), ThreadPoolExecutor(threads, "eventsnn")
     try:
         for batch in batches(data, size):
             for start, stop in balanced(batch.offsets, _pieces(len(batch), batch.n_events, threads)):
-                while given and held + stop - start > size:
+                piece = batch[start:stop]
+                while given and held + len(piece) > most:
                     held -= len(given[0][0])
                     yield from _next_done(work, given)
-                given.append((batch[start:stop], pool.submit(_if_memory_suffices, work, batch[start:stop])))
-                held += stop - start
+                given.append((piece, pool.submit(_if_memory_suffices, work, piece)))
+                held += len(piece)
         while given:
             yield from _next_done(work, given)
     finally:

@@ -158,8 +158,7 @@ class Devices:
         """Do what :meth:`each` does on the first device; threads of the host carry their samples through all layers."""
         backend = self.first.backend
         if backend.xp is np:
-            alone = net if backend.threads == 1 else net.on(Devices.one(backend.alone(), self.first.packed))
-            return shared(partial(work, alone), data, backend.threads, batch_size)
+            return shared(partial(work, net), data, backend.threads, batch_size)
 
         def know(batch: Events, there: Events) -> R:
             return work(net.with_copy(batch, there), batch)

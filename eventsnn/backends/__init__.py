@@ -98,7 +98,7 @@ class Backend(ABC):
     images: Any = None  #: stages of image encoders in the backend's memory, see ``cuda_images.py``; None: it has none
     #: what only the device itself raises, when it fails: others may go on, see :class:`eventsnn.Network`
     failures: tuple[type[Exception], ...] = ()
-    threads: int = 1  #: of the host, that share what goes through a network: each has a part of the samples
+    threads: int = 1  #: of the host, that share what goes through a network: each calls these methods with its samples
 
     def pack(self, weights: np.ndarray) -> Any:
         """Copy float32 weights of shape (maps, channels, kernel height, kernel width) into the backend's layout.
@@ -116,10 +116,6 @@ class Backend(ABC):
     def here(self) -> AbstractContextManager[Any]:
         """Return a context for work on arrays of the backend's memory outside of its methods, such as slicing."""
         return nullcontext()
-
-    def alone(self) -> Backend:
-        """Return this with one thread, for the same packed weights; several threads may use it at once."""
-        return self
 
     def timed(self, work: Callable[[], R]) -> tuple[R, float]:
         """Return what work with this backend gives, and the seconds that it takes.

@@ -82,10 +82,6 @@ class CpuBackend(Backend):
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or default_threads()
 
-    def alone(self) -> Backend:
-        """See :meth:`Backend.alone`."""
-        return CpuBackend(threads=1)
-
     def _pack(self, weights: np.ndarray) -> Packed:
         maps = len(weights)
         n_blocks, n_rows = -(-maps // LANES), int(np.prod(weights.shape[1:]))
