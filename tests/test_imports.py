@@ -9,6 +9,7 @@ import pydoc
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def imported_rooms(path):
                 yield parts[1]
 
 
+@cache
 def edges():
     found = set()
     for path in sources():
