@@ -22,7 +22,7 @@ R = TypeVar("R")
 BATCH = 512  #: samples at a time where a caller does not say: enough to keep all cores busy, little memory
 _EVENTS = 1 << 21  # spikes at a time, about: samples of many spikes come fewer at a time, so that memory stays bounded
 _COLUMNS = ("time", "channel", "y", "x")
-_PIECES = 4  # of a batch for each thread, at most: so that nobody waits long for the last one
+_PIECES = 2  # of a batch for each thread, at most: nobody waits long for the last one, and beginning one takes time
 # A piece is worth handing to a thread with so many samples, from which on a layer that decides makes tables, or spikes.
 _PIECE_SAMPLES, _PIECE_SPIKES = 32, 1 << 13
 
