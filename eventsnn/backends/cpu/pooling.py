@@ -11,6 +11,7 @@ from eventsnn.backends.cpu._conv import quiet_spikes
 from eventsnn.backends.cpu._emit import Output, fill, make_pending, make_sites
 from eventsnn.backends.cpu._fields import make_sizes, make_times, make_windows
 from eventsnn.backends.cpu._pooled import conv_pool_samples, make_panes, row_bits
+from eventsnn.backends.cpu._sieve import for_task, make_sieve
 from eventsnn.backends.cpu._sift import make_lists
 from eventsnn.backends.cpu._simd import LANES, NEVER
 from eventsnn.events import Events
@@ -36,13 +37,14 @@ def conv_pool(
     weights, counts = packed.blocks.ravel(), np.zeros(len(events), np.int64)
     spikes = np.zeros(len(events) if counted else 0, np.int64)
     most = pool.maps * pool.oh * pool.ow
+    sieve = make_sieve(packed.blocks, layer.cells.limit, sizes, len(events))
 
     def task(first: int, last: int) -> list[Output]:
         samples = np.arange(first, last)
         lists = make_lists(sizes, windows, int(np.diff(events.offsets)[samples].max(initial=0)))
         times = make_times(events.offsets, samples)
         found = np.empty(sizes.oh * sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
-        scratch = (lists, sites, make_pending(most), times, *found)
+        scratch = (lists, for_task(sieve), sites, make_pending(most), times, *found)
 
         def run(s: int, output: Output) -> int:
             return conv_pool_samples(
