@@ -11,7 +11,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from eventsnn.backends.cpu._simd import LANES, aligned, any_enough, count_bits
+from eventsnn.backends.cpu._simd import LANES, aligned, any_enough
 from eventsnn.jit import inner
 
 _NONE = np.zeros(0, np.uint32)
@@ -71,18 +71,10 @@ def is_useful(n, sizes, sieve):
 
 
 @inner
-def _are_once(n, marks):
-    """Return whether ``n`` spikes are of as many inputs."""
-    for i in range(len(marks)):
-        n -= count_bits(np.int64(marks[np.uint64(i)]))
-    return n == 0
-
-
-@inner
-def find_able(n, sizes, sieve, able):
-    """Set ``able`` of each position where a neuron may fire, at least; ``sieve.marks`` are those of ``n`` spikes."""
+def find_able(once, sizes, sieve, able):
+    """Set ``able`` of each position where a neuron may fire, at least; ``once``: whether no input spikes twice."""
     marks, words, keep, wide = sieve.marks, sieve.words, sieve.keep, np.uint64(len(sieve.words))
-    once, row, skipped = _are_once(n, marks), np.uint64(0), np.int64(0)
+    row, skipped = np.uint64(0), np.int64(0)
     for x in range(wide):
         words[x] = 0
     for oy in range(sizes.oh):

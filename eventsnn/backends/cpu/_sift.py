@@ -133,9 +133,9 @@ class _Lanes:
 def _read(columns, begin, end, sizes, bits, spikes, marks, times):
     """Take a sample's spikes; fill ``times`` with its distinct times and return their number.
 
-    Unless ``marks`` are empty, they are marked there.
+    Unless ``marks`` are empty, spikes are marked there; returned is also whether no input spikes twice.
     """
-    group, wide, marked = np.int64(-1), sizes.width + 2 * sizes.pw, len(marks) > 0
+    group, twice, wide = np.int64(-1), np.int64(0), sizes.width + 2 * sizes.pw
     for i in range(len(marks)):
         marks[i] = 0
     for e in range(begin, end):
@@ -147,11 +147,13 @@ def _read(columns, begin, end, sizes, bits, spikes, marks, times):
         spikes.y[i] = y
         spikes.x[i] = x
         spikes.entry[i] = (group << bits) + (c * sizes.kh + y) * sizes.kw + x
-        if marked:
-            marks[np.uint64(y * wide + x)] |= np.int64(1) << (c * sizes.kh + sizes.kh - 1)
+        if len(marks) > 0:
+            at, bit = np.uint64(y * wide + x), np.int64(1) << (c * sizes.kh + sizes.kh - 1)
+            twice |= marks[at] & bit
+            marks[at] |= bit
     for i in range(end - begin, end - begin + _WIDTH):
         spikes.y[i] = _END
-    return group + 1
+    return group + 1, twice == 0
 
 
 @inner
@@ -185,9 +187,9 @@ def list_fields(columns, begin, end, sizes, bits, sieve, lists, times):
     """
     sieved = is_useful(end - begin, sizes, sieve)
     marks = sieve.marks if sieved else sieve.marks[:0]
-    n_times = _read(columns, begin, end, sizes, bits, lists.spikes, marks, times)
+    n_times, once = _read(columns, begin, end, sizes, bits, lists.spikes, marks, times)
     if sieved:
-        find_able(end - begin, sizes, sieve, lists.able)
+        find_able(once, sizes, sieve, lists.able)
     spikes, band, tile = lists.spikes, lists.band, lists.tile
     high, wide, zero = _side(sizes.oh), _side(sizes.ow), np.int64(0)
     total = zero
