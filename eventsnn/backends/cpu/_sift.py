@@ -130,13 +130,13 @@ class _Lanes:
 
 
 @inner
-def _read(columns, begin, end, sizes, bits, spikes, marks, times):
+def _read(columns, begin, end, sizes, bits, spikes, sieved, marks, times):
     """Take a sample's spikes; fill ``times`` with its distinct times and return their number.
 
-    Unless ``marks`` are empty, spikes are marked there; returned is also whether no input spikes twice.
+    If ``sieved``, spikes are marked in ``marks``; returned is also whether no input spikes twice.
     """
     group, twice, wide = np.int64(-1), np.int64(0), sizes.width + 2 * sizes.pw
-    for i in range(len(marks)):
+    for i in range(np.uint64(len(marks) if sieved else 0)):
         marks[i] = 0
     for e in range(begin, end):
         if group < 0 or columns.time[e] != times[group]:
@@ -147,7 +147,7 @@ def _read(columns, begin, end, sizes, bits, spikes, marks, times):
         spikes.y[i] = y
         spikes.x[i] = x
         spikes.entry[i] = (group << bits) + (c * sizes.kh + y) * sizes.kw + x
-        if len(marks) > 0:
+        if sieved:
             at, bit = np.uint64(y * wide + x), np.int64(1) << (c * sizes.kh + sizes.kh - 1)
             twice |= marks[at] & bit
             marks[at] |= bit
@@ -186,8 +186,7 @@ def list_fields(columns, begin, end, sizes, bits, sieve, lists, times):
     Lists of positions where surely nobody fires stay empty.
     """
     sieved = is_useful(end - begin, sizes, sieve)
-    marks = sieve.marks if sieved else sieve.marks[:0]
-    n_times, once = _read(columns, begin, end, sizes, bits, lists.spikes, marks, times)
+    n_times, once = _read(columns, begin, end, sizes, bits, lists.spikes, sieved, sieve.marks, times)
     if sieved:
         find_able(once, sizes, sieve, lists.able)
     spikes, band, tile = lists.spikes, lists.band, lists.tile
