@@ -96,11 +96,11 @@ def conv_pool_samples(
     ``layer`` is ``(sizes, limit)``. ``counts[s]`` becomes the number of pooled spikes of sample ``s``,
     ``spikes[s]`` that of the neurons', unless it is empty: then ``sizes`` may leave out what no window holds.
     """
-    lists, sites, pending, times, first, time = scratch
+    lists, sieve, sites, pending, times, first, time = scratch
     sizes, limit = layer
     used, counted = np.int64(0), len(spikes) > 0
     for s in range(start, last):
-        n_times = list_fields(columns, offsets[s], offsets[s + 1], sizes, bits, lists, times)
+        n_times = list_fields(columns, offsets[s], offsets[s + 1], sizes, bits, sieve, lists, times)
         n, fired = _sample(weights, quiet, sizes, limit, panes, bits, sites, pending, lists, first, time, counted)
         if used + n > len(output.time):
             return s

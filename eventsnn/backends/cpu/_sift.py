@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from eventsnn.backends.cpu._sieve import find_able, is_useful
 from eventsnn.jit import inner
 
 _WIDTH = 8  # spikes looked at together
@@ -23,8 +24,9 @@ _TILE = 8  # most outputs along a side of a tile
 
 #: a list of spikes: coordinates and ``rank of time << bits | row``; all have room for a vector more
 Spikes = namedtuple("Spikes", "y x entry")
-#: position ``p`` owns ``entries[start[p]:end[p]]``; ``spikes`` are a sample's, those of a band, a tile and a row
-Lists = namedtuple("Lists", "start end entries spikes band tile row")
+#: position ``p`` owns ``entries[start[p]:end[p]]``, none where it is found not ``able`` to fire; ``spikes`` are a
+#: sample's, those of a band, a tile and a row
+Lists = namedtuple("Lists", "able start end entries spikes band tile row")
 
 
 def make_lists(sizes, windows, most):
@@ -33,7 +35,7 @@ def make_lists(sizes, windows, most):
     positions = sizes.oh * sizes.ow
     spikes = [Spikes(*(np.empty(most + _WIDTH, np.int32) for _ in range(3))) for _ in range(4)]
     ends = np.zeros(positions, np.int64), np.zeros(positions, np.int64)
-    return Lists(*ends, np.empty(most * seen + _WIDTH, np.int32), *spikes)
+    return Lists(np.zeros(positions, np.bool_), *ends, np.empty(most * seen + _WIDTH, np.int32), *spikes)
 
 
 @intrinsic
@@ -128,20 +130,30 @@ class _Lanes:
 
 
 @inner
-def _read(columns, begin, end, sizes, bits, spikes, times):
-    """Take a sample's spikes; fill ``times`` with its distinct times and return their number."""
-    group = np.int64(-1)
+def _read(columns, begin, end, sizes, bits, spikes, sieved, marks, times):
+    """Take a sample's spikes; fill ``times`` with its distinct times and return their number.
+
+    If ``sieved``, spikes are marked in ``marks``; returned is also whether no input spikes twice.
+    """
+    group, twice, wide = np.int64(-1), np.int64(0), sizes.width + 2 * sizes.pw
+    for i in range(np.uint64(len(marks) if sieved else 0)):
+        marks[i] = 0
     for e in range(begin, end):
         if group < 0 or columns.time[e] != times[group]:
             group += 1
             times[group] = columns.time[e]
         y, x, i = np.int64(columns.y[e]) + sizes.ph, np.int64(columns.x[e]) + sizes.pw, np.uint64(e - begin)
+        c = np.int64(columns.channel[e])
         spikes.y[i] = y
         spikes.x[i] = x
-        spikes.entry[i] = (group << bits) + (np.int64(columns.channel[e]) * sizes.kh + y) * sizes.kw + x
+        spikes.entry[i] = (group << bits) + (c * sizes.kh + y) * sizes.kw + x
+        if sieved:
+            at, bit = np.uint64(y * wide + x), np.int64(1) << (c * sizes.kh + sizes.kh - 1)
+            twice |= marks[at] & bit
+            marks[at] |= bit
     for i in range(end - begin, end - begin + _WIDTH):
         spikes.y[i] = _END
-    return group + 1
+    return group + 1, twice == 0
 
 
 @inner
@@ -152,7 +164,7 @@ def _side(size):
 
 
 @inner
-def _list_tile(n, oy, oy_end, ox, ox_end, sizes, lists, total):
+def _list_tile(n, oy, oy_end, ox, ox_end, sizes, sieved, lists, total):
     """List the ``n`` spikes of a tile by position; return the number of entries so far."""
     tile, row, zero = lists.tile, lists.row, np.int64(0)
     for y in range(oy, oy_end):
@@ -161,15 +173,22 @@ def _list_tile(n, oy, oy_end, ox, ox_end, sizes, lists, total):
         for x in range(ox, ox_end):
             p, left = y * sizes.ow + x, x * sizes.sw
             lists.start[p] = total
-            total = sift(row.x, m, left, sizes.kw, (row.entry,), (lists.entries,), total, left)
+            if not sieved or lists.able[p]:
+                total = sift(row.x, m, left, sizes.kw, (row.entry,), (lists.entries,), total, left)
             lists.end[p] = total
     return total
 
 
 @inner
-def list_fields(columns, begin, end, sizes, bits, lists, times):
-    """List a sample's spikes by position, as ``rank of time << bits | row``; return the number of distinct times."""
-    n_times = _read(columns, begin, end, sizes, bits, lists.spikes, times)
+def list_fields(columns, begin, end, sizes, bits, sieve, lists, times):
+    """List a sample's spikes by position, as ``rank of time << bits | row``; return the number of distinct times.
+
+    Lists of positions where surely nobody fires stay empty.
+    """
+    sieved = is_useful(end - begin, sizes, sieve)
+    n_times, once = _read(columns, begin, end, sizes, bits, lists.spikes, sieved, sieve.marks, times)
+    if sieved:
+        find_able(once, sizes, sieve, lists.able)
     spikes, band, tile = lists.spikes, lists.band, lists.tile
     high, wide, zero = _side(sizes.oh), _side(sizes.ow), np.int64(0)
     total = zero
@@ -181,5 +200,5 @@ def list_fields(columns, begin, end, sizes, bits, lists, times):
             ox_end = ox + wide if ox + wide < sizes.ow else sizes.ow
             reach = (ox_end - ox - 1) * sizes.sw + sizes.kw
             m = sift(band.x, n, ox * sizes.sw, reach, band, tile, zero, zero)
-            total = _list_tile(m, oy, oy_end, ox, ox_end, sizes, lists, total)
+            total = _list_tile(m, oy, oy_end, ox, ox_end, sizes, sieved, lists, total)
     return n_times

@@ -208,6 +208,30 @@ def earliest(typingctx, first, at, rows, columns, pitch, time):
     return signature, codegen
 
 
+@intrinsic
+def any_enough(typingctx, words, at, count, masks, need):
+    """Return whether ``words[at:][:count]`` have ``need`` bits in common with the masks of any of LANES maps."""
+    i64 = types.int64
+    signature = types.boolean(words, i64, i64, masks, need)
+
+    def codegen(context, builder, sig, args):
+        words, masks, need = (context.make_array(sig.args[i])(context, builder, args[i]).data for i in (0, 3, 4))
+        counts = _slots(builder, ir.Constant(_TIMES, [0] * _WIDTH))
+        kind = ir.FunctionType(_TIMES, [_TIMES])
+        ones = cgutils.get_or_insert_function(builder.module, kind, f"llvm.ctpop.v{_WIDTH}i32")
+        with cgutils.for_range(builder, args[2]) as loop:
+            word = _splat(builder, builder.load(builder.gep(words, [builder.add(args[1], loop.index)])))
+            lines = _load_lanes(builder, masks, builder.mul(loop.index, ir.Constant(_I64, LANES)), _TIMES)
+            for slot, line in zip(counts, lines, strict=True):
+                common = builder.call(ones, [builder.and_(line, word)])
+                builder.store(builder.add(builder.load(slot), common), slot)
+        pairs = zip(counts, _load_lanes(builder, need, ir.Constant(_I64, 0), _TIMES), strict=True)
+        enough = _mask(builder, [builder.icmp_signed(">=", builder.load(slot), least) for slot, least in pairs])
+        return builder.icmp_signed("!=", enough, ir.Constant(_I64, 0))
+
+    return signature, codegen
+
+
 def _load_lanes(builder: Any, data: Any, offset: Any, vector: Any) -> list[Any]:
     """Return LANES values of an array from ``offset`` on, as vectors."""
     start = builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())

@@ -11,6 +11,7 @@ from eventsnn.backends import Geometry, Pooled
 from eventsnn.backends.cpu._emit import Output, Sites, collected, make_pending
 from eventsnn.backends.cpu._fields import Sizes, Windows, make_windows
 from eventsnn.backends.cpu._pooled import Panes, conv_pool_samples, make_panes, row_bits
+from eventsnn.backends.cpu._sieve import Sieve, make_marks, make_sieve, with_room
 from eventsnn.backends.cpu._sift import make_lists
 from eventsnn.backends.cpu._simd import LANES, NEVER
 from eventsnn.backends.cpu.plans import Plan, columns_of, grid_of, most_spikes, room_for
@@ -32,6 +33,7 @@ class _Joint:
     bits: int
     grid: Shape
     most: int
+    sieve: Sieve
 
 
 def conv_pool(events: Events, packed: Packed, plan: Plan, geometry: Geometry, counted: bool) -> Pooled | None:
@@ -42,8 +44,8 @@ def conv_pool(events: Events, packed: Packed, plan: Plan, geometry: Geometry, co
         return None
     columns, last, whole = columns_of(events), len(events), (joint.sizes, plan.cells.limit)
     fired, room = np.zeros(last if counted else 0, np.int64), room_for(spikes)
-    lists, *rest = kept(("conv pool", joint.sizes, joint.grid, room), lambda: _scratch(joint, room))
-    scratch = (lists, joint.sites, *rest)
+    lists, marks, *rest = kept(("conv pool", joint.sizes, joint.grid, room), lambda: _scratch(joint, room))
+    scratch = (lists, with_room(joint.sieve, marks), joint.sites, *rest)
 
     def run(s: int, output: Output, counts: np.ndarray) -> int:
         return conv_pool_samples(
@@ -65,11 +67,13 @@ def _joint(packed: Packed, plan: Plan, geometry: Geometry, counted: bool) -> _Jo
     # Thresholds must be finite, no weight negative, nothing may leak, and time and row must fit 31 bits.
     simple = not plan.cells.at_end and not len(plan.cells.fine) and packed.blocks.min(initial=0) >= 0
     most = (NEVER >> bits) - 1 if simple else -1
-    return _Joint(sizes, windows, panes, sites, bits, (pool.maps, pool.oh, pool.ow), most)
+    sieve = make_sieve(packed.blocks, plan.cells.limit, sizes)
+    return _Joint(sizes, windows, panes, sites, bits, (pool.maps, pool.oh, pool.ow), most, sieve)
 
 
 def _scratch(joint: _Joint, room: int) -> tuple[Any, ...]:
     """Return what the kernel writes to, but for the output, with room for so many spikes of a sample."""
     found = np.empty(joint.sizes.oh * joint.sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
     pending = make_pending(joint.grid[0] * joint.grid[1] * joint.grid[2])
-    return make_lists(joint.sizes, joint.windows, room), pending, np.empty(room + 1, np.int64), *found
+    lists, marks = make_lists(joint.sizes, joint.windows, room), make_marks(joint.sizes)
+    return lists, marks, pending, np.empty(room + 1, np.int64), *found
