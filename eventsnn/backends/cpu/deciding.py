@@ -12,9 +12,11 @@ from eventsnn.backends import Decision
 from eventsnn.backends.cpu._bounds import Tables, hold_for, make_slots, make_tables
 from eventsnn.backends.cpu._change import Rates
 from eventsnn.backends.cpu._decide import decide_samples
-from eventsnn.backends.cpu._fields import make_fields
+from eventsnn.backends.cpu._fields import fields_for
 from eventsnn.backends.cpu._learn import Plan, Result
+from eventsnn.backends.cpu.plans import most_spikes, room_for
 from eventsnn.events import Events
+from eventsnn.memory import kept
 
 if TYPE_CHECKING:
     from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
@@ -26,10 +28,15 @@ _NO_RATES = Rates(_NO_TABLE, _NO_TABLE, _NOTHING, _NOTHING, _NOBODY, _NOTHING, _
 
 
 class Bounds(NamedTuple):
-    """Tables of a layer's weights; ``positive``: whether all weights are, so that any spike makes a neuron fire."""
+    """Tables of a layer's weights; ``positive``: whether all weights are, so that any spike makes a neuron fire.
+
+    ``pace`` is what samples have shown about where to look first (``Slots``): no result depends on it, so threads may
+    write over each other's.
+    """
 
     tables: Tables
     positive: bool
+    pace: np.ndarray
 
 
 @dataclass(eq=False)
@@ -79,15 +86,15 @@ def _find(events: Events, bounds: Bounds, layer: Prepared, found: Decision) -> N
 
     Where ``found`` has no room for any, take the deficits instead.
     """
-    n = len(found.winners)
-    samples = np.arange(n)
-    fields = make_fields(layer.sizes, layer.windows, events.offsets, samples)
-    slots = make_slots(layer.sizes, fields, int(np.diff(events.offsets)[samples].max(initial=0)))
+    n, room = len(found.winners), room_for(most_spikes(events))
+    sizes, windows = layer.sizes, layer.windows
+    slots = kept(("decide", sizes, room), lambda: make_slots(sizes, fields_for(sizes, windows, room), room))
+    slots, samples = slots._replace(pace=bounds.pace), np.arange(n)
     plan = Plan(samples, _NOBODY, find=n > 0, change=n == 0)
     result = Result(found.winners[:, None], np.zeros((n, 1), np.float32), np.zeros(4))
     decide_samples(
-        layer.columns, events.offsets, plan, _NOBODY, _NOBODY, bounds.tables, bounds.positive, layer.sizes,
-        layer.windows, layer.cells.end, _NO_RATES, (slots, _NOBODY, np.empty(0, np.int32), _NOTHING), result,
+        layer.columns, events.offsets, plan, _NOBODY, _NOBODY, bounds.tables, bounds.positive, sizes,
+        windows, layer.cells.end, _NO_RATES, (slots, _NOBODY, np.empty(0, np.int32), _NOTHING), result,
         found.spikes,
     )  # fmt: skip
 
@@ -99,6 +106,6 @@ def _bounds(events: Events, weights: np.ndarray, layer: Prepared) -> Bounds | No
         return None
     lower = lowest if lowest < upper else 0.0
     tables = make_tables(weights.reshape(layer.sizes.maps, -1), layer.cells.limit, lower, upper, 0)
-    bounds = Bounds(tables, lowest > 0)
+    bounds = Bounds(tables, lowest > 0, np.zeros(2))
     _find(events, bounds, layer, Decision(np.empty((0, 4), np.int64), _NOBODY))
     return bounds
