@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import record  # noqa: E402
+from benchmarks.peers import dense, spyker, spyketorch  # noqa: E402
 from benchmarks.peers import main as program  # noqa: E402
-from benchmarks.peers import spyketorch  # noqa: E402
 from benchmarks.peers.agreement import compare, sentence  # noqa: E402
 from benchmarks.peers.measuring import measure  # noqa: E402
 from benchmarks.peers.ours import Ours  # noqa: E402
@@ -125,6 +125,22 @@ def test_waves_are_read_as_they_are_written(events):
 def test_an_input_that_fires_twice_counts_twice():
     twice = Events.from_columns([0, 2], [0, 0], [0, 0], [0, 0], shape=(1, 1, 1), duration=4)
     assert cumulative(twice).ravel().tolist() == [1, 1, 2, 2]
+
+
+PROGRAMS = [
+    dense.Dense("", None),
+    spyketorch.SpykeTorch("", None, None, None, None),
+    spyker.Spyker("", None, sparse=False),
+    spyker.Spyker("", None, sparse=True),
+]
+
+
+@pytest.mark.parametrize("peer", PROGRAMS, ids=lambda peer: peer.name)
+def test_microseconds_are_not_made_a_dense_axis_even_where_each_input_fires_once(peer, layer, weights):
+    """As of neurons that a camera's events made fire: the array alone would fill all memory."""
+    events = Events.from_columns([0, 319_999], [0, 1], [2, 3], [2, 3], shape=(2, 6, 6), duration=320_000, unit="us")
+    with pytest.raises(NotOffered, match="one step for each microsecond"):
+        peer.prepare(Task("layer 2, microseconds", Stack((layer,), {0: weights}), events))
 
 
 def test_a_task_is_measured_and_compared(events, layer, weights, monkeypatch, capsys):
