@@ -202,5 +202,8 @@ def test_the_whole_command_without_data_or_peers(tmp_path, monkeypatch, capsys):
     assert "faces: no folder caltech" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "peers.jsonl").read_text().splitlines()]
     assert {"layer 1", "layer 3", "learning layer 2", "all layers"} <= {line["stage"] for line in lines}
-    assert all(line["vector_adds_per_second"] > 0 and line["commit"] for line in lines if "cpu_seconds" in line)
+    measured = [line for line in lines if "cpu_seconds" in line]
+    assert all(line["vector_adds_per_second"] > 0 and line["commit"] and line["processor"] for line in measured)
+    assert all(line["additions_per_second"] > 0 and line["share_of_peak"] > 0 for line in measured)
+    assert all(line["images_per_second"] > 0 and line["peak_memory_gib"] >= 0 for line in measured)
     assert "scikit-learn" in lines[0]["samples_are"]
