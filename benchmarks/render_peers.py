@@ -218,7 +218,7 @@ def grid(head: list[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def times_table(stages: list[str], peers: list[str], lines: dict[tuple[str, str], Line]) -> str:
-    """Return milliseconds of processor time an image, with ratios to ours, rates of additions and memory."""
+    """Return milliseconds of processor time an image, with ratios to ours, and rates of additions."""
     head = ["ms of CPU an image", *peers, "additions, billion a second", "of the core's own rate"]
     rows = []
     for stage in stages:

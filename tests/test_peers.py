@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import record  # noqa: E402
+from benchmarks.peers import dense, spyker, spyketorch  # noqa: E402
 from benchmarks.peers import main as program  # noqa: E402
-from benchmarks.peers import spyketorch  # noqa: E402
 from benchmarks.peers.agreement import compare, sentence  # noqa: E402
 from benchmarks.peers.measuring import measure  # noqa: E402
 from benchmarks.peers.ours import Ours  # noqa: E402
@@ -127,6 +127,22 @@ def test_an_input_that_fires_twice_counts_twice():
     assert cumulative(twice).ravel().tolist() == [1, 1, 2, 2]
 
 
+PROGRAMS = [
+    dense.Dense("", None),
+    spyketorch.SpykeTorch("", None, None, None, None),
+    spyker.Spyker("", None, sparse=False),
+    spyker.Spyker("", None, sparse=True),
+]
+
+
+@pytest.mark.parametrize("peer", PROGRAMS, ids=lambda peer: peer.name)
+def test_microseconds_are_not_made_a_dense_axis_even_where_each_input_fires_once(peer, layer, weights):
+    """As of neurons that a camera's events made fire: the array alone would fill all memory."""
+    events = Events.from_columns([0, 319_999], [0, 1], [2, 3], [2, 3], shape=(2, 6, 6), duration=320_000, unit="us")
+    with pytest.raises(NotOffered, match="one step for each microsecond"):
+        peer.prepare(Task("layer 2, microseconds", Stack((layer,), {0: weights}), events))
+
+
 def test_a_task_is_measured_and_compared(events, layer, weights, monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.peers.measuring.LEAST_SECONDS", 0.0)
     task = Task("layer 1", Stack((layer,), {0: weights}), events, additions=1000.0)
@@ -186,5 +202,8 @@ def test_the_whole_command_without_data_or_peers(tmp_path, monkeypatch, capsys):
     assert "faces: no folder caltech" in capsys.readouterr().out
     lines = [json.loads(line) for line in (tmp_path / "peers.jsonl").read_text().splitlines()]
     assert {"layer 1", "layer 3", "learning layer 2", "all layers"} <= {line["stage"] for line in lines}
-    assert all(line["vector_adds_per_second"] > 0 and line["commit"] for line in lines if "cpu_seconds" in line)
+    measured = [line for line in lines if "cpu_seconds" in line]
+    assert all(line["vector_adds_per_second"] > 0 and line["commit"] and line["processor"] for line in measured)
+    assert all(line["additions_per_second"] > 0 and line["share_of_peak"] > 0 for line in measured)
+    assert all(line["images_per_second"] > 0 and line["peak_memory_gib"] >= 0 for line in measured)
     assert "scikit-learn" in lines[0]["samples_are"]

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import eventsnn as es
 from eventsnn import Conv, Events, Network, Pool
 from eventsnn.backends.cpu import CpuBackend
+from eventsnn.events import replace_fields
 from eventsnn.study import profile
 
 SHAPE = (2, 9, 8)
@@ -179,3 +181,23 @@ def test_a_few_samples_of_many_spikes_have_a_thread_each():
 
     assert list(net.each(work, events)) == [1, 1, 1]
     assert len(seen) == 3
+
+
+def several_networks():
+    layers = [
+        LAYERS,
+        [Conv(40, 3, threshold=4), Pool(2), Conv(7, 2, threshold=2)],
+        [Conv(5, 3, threshold=2, padding=1), Conv(9, 2, threshold=3)],
+    ]
+    return [Network(chosen, SHAPE, seed=2, backend=CpuBackend(1)) for chosen in layers]
+
+
+def test_different_networks_run_at_once_in_threads_of_the_caller():
+    """What a thread keeps from call to call is its own, and what is kept with weights may be let go while in use."""
+    inputs = [replace_fields(EVENTS[:60], duration=6 + more) for more in range(20)]  # more than the plans of a layer
+    turns = [(which, events) for events in inputs for which in range(3)] * 3
+    expected = [net.run(events) for events in inputs for net in several_networks()] * 3
+    nets = several_networks()
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda turn: nets[turn[0]].run(turn[1]), turns)
+        assert all(left.equals(right) for left, right in zip(found, expected, strict=True))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.tasks import Absent, Job, NotOffered, Task, cumulative, latency_of_waves
+from benchmarks.peers.tasks import Absent, Job, NotOffered, Task, check_steps, cumulative, latency_of_waves
 from eventsnn import Pool
 from eventsnn.encode import EqualBins, Filter, ImageEncoder, LocalNormalization, OnOff
 from eventsnn.encode.stages import Scale
@@ -57,8 +57,7 @@ class Dense:
         """Return the job, batch by batch."""
         if task.lesson is not None:
             raise NotOffered("inference only")
-        if task.steps > 1000:
-            raise NotOffered("time is a dense axis: one step for each microsecond")
+        check_steps(task)
         size, layout = self._way(task)
         work = self._work(task, size, layout)
         read = _decision if task.stack.decides else _latency

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.tasks import Absent, Job, Lesson, NotOffered, Task, cumulative, fires_again, winners_array
+from benchmarks.peers.tasks import (
+    Absent,
+    Job,
+    Lesson,
+    NotOffered,
+    Task,
+    check_steps,
+    cumulative,
+    fires_again,
+    winners_array,
+)
 from eventsnn import RSTDP, Pool
 from eventsnn.encode import published
 
@@ -74,6 +84,7 @@ class Spyker:
     def _check(self, task: Task) -> None:
         if fires_again(task):
             raise NotOffered("an input fires at most once")
+        check_steps(task)
         if task.images is not None and task.encoder != published.spyker_mnist():
             raise NotOffered("another front end, without local normalization")
         if self.sparse and (task.stack.decides or (task.lesson and np.isinf(task.lesson.layer.threshold))):

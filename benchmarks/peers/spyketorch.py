@@ -21,6 +21,7 @@ from benchmarks.peers.tasks import (
     Lesson,
     NotOffered,
     Task,
+    check_steps,
     cumulative,
     fires_again,
     latency_of_waves,
@@ -83,6 +84,7 @@ class SpykeTorch:
         """Return the job, image by image."""
         if fires_again(task):
             raise NotOffered("an input fires at most once")
+        check_steps(task)
         encode = self._encoder(task)
         layers = [self._layer(layer, weights) for layer, weights in task.stack.parts()]
 

@@ -13,6 +13,7 @@ from eventsnn.encode import ImageEncoder
 from eventsnn.layers import Layer
 
 Answer = Literal["spikes", "decisions", "winners"]
+_MOST_STEPS = 1000  # of a dense axis of time: of microseconds one recording would fill 10 GB
 
 
 class NotOffered(Exception):  # noqa: N818  # it is no error
@@ -148,6 +149,12 @@ def cumulative(events: Events) -> np.ndarray:
 def fires_again(task: Task) -> bool:
     """Whether an input of the task fires more than once, as cameras' pixels do."""
     return task.events is not None and task.events.first_spikes().n_events < task.events.n_events
+
+
+def check_steps(task: Task) -> None:
+    """Raise :class:`NotOffered` where a dense axis of time would not fit in memory."""
+    if task.steps > _MOST_STEPS:
+        raise NotOffered("time is a dense axis: one step for each microsecond")
 
 
 def latency_of_waves(waves: np.ndarray) -> np.ndarray:

@@ -151,9 +151,14 @@ def part(net: Network, start: int, stop: int) -> Stack:
     return Stack(net.layers[start:stop], weights)
 
 
+def all_layers(net: Network, events: Events, stage: str = "all layers", alone: bool = False) -> Task:
+    """Return the task of inference of all layers."""
+    return Task(stage, whole(net), events, additions=_additions(net, 0, len(net.layers), events), alone=alone)
+
+
 def stages(net: Network, model: Model, events: Events) -> Iterator[Task]:
     """Yield inference of all layers, of single ones with the pool after them, and learning of each."""
-    yield Task("all layers", whole(net), events, additions=_additions(net, 0, len(net.layers), events))
+    yield all_layers(net, events)
     if np.isinf(getattr(net.layers[-1], "threshold", 0)):
         yield Task("layers 1-2", part(net, 0, 4), events, additions=_additions(net, 0, 4, events))
     for number, layer in enumerate(net.trainable, 1):
@@ -165,15 +170,15 @@ def stages(net: Network, model: Model, events: Events) -> Iterator[Task]:
         below = net.run(events, stop=step.layer)
         if step.inhibit_input:
             below = PointwiseInhibition().run(below, net.backend)
-        yield Task(f"learning layer {number}", events=below, lesson=lesson(net, step))
+        additions = float(_operations(net.layers[step.layer], below))
+        yield Task(f"learning layer {number}", events=below, lesson=lesson(net, step), additions=additions)
 
 
 def upwards(net: Network, model: Model, events: Events) -> Iterator[Task]:
     """Yield learning of the deeper layers with inference of those below, as without a cache of spikes."""
     for number, step in enumerate(model.steps[1:], 2):
-        yield Task(
-            f"learning layer {number} from the input", part(net, 0, step.layer), events, lesson=lesson(net, step)
-        )
+        name, additions = f"learning layer {number} from the input", _additions(net, 0, step.layer + 1, events)
+        yield Task(name, part(net, 0, step.layer), events, lesson=lesson(net, step), additions=additions)
 
 
 def lesson(net: Network, step: Step) -> Lesson:
@@ -213,10 +218,10 @@ def learnt(model: Model, source: Source, options: Options, upward: bool = False)
     tasks = [*stages(net, model, events), encoding(model.encoder, images)]
     if upward:
         tasks += upwards(net, model, events)
-    tasks.append(Task("end to end", whole(net), images=images, encoder=model.encoder))
+    tasks.append(replace(tasks[0], stage="end to end", events=None, images=images, encoder=model.encoder))
     if upward:
         many = pixels[few : few + MANY]
-        tasks.append(Task("all layers, many images", whole(net), model.encoder.encode(many), alone=True))
+        tasks.append(all_layers(net, model.encoder.encode(many), stage="all layers, many images", alone=True))
         tasks.append(replace(encoding(model.encoder, many), stage="encoding, many images", alone=True))
     return Workload(model.name, tuple(tasks), f"{name}; weights learnt from {few} images")
 
