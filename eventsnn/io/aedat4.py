@@ -89,12 +89,14 @@ def described(data: bytes, path: Path) -> tuple[Content, tuple[int, int] | None,
     """Return what the header says of packets, of the sensor and else; raises as :func:`open_aedat4`."""
     table = root(data, b"IOHE", 0)
     package = _package(table.integer(0, 4), path)
-    end, text = table.integer(1, 8, -1), table.text(2)
+    begin, end, text = BEFORE + len(data), table.integer(1, 8, -1), table.text(2)
+    if 0 < end < begin:
+        raise EventFileError(f"expected packets up to byte {begin} or behind it, found {end}", path, len(_SIGNATURE))
     streams = re.split(r'<node name="(\d{1,9})" path="[^"]*/outInfo/\d+/">', text)
     about = {int(number): part for number, part in zip(streams[1::2], streams[2::2], strict=True)}
     kinds = {number: _attribute(part, "typeIdentifier") for number, part in about.items()}
     chosen = next((number for number, kind in kinds.items() if kind == "EVTS"), None)
-    content = Content(BEFORE + len(data), end if end > 0 else None, package, kinds, chosen)
+    content = Content(begin, end if end > 0 else None, package, kinds, chosen)
     said = {
         name: _attribute(about.get(-1 if chosen is None else chosen, ""), name) for name in ("source", "sizeX", "sizeY")
     }
@@ -188,10 +190,15 @@ def _packets(stream: BinaryIO, content: Content, length: int | None, tally: Tall
         head = stream.read(8)
         if len(head) < 8:
             tally.drop(CUT_END, len(head))
+            # Nothing tells whether packets or only their table are missing.
+            tally.drop(CUT_PACKET, int(not head and content.end is not None))
             return
         number, size = _HEAD.unpack(head)
         if size < 0 or (length is None and size > _LARGEST):
             raise EventFileError(f"expected a packet, found a size of {size} bytes", offset=place)
+        if content.end is not None and place + 8 + size > content.end:
+            reason = f"expected a packet up to byte {content.end}, where the header has packets end, found {size} bytes"
+            raise EventFileError(reason, offset=place)
         if length is not None and place + 8 + size > length:
             tally.drop(CUT_PACKET)
             return
