@@ -117,6 +117,15 @@ def test_the_table_of_the_file_is_no_packet(file):
     assert drained(es.open(path))[0] == SAMPLE
 
 
+@pytest.mark.parametrize("compression", [1, 3])
+def test_the_table_ends_packets_where_the_header_names_no_end(file, compression):
+    """As it is while a file that grows is followed, until its writer closes it."""
+    compress = compressor(compression)
+    path = file(aedat4_header(compression) + aedat4(SAMPLE, compress) + compress(b"FTAB" * 9))
+    found, report = drained(es.open(path))
+    assert (found, report.dropped) == (SAMPLE, {})
+
+
 def test_a_file_that_ends_before_its_table_is_cut(file):
     head, body = aedat4_header(), aedat4_packet(SAMPLE)
     found, report = drained(es.open(file(aedat4_header(end=len(head) + 2 * len(body)) + body)))

@@ -33,6 +33,7 @@ _PIECE = 1 << 20  # bytes decompressed at once
 _BUFFER = 1 << 18  # bytes read at once
 _MOST_INFLATED = 1100  # times the bytes of a packet; LZ4's limit is 255
 _PACKAGES = {0: "", 1: "lz4", 2: "lz4", 3: "zstandard", 4: "zstandard"}  # by the file's number of the compression
+_TABLES = {"lz4": b"\x04\x22M\x18", "zstandard": b"\x28\xb5\x2f\xfd"}  # what the table behind the packets begins with
 _HEAD = struct.Struct("<ii")  # of a packet: its stream, and the bytes that follow
 _SIZE = 16  # bytes of an event: 8 of its time, 2 of its column, 2 of its row, 1 of its polarity
 _LEAST = 5  # bytes of an event in a packet, usually
@@ -193,6 +194,8 @@ def _packets(stream: BinaryIO, content: Content, length: int | None, tally: Tall
             # Nothing tells whether packets or only their table are missing.
             tally.drop(CUT_PACKET, int(not head and content.end is not None))
             return
+        if content.end is None and head[:4] == _TABLES.get(content.package):
+            return  # whoever wrote the file has closed it since its header was read
         number, size = _HEAD.unpack(head)
         if size < 0 or (length is None and size > _LARGEST):
             raise EventFileError(f"expected a packet, found a size of {size} bytes", offset=place)
