@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import struct
 import tempfile
 import time
 from collections.abc import Callable
@@ -53,12 +54,15 @@ def workloads(data: Path, folder: Path, n: int) -> list[tuple[str, list[Path], d
         ("EVT2", [real / "faery/evt2.raw"], prophesee | {"expelliarmus": partial(expelliarmus, "evt2")}),
         ("EVT2.1, made", [made["evt21"]], {}),
         ("EVT3, made", [made["evt3"]], prophesee | {"expelliarmus": partial(expelliarmus, "evt3")}),
-        ("EVT3", [real / "expelliarmus/evt3_sample.raw"], {"expelliarmus": partial(expelliarmus, "evt3")}),
-        ("DAT, made", [made["dat"]], {"faery": faery, "expelliarmus": partial(expelliarmus, "dat")}),
-        ("AEDAT 2", [real / "ne15/test.aedat"], {}),
-        ("AEDAT 4", [real / "tonic/sample.aedat4"], {"aedat": aedat, "faery": faery}),
+        ("EVT3", [real / "expelliarmus/evt3_sample.raw"], prophesee | {"expelliarmus": partial(expelliarmus, "evt3")}),
+        ("DAT, made", [made["dat"]], prophesee | {"expelliarmus": partial(expelliarmus, "dat")}),
+        ("DAT", [real / "tonic/sample_ncars.dat"], {"expelliarmus": partial(expelliarmus, "dat")}),
+        ("AEDAT 2", [real / "ne15/test.aedat"], {"tonic": partial(tonic_aedat, "read_dvs_128")}),
+        ("AEDAT 3.1, made", [made["aedat3"]], {"tonic": partial(tonic_aedat, "read_dvs_ibm")}),
+        ("AEDAT 4", [real / "tonic/sample.aedat4"], {"aedat": aedat, "faery": faery, "tonic": tonic_aedat4}),
         ("Event Stream, colour", [real / "faery/color.es"], {"event_stream": event_stream}),
         ("Event Stream, DVS, made", [made["es"]], {"event_stream": event_stream, "faery": faery}),
+        ("Event Stream, ATIS, made", [made["atis"]], {"event_stream": event_stream, "faery": faery}),
         ("1,100 of N-MNIST", nmnist, {"tonic": tonic}),
         ("npy, made", [made["npy"]], {"numpy": lambda path: len(np.load(path))}),
         ("text, made", [made["csv"]], {"faery": faery_csv}),
@@ -149,6 +153,14 @@ def tonic(path: Path) -> int:
     return len(importlib.import_module("tonic.io").read_mnist_file(path, fields))
 
 
+def tonic_aedat(name: str, path: Path) -> int:
+    return len(getattr(importlib.import_module("tonic.io"), name)(str(path))[1])
+
+
+def tonic_aedat4(path: Path) -> int:
+    return len(importlib.import_module("tonic.io").read_aedat4(str(path)))
+
+
 # Files
 
 
@@ -164,9 +176,12 @@ def made_files(folder: Path, n: int) -> dict[str, Path]:
         "evt3": b"% evt 3.0\n% geometry 1280x720\n% end\n" + evt3_words(t, x, y, p),
         "dat": b"% Data file containing CD events.\n% Version 2\n% Width 1280\n% Height 720\n" + bytes([12, 8])
         + ((p << 28 | y << 14 | x) << 32 | t).astype("<u8").tobytes(),
+        "aedat3": b"#!AER-DAT3.1\r\n#Source 1: made\r\n#!END-HEADER\r\n" + aedat3_packets(t, x, y, p),
         "es": b"Event Stream" + bytes([2, 0, 0, 1]) + np.array(SENSOR, "<u2").tobytes() + es_bytes(t, x, y, p),
+        "atis": b"Event Stream" + bytes([2, 0, 0, 2]) + np.array(SENSOR, "<u2").tobytes() + es_bytes(t, x, y, p, 2),
     }  # fmt: skip
-    paths = {name: folder / f"{name}.{'raw' if name.startswith('evt') else name}" for name in contents}
+    suffix = {"evt2": "raw", "evt21": "raw", "evt3": "raw", "aedat3": "aedat", "atis": "es"}
+    paths = {name: folder / f"{name}.{suffix.get(name, name)}" for name in contents}
     for name, content in contents.items():
         paths[name].write_bytes(content)
     table = np.zeros(len(t), es.io.EVENT_DTYPE)
@@ -202,9 +217,18 @@ def evt3_words(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> by
     return np.concatenate([rows, events], axis=1).astype("<u2").tobytes()
 
 
-def es_bytes(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> bytes:
+def aedat3_packets(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, size: int = 4096) -> bytes:
+    """Return polarity packets of so many events."""
+    words = np.stack([1 | p << 1 | y << 2 | x << 17, t], axis=1).astype("<u4")
+    packets = [words[begin : begin + size] for begin in range(0, len(words), size)]
+    heads = (struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, len(part), len(part), len(part)) for part in packets)
+    return b"".join(head + part.tobytes() for head, part in zip(heads, packets, strict=True))
+
+
+def es_bytes(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, bits: int = 1) -> bytes:
+    """Return events of a DVS, or with 2 bits before the time those of an ATIS: brighter, and no exposure."""
     events = np.zeros(len(t), [("first", "u1"), ("x", "<u2"), ("y", "<u2")])
-    events["first"], events["x"], events["y"] = np.diff(t, prepend=0) << 1 | p, x, y
+    events["first"], events["x"], events["y"] = np.diff(t, prepend=0) << bits | p << bits - 1, x, y
     return events.tobytes()
 
 

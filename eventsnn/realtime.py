@@ -282,6 +282,8 @@ def _arrivals(
         size = {} if sensor is None else dict(zip(("width", "height"), sensor, strict=True))
         source = open_recording(Path(source), **size)
     if isinstance(source, Recording):
+        if source.sensor is None and sensor is not None:
+            source = source.adjusted(width=sensor[0], height=sensor[1])
         return _Arrivals(_turned(source, turned), None)
     feed = open_feed(source, follow=follow)
     try:

@@ -64,13 +64,16 @@ def view(
     """
     with one_line_errors("eventsnn view", debug or context.obj):
         from eventsnn.io import open as open_events
+        from eventsnn.io.own_recording import open_recording
         from eventsnn.plot import film
         from eventsnn.plot.view import describe as told
 
         target = out or Path(f"{file.stem}.png")
         _check(target, fps)
         turned = {"swap_xy": swap_xy, "flip_x": flip_x, "flip_y": flip_y, "swap_polarity": swap_polarity}
-        source = open_events(file, **{name: value for name, value in turned.items() if value is not None})  # type: ignore[arg-type]
+        given = {name: value for name, value in turned.items() if value is not None}
+        # What is turned is a recording, converted or not; samples of a data set stay as they are.
+        source = open_recording(file, **given) if given else open_events(file)
         choice = _choice(source.unit, time, window, windows, target)
         try:
             found = film(source, choice, samples=sample or None)

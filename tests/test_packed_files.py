@@ -117,6 +117,21 @@ def test_the_table_of_the_file_is_no_packet(file):
     assert drained(es.open(path))[0] == SAMPLE
 
 
+@pytest.mark.parametrize("compression", [1, 3])
+def test_the_table_ends_packets_where_the_header_names_no_end(file, compression):
+    """As it is while a file that grows is followed, until its writer closes it."""
+    compress = compressor(compression)
+    path = file(aedat4_header(compression) + aedat4(SAMPLE, compress) + compress(b"FTAB" * 9))
+    found, report = drained(es.open(path))
+    assert (found, report.dropped) == (SAMPLE, {})
+
+
+def test_a_file_that_ends_before_its_table_is_cut(file):
+    head, body = aedat4_header(), aedat4_packet(SAMPLE)
+    found, report = drained(es.open(file(aedat4_header(end=len(head) + 2 * len(body)) + body)))
+    assert (found, report.dropped) == (SAMPLE, {"packets that the end of the file cuts": 1})
+
+
 def test_events_of_a_second_camera_are_counted(file):
     path = file(aedat4_header() + aedat4_packet(SAMPLE) + aedat4_packet(SAMPLE, 3) + aedat4_packet([]))
     found, report = drained(es.open(path))
@@ -144,6 +159,8 @@ def test_a_missing_package_is_named(file, monkeypatch, compression, package):
         (aedat4_header(0) + struct.pack("<ii", 0, 9) + bytes(9), len(aedat4_header()), "expected b'EVTS'"),
         (aedat4_header() + aedat4_packet(SAMPLE, count=9), len(aedat4_header()), "3 events fewer than it says"),
         (aedat4_header() + aedat4_packet([], count=2**32 - 1), len(aedat4_header()), "more than it can"),
+        (aedat4_header(end=20) + aedat4(SAMPLE), 14, "behind it, found 20"),
+        (aedat4_header(end=len(aedat4_header()) + 20) + aedat4(SAMPLE), len(aedat4_header()), "where the header has"),
     ],
 )
 def test_what_cannot_be(file, content, place, message):

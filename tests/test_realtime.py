@@ -340,6 +340,11 @@ def test_recordings_and_their_files(path, expected, network):
     bare.write_bytes(CONTENTS["evt3"])
     with es.live(bare, network, ENCODER, format="evt3", sensor=SENSOR) as windows:
         check(windows, expected, network)
+    array = path.with_name("array.npy")  # which names no sensor
+    np.save(array, np.frombuffer(CONTENTS["events"], EVENT_DTYPE))
+    for source in (array, es.open(array)):
+        with es.live(source, network, ENCODER, sensor=SENSOR) as windows:
+            check(windows, expected, network)
 
 
 def test_recordings_in_event_files(path, expected, network, tmp_path):

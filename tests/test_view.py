@@ -277,7 +277,7 @@ def test_the_command_names_its_file_last(event_file, tmp_path, view):
         (["--time", "5ms,2ms"], 2, "--time, --window, --windows: time expects 0 <= start < stop, got 5000 and 2000"),
         (["--sample", "9"], 2, "--sample: sample expects an index into 3 samples, got 9"),
         (["-o", "none/a.png"], 1, "lies in"),
-        (["--flip-x"], 1, "takes no flip_x"),
+        (["--flip-x"], 1, "expected a recording, found samples of a data set: 3 samples"),
     ],
 )
 def test_the_command_refuses_before_anything_is_written(event_file, tmp_path, view, arguments, code, error):
@@ -294,6 +294,20 @@ def test_bins_are_plain_numbers(tmp_path, view):
     _, said, _ = view("bins.h5", "--window", "2", "--time", "3,9", "-o", "b.png")
     assert said.splitlines()[0] == "sample 0: 3 windows of 2 bins, from bin 3 to bin 8"
     assert "--window expects a number of bins" in view("bins.h5", "--window", "2ms")[2]
+
+
+def test_a_converted_recording_is_turned(tmp_path, view):
+    events = some_events(n_samples=1)
+    columns = (events.time, events.channel, events.y, 7 - events.x)
+    mirrored = es.Events.from_columns(*columns, shape=events.shape, duration=1000, unit="us")
+    pixels = []
+    for value, option in ((events, "--flip-x"), (mirrored, "--no-flip-x"), (events, "--no-flip-x")):
+        es.io.write(tmp_path / "one.h5", value)
+        assert view("one.h5", "--time", "0us,900us", option)[0] == 0
+        with Image.open(tmp_path / "one.png") as found:
+            pixels.append(np.asarray(found))
+    assert np.array_equal(pixels[0], pixels[1])
+    assert not np.array_equal(pixels[0], pixels[2])
 
 
 def test_recordings_of_cameras(data_path):

@@ -33,6 +33,7 @@ _PIECE = 1 << 20  # bytes decompressed at once
 _BUFFER = 1 << 18  # bytes read at once
 _MOST_INFLATED = 1100  # times the bytes of a packet; LZ4's limit is 255
 _PACKAGES = {0: "", 1: "lz4", 2: "lz4", 3: "zstandard", 4: "zstandard"}  # by the file's number of the compression
+_TABLES = {"lz4": b"\x04\x22M\x18", "zstandard": b"\x28\xb5\x2f\xfd"}  # what the table behind the packets begins with
 _HEAD = struct.Struct("<ii")  # of a packet: its stream, and the bytes that follow
 _SIZE = 16  # bytes of an event: 8 of its time, 2 of its column, 2 of its row, 1 of its polarity
 _LEAST = 5  # bytes of an event in a packet, usually
@@ -89,12 +90,14 @@ def described(data: bytes, path: Path) -> tuple[Content, tuple[int, int] | None,
     """Return what the header says of packets, of the sensor and else; raises as :func:`open_aedat4`."""
     table = root(data, b"IOHE", 0)
     package = _package(table.integer(0, 4), path)
-    end, text = table.integer(1, 8, -1), table.text(2)
+    begin, end, text = BEFORE + len(data), table.integer(1, 8, -1), table.text(2)
+    if 0 < end < begin:
+        raise EventFileError(f"expected packets up to byte {begin} or behind it, found {end}", path, len(_SIGNATURE))
     streams = re.split(r'<node name="(\d{1,9})" path="[^"]*/outInfo/\d+/">', text)
     about = {int(number): part for number, part in zip(streams[1::2], streams[2::2], strict=True)}
     kinds = {number: _attribute(part, "typeIdentifier") for number, part in about.items()}
     chosen = next((number for number, kind in kinds.items() if kind == "EVTS"), None)
-    content = Content(BEFORE + len(data), end if end > 0 else None, package, kinds, chosen)
+    content = Content(begin, end if end > 0 else None, package, kinds, chosen)
     said = {
         name: _attribute(about.get(-1 if chosen is None else chosen, ""), name) for name in ("source", "sizeX", "sizeY")
     }
@@ -188,10 +191,17 @@ def _packets(stream: BinaryIO, content: Content, length: int | None, tally: Tall
         head = stream.read(8)
         if len(head) < 8:
             tally.drop(CUT_END, len(head))
+            # Nothing tells whether packets or only their table are missing.
+            tally.drop(CUT_PACKET, int(not head and content.end is not None))
             return
+        if content.end is None and head[:4] == _TABLES.get(content.package):
+            return  # whoever wrote the file has closed it since its header was read
         number, size = _HEAD.unpack(head)
         if size < 0 or (length is None and size > _LARGEST):
             raise EventFileError(f"expected a packet, found a size of {size} bytes", offset=place)
+        if content.end is not None and place + 8 + size > content.end:
+            reason = f"expected a packet up to byte {content.end}, where the header has packets end, found {size} bytes"
+            raise EventFileError(reason, offset=place)
         if length is not None and place + 8 + size > length:
             tally.drop(CUT_PACKET)
             return
