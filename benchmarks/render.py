@@ -7,7 +7,15 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from benchmarks import at_scale, render_gpu, render_nmnist, render_peers, render_studies, scale_tables
+from benchmarks import (
+    at_scale,
+    render_gpu,
+    render_nmnist,
+    render_peers,
+    render_recordings,
+    render_studies,
+    scale_tables,
+)
 from benchmarks.record import RESULTS
 
 README = Path(__file__).parents[1] / "README.md"
@@ -32,7 +40,7 @@ def with_results(text: str, made: str) -> str:
 def all_results() -> str:
     """Return what ``benchmarks/README.md`` shows."""
     tables = render_nmnist.section(read("nmnist")) + render_studies.section(read("sparsity"))
-    tables += scale_tables.tables(read("scale"))
+    tables += render_recordings.section(read("readers"), read("recordings")) + scale_tables.tables(read("scale"))
     return f"\n{render_peers.full(read('peers'))}\n" + tables
 
 

@@ -21,6 +21,7 @@ from benchmarks.render import (  # noqa: E402
 )
 from benchmarks.render_gpu import fingerprint, gpu_section, sources  # noqa: E402
 from benchmarks.render_peers import full, newest, targets_table  # noqa: E402
+from benchmarks.render_recordings import section as recordings_section  # noqa: E402
 from benchmarks.render_studies import least  # noqa: E402
 from eventsnn.backends import device  # noqa: E402
 
@@ -36,6 +37,20 @@ def test_readme_of_the_benchmarks_shows_the_newest_comparison():
     text = ALL_RESULTS.read_text()
     assert with_results(text, all_results()) == text
     assert all(f"### {workload}\n" in text for workload, _, _ in newest(read("peers")))
+
+
+def test_recordings_are_shown_beside_every_peer_of_the_newest_run():
+    def line(program, speed, commit="new"):
+        own = {"file": "DAT", "program": program, "version": "1.0", "events": 2000, "commit": commit, "processor": "p"}
+        return own | {"million_events_per_cpu_second": speed}
+
+    gone, ours, theirs = line("gone", 3.0, "old"), line("eventsnn", 12.0), line("faery", 8.0)
+    assert "| DAT | 2,000 | 12 | 8 (1.5 x) |\n" in recordings_section([gone, ours, theirs], [])
+    long = {"benchmark": "long recording", "events": 20, "step": "run", "cpu_seconds": 2.0, "peak_gib": 0.25}
+    shown = recordings_section([], [long | {"cpu_nanoseconds_an_event": 9.0}, long | {"cpu_nanoseconds_an_event": 7.0}])
+    assert "| 20 | run | 2.0 s | 7 | 0.25 GiB |\n" in shown
+    assert shown.count("| run |") == 1
+    assert recordings_section([], []) == ""
 
 
 def test_only_the_newest_run_of_a_stage_is_shown():

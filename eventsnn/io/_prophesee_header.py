@@ -49,4 +49,4 @@ def _line(raw: bytes) -> tuple[bytes, str] | None:
         text = raw[1:].decode("utf-8").strip()
     except UnicodeDecodeError:
         return None
-    return (raw, text) if all(c.isprintable() or c == "\t" for c in text) else None
+    return (raw, text) if text.replace("\t", " ").isprintable() else None
