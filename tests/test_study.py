@@ -91,6 +91,27 @@ def test_work_is_what_a_count_in_loops_finds(case):
     assert found["positions"] == math.ceil(case.conv.features / 32) * math.prod(net.shapes[1][1:])
 
 
+def test_a_layer_that_decides_adds_where_somebody_may_have_the_largest_potential():
+    case = LayerShape((3, 4, 4), 40, 3, 1, threshold=math.inf).case()
+    net, events = case.network("reference"), synthetic(case.shape, 0.5, 5, 2, 0)
+    weights = case.weights(3)
+    net.set_weights(0, weights)
+    rows = 0
+    for s in range(2):
+        inside, potential = {}, {}
+        for oy, ox in np.ndindex(4, 4):
+            seen = [
+                weights[:, c, y - oy + 1, x - ox + 1]
+                for c, y, x in zip(events[s].channel, events[s].y.astype(int), events[s].x.astype(int), strict=True)
+                if 0 <= y - oy + 1 < 3 and 0 <= x - ox + 1 < 3
+            ]
+            inside[oy, ox], potential[oy, ox] = len(seen), np.sum(seen, axis=0).max(initial=0)
+        able = [n for n in inside.values() if n * weights.max() >= max(potential.values())]
+        assert 0 < len(able) < 16
+        rows += sum(able)
+    assert counted(case, net, events)["additions"] == 2 * 32 * rows / 2
+
+
 def test_learnt_weights_are_0_or_1_and_so_many_that_neurons_can_fire():
     case = LayerShape((6, 28, 28), 100, 5, 2, threshold=15).case()
     weights = case.weights(0)

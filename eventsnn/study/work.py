@@ -27,7 +27,8 @@ def counted(case: Case, net: Network, events: Events) -> dict[str, float]:
     dict
         ``events``, ``operations``, ``stopped`` and ``macs`` as :func:`eventsnn.study.profile` counts them.
         ``listings``: spikes times the positions that see them. ``additions``, what is really added: blocks of 32 maps
-        run until the last of their maps has fired, and not at all where too few spikes come for one to fire.
+        run until the last of their maps has fired, and not at all where too few spikes come for one to fire; a layer
+        that decides leaves out positions where nobody can reach the largest potential.
         ``spikes`` that leave the layer and its pool. ``positions``: blocks of 32 maps times positions of the output.
         ``sites``: pixels of the input.
     """
@@ -35,7 +36,8 @@ def counted(case: Case, net: Network, events: Events) -> dict[str, float]:
     arrived = _arrived(net, events)
     blocks = -(-case.conv.features // LANES)
     listings = int(arrived[:, -1].sum())
-    rows = listings * blocks if case.decides else _rows(net, arrived, _latency(net.run(events, stop=1)))
+    fired = net.run(events, stop=1)
+    rows = blocks * _hopeful(net, arrived[:, -1], fired) if case.decides else _rows(net, arrived, _latency(fired))
     return {
         "events": events.n_events / len(events),
         "operations": float(layer.operations.mean()),
@@ -65,6 +67,14 @@ def _latency(fired: Events) -> np.ndarray:
     """Return when each neuron fires, the last time where it does not; int64 of shape (samples, maps, positions)."""
     latency = fired.to_latency().reshape(len(fired), fired.shape[0], -1)
     return np.where(latency < 0, fired.duration - 1, latency)
+
+
+def _hopeful(net: Network, arrived: np.ndarray, fired: Events) -> int:
+    """Return how many spikes (samples, positions) come where a neuron may reach the sample's largest potential."""
+    assert fired.potential is not None
+    best = np.zeros(len(fired))
+    np.maximum.at(best, fired.sample_index(), fired.potential)
+    return int(arrived[arrived * float(net.weights[0].max()) >= best[:, None]].sum())
 
 
 def _rows(net: Network, arrived: np.ndarray, latency: np.ndarray) -> int:
