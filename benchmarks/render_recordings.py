@@ -51,17 +51,13 @@ def _storage(lines: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|",
     ]
     names = {"gzip": "`gzip`, the default", "blosc2": "`blosc2` (`fast`)"}
-    return "\n".join(
-        [
-            *head,
-            *(
-                f"| {names.get(line['compression'], line['compression'])} | {line['bytes_per_event']:.1f} "
-                f"| {line['write_million_events_a_second']:.1f} | {line['read_million_events_a_second']:.1f} "
-                f"| {line['milliseconds_a_window']:.1f} ms |"
-                for line in lines
-            ),
-        ]
+    rows = (
+        f"| {names.get(line['compression'], line['compression'])} | {line['bytes_per_event']:.1f} "
+        f"| {line['write_million_events_a_second']:.1f} | {line['read_million_events_a_second']:.1f} "
+        f"| {line['milliseconds_a_window']:.1f} ms |"
+        for line in lines
     )
+    return "\n".join([*head, *rows])
 
 
 def _long(lines: list[dict[str, Any]]) -> str:

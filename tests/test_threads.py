@@ -63,8 +63,8 @@ def test_threads_carry_samples_through_all_layers():
     assert all(size >= 16 for _, size in seen[:-1])
 
 
-@pytest.mark.parametrize("size", [2, 50, 512])
-def test_no_more_samples_are_under_way_than_a_batch_has(size):
+def most_under_way(events, *size):
+    """Return how many samples were given to threads, or waited to be yielded, at a time."""
     lock, under_way, most = threading.Lock(), 0, 0
 
     def work(net, batch):
@@ -75,30 +75,22 @@ def test_no_more_samples_are_under_way_than_a_batch_has(size):
         time.sleep(0.001)
         return len(batch)
 
-    for done in network(4).each(work, EVENTS[:300], size):
+    for done in network(4).each(work, events, *size):
         with lock:
             under_way -= done
-    assert 0 < most <= size
     assert under_way == 0
+    return most
+
+
+@pytest.mark.parametrize("size", [2, 50, 512])
+def test_no_more_samples_are_under_way_than_a_batch_has(size):
+    assert 0 < most_under_way(EVENTS[:300], size) <= size
 
 
 def test_of_samples_with_many_spikes_fewer_are_under_way(monkeypatch):
     monkeypatch.setattr("eventsnn.batches._EVENTS", EVENTS.n_events // 7)
     monkeypatch.setattr("eventsnn.batches._PIECE_SPIKES", 100)
-    lock, under_way, most = threading.Lock(), 0, 0
-
-    def work(net, batch):
-        nonlocal under_way, most
-        with lock:
-            under_way += len(batch)
-            most = max(most, under_way)
-        time.sleep(0.001)
-        return len(batch)
-
-    for done in network(4).each(work, EVENTS):
-        with lock:
-            under_way -= done
-    assert 0 < most <= 100
+    assert 0 < most_under_way(EVENTS) <= 100
 
 
 def test_what_does_not_fit_in_memory_is_done_by_halves_while_no_other_thread_computes():
