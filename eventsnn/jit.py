@@ -20,6 +20,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
 from numba.extending import intrinsic
 
+from eventsnn.lowering import Lowering, Simplify, StripPhis, Typing
+
 
 class _Flags(compiler.Flags):
     """Options that do not change, equal to nothing else: Numba compares them for each operator of each function."""
@@ -80,6 +82,9 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
         if library is None and self._library is not None:
             self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
             self.state.library.enable_object_caching()
+        self.state.typingctx = Typing(self.state.typingctx)
+        self.state.targetctx.typing_context = self.state.typingctx
+        self.state.targetctx.get_abi_sizeof = functools.partial(_size_of, self.state.targetctx)
         # Numba looks for new definitions whenever one is not found by its name; once for each function will do.
         self.state.targetctx.refresh = functools.cache(self.state.targetctx.refresh)
 
@@ -99,7 +104,13 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[PassManager]:
         """Return the one pipeline."""
         passes = PassManager("kernel")
-        for step in (
+        for step in _COUNTED if self.state.flags.nrt else _UNCOUNTED:
+            passes.add_pass(step, step.__name__)
+        passes.finalize()
+        return [passes]
+
+
+_COUNTED = (
             untyped_passes.TranslateByteCode,
             untyped_passes.FixupArgs,
             untyped_passes.IRProcessing,
@@ -111,10 +122,26 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
             typed_passes.IRLegalization,
             typed_passes.NativeLowering,
             typed_passes.NoPythonBackend,
-        ):
-            passes.add_pass(step, step.__name__)
-        passes.finalize()
-        return [passes]
+)
+_UNCOUNTED = (
+            untyped_passes.TranslateByteCode,
+            untyped_passes.FixupArgs,
+            Simplify,
+            typed_passes.NopythonTypeInference,
+            StripPhis,
+            Lowering,
+            typed_passes.NoPythonBackend,
+)
+
+
+_sizes: dict[str, int] = {}
+
+
+def _size_of(context, kind):
+    name = str(kind)
+    if name not in _sizes:
+        _sizes[name] = kind.get_abi_size(context.target_data)
+    return _sizes[name]
 
 
 class _InnerCompiler(_Compiler):
