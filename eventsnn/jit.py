@@ -13,14 +13,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import compiler, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
 from numba.extending import intrinsic
 
-from eventsnn.lowering import Lowering, Simplify, StripPhis, Typing
+from eventsnn.lowering import TAG, Lowering, Simplify, StripPhis, Target
 
 
 class _Flags(compiler.Flags):
@@ -35,19 +35,40 @@ class _Flags(compiler.Flags):
     def copy(self) -> _Flags:
         return self
 
+    @functools.cache
+    def get_mangle_string(self) -> str:
+        """Return what the names of functions tell about the options."""
+        return TAG + super().get_mangle_string()
+
 
 _known: dict[compiler.Flags, _Flags] = {}
 
 
-class _InnerLibrary(JITCodeLibrary):
-    """Code for other libraries to link, without machine code."""
+class _Library(JITCodeLibrary):
+    """Code that is optimized without copies of loops' bodies but where a loop asks for it: they are most of the work."""
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
+        builder = self._builder()
         for function in module.functions:
             if not function.is_declaration:
-                passes, builder = self._codegen._function_pass_manager()
-                passes.run(function, builder)
+                builder.getFunctionPassManager().run(function, builder)
+
+    def _optimize_final_module(self) -> None:
+        builder = self._builder()
+        passes = builder.getModulePassManager()
+        passes.add_refprune_pass()
+        passes.run(self._final_module, builder)
+
+    def _builder(self) -> Any:
+        options = binding.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = True
+        options.loop_unrolling = False
+        return binding.create_pass_builder(self._codegen._tm, options)
+
+
+class _InnerLibrary(_Library):
+    """Code for other libraries to link, without machine code."""
 
     def _optimize_final_module(self) -> None:
         pass
@@ -75,18 +96,15 @@ class _NoEnvironment:
 class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
     """Numba's compiler without the passes that nothing in a kernel needs."""
 
-    _library: Any = None
+    _library: Any = _Library
 
     def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
         super().__init__(typing, target, library, args, result, _known.setdefault(flags, _Flags(flags)), *rest)
         if library is None and self._library is not None:
             self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
             self.state.library.enable_object_caching()
-        self.state.typingctx = Typing(self.state.typingctx)
-        self.state.targetctx.typing_context = self.state.typingctx
-        self.state.targetctx.get_abi_sizeof = functools.partial(_size_of, self.state.targetctx)
-        # Numba looks for new definitions whenever one is not found by its name; once for each function will do.
-        self.state.targetctx.refresh = functools.cache(self.state.targetctx.refresh)
+        self.state.targetctx = Target.like(self.state.targetctx)
+        self.state.typingctx = self.state.targetctx.typing_context
 
     def compile_extra(self, func: Any) -> Any:
         """Compile without the garbage collector, which would go through all that Numba makes again and again."""
@@ -132,16 +150,6 @@ _UNCOUNTED = (
             Lowering,
             typed_passes.NoPythonBackend,
 )
-
-
-_sizes: dict[str, int] = {}
-
-
-def _size_of(context, kind):
-    name = str(kind)
-    if name not in _sizes:
-        _sizes[name] = kind.get_abi_size(context.target_data)
-    return _sizes[name]
 
 
 class _InnerCompiler(_Compiler):

@@ -6,18 +6,25 @@ some 30 instructions of LLVM for one element of an array and 100 for a loop. Wha
 
 from __future__ import annotations
 
+import copy
 import functools
 import operator
 from typing import Any
 
 from llvmlite import ir as llvm
 from numba.core import ir, lowering, ssa, typed_passes, types
+from numba.core.callconv import CPUCallConv
+from numba.core.callwrapper import PyCallWrapper
 from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.cpu import CPUContext
+from numba.core.datamodel import default_manager, models
 from numba.core.ir_utils import build_definitions
 from numba.core.postproc import PostProcessor
 from numba.core.rewrites import rewrite_registry
+from numba.np.numpy_support import as_dtype
 
 _I64 = llvm.IntType(64)
+TAG = "eventsnnArguments"  #: in the names of functions that are compiled here
 
 
 @functools.lru_cache(maxsize=4096)
@@ -45,6 +52,18 @@ class Typing:
 class _Lower(lowering.Lower):  # type: ignore[misc]
     """What functions without counted references become."""
 
+    def create_cpython_wrapper(self, release_gil: bool = False) -> None:
+        """Make the function that Python calls; only what it calls is worth optimizing."""
+        context, description = self.context, self.fndesc
+        module = context.create_module("wrapper")
+        kind = context.call_conv.get_function_type(description.restype, description.argtypes)
+        inner = llvm.Function(module, kind, description.llvm_func_name)
+        made = PyCallWrapper(context, module, inner, description, self.env, self.call_helper, release_gil)
+        wrapper, _ = made.build()
+        wrapper.attributes.add("noinline")
+        wrapper.attributes.add("optnone")
+        self.library.add_ir_module(module)
+
     def lower_block(self, block: ir.Block) -> None:
         """Lower the instructions of a block."""
         self.pre_block(block)
@@ -58,9 +77,10 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
         if isinstance(instruction, ir.Assign) and not isinstance(instruction.value, ir.Arg):
             name = instruction.target.name
             self.storevar(self.lower_assign(self.typeof(name), instruction), name)
-        elif isinstance(instruction, ir.SetItem):
-            signature = self.fndesc.calltypes[instruction]
-            self.lower_setitem(instruction.target, instruction.index, instruction.value, signature)
+        elif isinstance(instruction, ir.SetItem | ir.StaticSetItem):
+            static = isinstance(instruction, ir.StaticSetItem)
+            index = instruction.index_var if static else instruction.index
+            self.lower_setitem(instruction.target, index, instruction.value, self.fndesc.calltypes[instruction])
         elif isinstance(instruction, ir.Jump):
             self.builder.branch(self.blkmap[instruction.target])
         else:
@@ -77,7 +97,7 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
     def _called(self, op: Any, arguments: tuple[types.Type, ...]) -> Any:
         """Return the code of an operator for arguments of these types."""
         function = self.context.typing_context.resolve_value_type(op)
-        return self.context.get_function(function, call_type(function, _plain(self.context), arguments))
+        return self.context.get_function(function, call_type(function, self.context._plain.typing_context, arguments))
 
     def lower_binop(self, kind: types.Type, expression: Any, op: Any) -> Any:
         """Lower an operator of two values."""
@@ -135,6 +155,10 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
 
     def lower_expr(self, kind: types.Type, expression: Any) -> Any:
         """Lower an expression."""
+        array = isinstance(expression.op == "static_getitem" and self.typeof(expression.value.name), types.Array)
+        if array and expression.index_var is not None:
+            given = expression.value, expression.index_var, self.fndesc.calltypes[expression]
+            return self.lower_getitem(kind, expression, *given)
         if expression.op == "getiter" and self._counts_by_one(expression.value):
             return self._begin(kind, self.loadvar(expression.value.name))
         if expression.op == "iternext" and isinstance(self.typeof(expression.value.name), types.RangeIteratorType):
@@ -181,10 +205,96 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
         return self._structure(self.context.get_value_type(kind), [value, more])
 
 
-def _plain(context: Any) -> Any:
-    """Return Numba's own context of types."""
-    typing = context.typing_context
-    return typing._context if isinstance(typing, Typing) else typing
+class _Array(models.ArrayModel):  # type: ignore[misc]
+    """Contiguous arrays, of which functions are given address and shape alone: all else follows from these.
+
+    An array that was made by compiled code is owned by whoever made it.
+    """
+
+    def get_argument_type(self) -> Any:
+        """Return of what types the arguments are that stand for an array."""
+        return tuple(self._models[self.get_field_position(name)].get_argument_type() for name in ("data", "shape"))
+
+    def as_argument(self, builder: Any, value: Any) -> Any:
+        """Return the arguments that stand for an array."""
+        data, shape = (self.get_field_position(name) for name in ("data", "shape"))
+        axes = range(self._fe_type.ndim)
+        return builder.extract_value(value, data), tuple(builder.extract_value(value, (shape, axis)) for axis in axes)
+
+    def from_argument(self, builder: Any, value: Any) -> Any:
+        """Return the array that arguments stand for."""
+        data, shape = value
+        place = self.get_field_position
+        whole = llvm.Constant(self.get_value_type(), llvm.Undefined)
+        for name in ("meminfo", "parent"):
+            kind = self._models[place(name)].get_value_type()
+            whole = builder.insert_value(whole, llvm.Constant(kind, None), place(name))
+        size = _I64(as_dtype(self._fe_type.dtype).itemsize)
+        whole = builder.insert_value(whole, size, place("itemsize"))
+        whole = builder.insert_value(whole, data, place("data"))
+        stride, count = size, _I64(1)
+        for axis in reversed(range(len(shape))):
+            whole = builder.insert_value(whole, shape[axis], (place("shape"), axis))
+            whole = builder.insert_value(whole, stride, (place("strides"), axis))
+            count = shape[axis] if axis == len(shape) - 1 else builder.mul(count, shape[axis])
+            stride = builder.mul(stride, shape[axis]) if axis else stride
+        return builder.insert_value(whole, count, place("nitems"))
+
+
+def _array(manager: Any, kind: types.Array) -> Any:
+    return (_Array if kind.layout == "C" else models.ArrayModel)(manager, kind)
+
+
+_REPRESENTATIONS = default_manager.copy()
+_REPRESENTATIONS.register(types.Array, _array)
+_sizes: dict[Any, int] = {}
+
+
+class Target(CPUContext):  # type: ignore[misc]
+    """Numba's context of code, with arguments of our own for functions whose names have the tag :data:`TAG`."""
+
+    _plain: CPUContext
+
+    @classmethod
+    def like(cls, plain: CPUContext) -> Target:
+        """Return the context that compiles as ``plain`` does."""
+        self = copy.copy(plain)
+        self.__class__ = cls
+        self._plain, self.data_model_manager = plain, _REPRESENTATIONS
+        self.typing_context = Typing(plain.typing_context)
+        # Numba looks for new definitions whenever one is not found by its name; once for each function will do.
+        self.refresh = functools.cache(self.refresh)
+        return self
+
+    @property
+    def call_conv(self) -> CPUCallConv:
+        """How functions are called."""
+        return _Calls(self)
+
+    def declare_function(self, module: Any, description: Any) -> Any:
+        """Declare a function in a module."""
+        own = TAG in description.mangled_name
+        return CPUContext.declare_function(self if own else self._plain, module, description)
+
+    def compile_subroutine(self, *args: Any, **options: Any) -> Any:
+        """Compile a function of Numba's, in its way."""
+        return self._plain.compile_subroutine(*args, **options)
+
+    def get_abi_sizeof(self, kind: Any) -> int:
+        """Return the size of a type, for which Numba has a module parsed each time."""
+        if kind not in _sizes:
+            _sizes[kind] = super().get_abi_sizeof(kind)
+        return _sizes[kind]
+
+
+class _Calls(CPUCallConv):  # type: ignore[misc]
+    """Calls of our functions, and of Numba's in its way."""
+
+    def call_function(self, builder: Any, callee: Any, *args: Any, **options: Any) -> Any:
+        """Call a function."""
+        if TAG in callee.name:
+            return super().call_function(builder, callee, *args, **options)
+        return self.context._plain.call_conv.call_function(builder, callee, *args, **options)
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
