@@ -7,7 +7,6 @@ calls it. ``benchmarks/NOTES.md`` says what this and the rest is worth.
 
 from __future__ import annotations
 
-import functools
 import gc
 import warnings
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
 from numba.extending import intrinsic
 
-from eventsnn.lowering import TAG, Lowering, Simplify, StripPhis, Target
+from eventsnn.calling import TAG, Target
+from eventsnn.lowering import Lowering, Simplify, StripPhis
 
 
 class _Flags(compiler.Flags):
@@ -35,7 +35,6 @@ class _Flags(compiler.Flags):
     def copy(self) -> _Flags:
         return self
 
-    @functools.cache
     def get_mangle_string(self) -> str:
         """Return what the names of functions tell about the options."""
         return TAG + super().get_mangle_string()
@@ -45,7 +44,7 @@ _known: dict[compiler.Flags, _Flags] = {}
 
 
 class _Library(JITCodeLibrary):
-    """Code that is optimized without copies of loops' bodies but where a loop asks for it: they are most of the work."""
+    """Code whose loops are not unrolled, which makes most of the code and of the work and gains nothing here."""
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
@@ -129,26 +128,26 @@ class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
 
 
 _COUNTED = (
-            untyped_passes.TranslateByteCode,
-            untyped_passes.FixupArgs,
-            untyped_passes.IRProcessing,
-            untyped_passes.InlineClosureLikes,
-            untyped_passes.GenericRewrites,
-            untyped_passes.ReconstructSSA,
-            typed_passes.NopythonTypeInference,
-            typed_passes.PreLowerStripPhis,
-            typed_passes.IRLegalization,
-            typed_passes.NativeLowering,
-            typed_passes.NoPythonBackend,
+    untyped_passes.TranslateByteCode,
+    untyped_passes.FixupArgs,
+    untyped_passes.IRProcessing,
+    untyped_passes.InlineClosureLikes,
+    untyped_passes.GenericRewrites,
+    untyped_passes.ReconstructSSA,
+    typed_passes.NopythonTypeInference,
+    typed_passes.PreLowerStripPhis,
+    typed_passes.IRLegalization,
+    typed_passes.NativeLowering,
+    typed_passes.NoPythonBackend,
 )
 _UNCOUNTED = (
-            untyped_passes.TranslateByteCode,
-            untyped_passes.FixupArgs,
-            Simplify,
-            typed_passes.NopythonTypeInference,
-            StripPhis,
-            Lowering,
-            typed_passes.NoPythonBackend,
+    untyped_passes.TranslateByteCode,
+    untyped_passes.FixupArgs,
+    Simplify,
+    typed_passes.NopythonTypeInference,
+    StripPhis,
+    Lowering,
+    typed_passes.NoPythonBackend,
 )
 
 

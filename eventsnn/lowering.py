@@ -1,55 +1,30 @@
-"""From Numba's instructions to LLVM's with as few of them as loops over arrays need, since all that follows grows with them.
+"""From Numba's instructions to LLVM's with few of them, since the time of all that follows grows with their number.
 
-Numba's own way asks for the type of every operator again, formats each instruction for a log that nobody reads, and takes
-some 30 instructions of LLVM for one element of an array and 100 for a loop. What is not treated here goes that way.
+Numba's own way asks for the type of each operator again, formats each instruction for a log that nobody reads, and
+takes some 30 instructions for an element of an array and 100 for a loop. What is not treated here goes that way.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
-import operator
 from typing import Any
 
 from llvmlite import ir as llvm
-from numba.core import ir, lowering, ssa, typed_passes, types
-from numba.core.callconv import CPUCallConv
+from numba.core import ir, lowering, ssa, typed_passes
+from numba.core import types as numba_types
 from numba.core.callwrapper import PyCallWrapper
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.cpu import CPUContext
-from numba.core.datamodel import default_manager, models
 from numba.core.ir_utils import build_definitions
 from numba.core.postproc import PostProcessor
 from numba.core.rewrites import rewrite_registry
-from numba.np.numpy_support import as_dtype
 
+from eventsnn.calling import call_type
+
+types: Any = numba_types
 _I64 = llvm.IntType(64)
-TAG = "eventsnnArguments"  #: in the names of functions that are compiled here
 
 
-@functools.lru_cache(maxsize=4096)
-def call_type(function: types.Function, context: Any, arguments: tuple[types.Type, ...]) -> Any:
-    """Return the signature with which one of Numba's functions is called."""
-    return function.get_call_type(context, arguments, {})
-
-
-class Typing:
-    """Numba's context of types, which looks each call of Numba's own functions up once in a process."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def resolve_function_type(self, function: Any, arguments: Any, keywords: Any) -> Any:
-        """Return the signature of a call."""
-        if type(function) is types.Function and not keywords:
-            return call_type(function, self._context, tuple(arguments))
-        return self._context.resolve_function_type(function, arguments, keywords)
-
-
-class _Lower(lowering.Lower):  # type: ignore[misc]
+class _Lower(lowering.Lower):
     """What functions without counted references become."""
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
@@ -94,12 +69,12 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
             self._alloca_var(name, self.typeof(name))
             self.builder.store(value, self.getvar(name))
 
-    def _called(self, op: Any, arguments: tuple[types.Type, ...]) -> Any:
+    def _called(self, op: Any, arguments: tuple[Any, ...]) -> Any:
         """Return the code of an operator for arguments of these types."""
         function = self.context.typing_context.resolve_value_type(op)
         return self.context.get_function(function, call_type(function, self.context._plain.typing_context, arguments))
 
-    def lower_binop(self, kind: types.Type, expression: Any, op: Any) -> Any:
+    def lower_binop(self, kind: Any, expression: Any, op: Any) -> Any:
         """Lower an operator of two values."""
         if expression.static_lhs is not ir.UNDEFINED or expression.static_rhs is not ir.UNDEFINED:
             return super().lower_binop(kind, expression, op)
@@ -111,7 +86,7 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
         found = self._called(op, signature.args)(self.builder, values)
         return self.context.cast(self.builder, found, signature.return_type, kind)
 
-    def lower_getitem(self, kind: types.Type, expression: Any, value: Any, index: Any, signature: Any) -> Any:
+    def lower_getitem(self, kind: Any, expression: Any, value: Any, index: Any, signature: Any) -> Any:
         """Lower the reading of an element."""
         array = self.typeof(value.name)
         at = self._element(array, value, index, signature.args[1])
@@ -129,42 +104,63 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
         new = self.context.cast(self.builder, self.loadvar(value.name), self.typeof(value.name), array.dtype)
         return self.context.pack_value(self.builder, array.dtype, new, at)
 
-    def _element(self, array: types.Type, value: Any, index: Any, wanted: types.Type) -> Any:
+    def _element(self, array: Any, value: Any, index: Any, wanted: Any) -> Any:
         """Return the address of an element of a contiguous array; None for what is not an element of one."""
         wanted = tuple(wanted) if isinstance(wanted, types.BaseTuple) else (wanted,)
         plain = isinstance(array, types.Array) and array.layout == "C" and array.aligned and array.ndim == len(wanted)
         if not plain or not all(isinstance(kind, types.Integer) and kind.bitwidth == 64 for kind in wanted):
             return None
-        builder, model = self.builder, self.context.data_model_manager[array]
-        data, shape = (model.get_field_position(name) for name in ("data", "shape"))
-        whole, at = self.loadvar(value.name), self.loadvar(index.name)
-        kind = self.typeof(index.name)
+        at, kind = self.loadvar(index.name), self.typeof(index.name)
         parts = [(at, kind)]
         if isinstance(kind, types.BaseTuple):
-            parts = [(builder.extract_value(at, i), part) for i, part in enumerate(kind)]
-        place = None
-        for axis, ((part, had), want) in enumerate(zip(parts, wanted, strict=True)):
-            part = self.context.cast(builder, part, had, want)
-            size = functools.partial(builder.extract_value, whole, (shape, axis))
-            if want.signed and not isinstance(part, llvm.Constant):
-                part = builder.select(builder.icmp_signed("<", part, _I64(0)), builder.add(part, size()), part)
-            elif want.signed and part.constant < 0:
-                part = builder.add(part, size())
-            place = part if place is None else builder.add(builder.mul(place, size()), part)
-        return builder.gep(builder.extract_value(whole, data), [place])
+            parts = [(self.builder.extract_value(at, i), part) for i, part in enumerate(kind)]
+        pairs = zip(parts, wanted, strict=True)
+        places = [(self.context.cast(self.builder, part, had, want), want.signed) for (part, had), want in pairs]
+        return self._address(self.context.data_model_manager[array], self.loadvar(value.name), places)
 
-    def lower_expr(self, kind: types.Type, expression: Any) -> Any:
+    def _address(self, model: Any, array: Any, places: list[tuple[Any, bool]]) -> Any:
+        """Return the address of the element at an index for each axis; signed ones below 0 count from the end."""
+        builder, whole = self.builder, None
+        data, shape = (model.get_field_position(name) for name in ("data", "shape"))
+        for axis, (place, signed) in enumerate(places):
+            size = functools.partial(builder.extract_value, array, (shape, axis))
+            if signed and not isinstance(place, llvm.Constant):
+                place = builder.select(builder.icmp_signed("<", place, _I64(0)), builder.add(place, size()), place)
+            elif signed and place.constant < 0:
+                place = builder.add(place, size())
+            whole = place if whole is None else builder.add(builder.mul(whole, size()), place)
+        return builder.gep(builder.extract_value(array, data), [whole])
+
+    def lower_expr(self, kind: Any, expression: Any) -> Any:
         """Lower an expression."""
-        array = isinstance(expression.op == "static_getitem" and self.typeof(expression.value.name), types.Array)
-        if array and expression.index_var is not None:
-            given = expression.value, expression.index_var, self.fndesc.calltypes[expression]
-            return self.lower_getitem(kind, expression, *given)
-        if expression.op == "getiter" and self._counts_by_one(expression.value):
+        op = expression.op
+        if op == "call" and not (expression.kws or expression.vararg):
+            return self._call(kind, expression)
+        if op == "static_getitem" and expression.index_var is not None and self._is_array(expression.value):
+            signature = self.fndesc.calltypes[expression]
+            return self.lower_getitem(kind, expression, expression.value, expression.index_var, signature)
+        if op == "getiter" and self._counts_by_one(expression.value):
             return self._begin(kind, self.loadvar(expression.value.name))
-        if expression.op == "iternext" and isinstance(self.typeof(expression.value.name), types.RangeIteratorType):
+        if op == "iternext" and isinstance(self.typeof(expression.value.name), types.RangeIteratorType):
             return self._next(kind, self.loadvar(expression.value.name))
-        if expression.op in ("pair_first", "pair_second"):
-            return self.builder.extract_value(self.loadvar(expression.value.name), int(expression.op == "pair_second"))
+        if op in ("pair_first", "pair_second"):
+            return self.builder.extract_value(self.loadvar(expression.value.name), int(op == "pair_second"))
+        return super().lower_expr(kind, expression)
+
+    def _is_array(self, value: Any) -> bool:
+        return isinstance(self.typeof(value.name), types.Array)
+
+    def _call(self, kind: Any, expression: Any) -> Any:
+        """Lower a call; the length of an array and ranges without a function."""
+        function = getattr(self.typeof(expression.func.name), "typing_key", None)
+        if function is len and self._is_array(expression.args[0]):
+            shape = self.context.data_model_manager[self.typeof(expression.args[0].name)].get_field_position("shape")
+            return self.builder.extract_value(self.loadvar(expression.args[0].name), (shape, 0))
+        if function is range:
+            values = [self._cast_var(each, kind.dtype) for each in expression.args]
+            zero, one = (self.context.get_constant(kind.dtype, number) for number in (0, 1))
+            start = [] if len(values) > 1 else [zero]
+            return self._structure(self.context.get_value_type(kind), [*start, *values, one][:3])
         return super().lower_expr(kind, expression)
 
     def _counts_by_one(self, value: Any) -> bool:
@@ -174,7 +170,7 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
         made = self.func_ir._definitions.get(value.name, ())
         return len(made) == 1 and isinstance(made[0], ir.Expr) and made[0].op == "call" and len(made[0].args) < 3
 
-    def _begin(self, kind: types.Type, value: Any) -> Any:
+    def _begin(self, kind: Any, value: Any) -> Any:
         """Return an iterator (where the next number and how many are left are kept, end, step) over a range."""
         builder = self.builder
         start, stop, step = (builder.extract_value(value, i) for i in range(3))
@@ -194,7 +190,7 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
             whole = self.builder.insert_value(whole, part, i)
         return whole
 
-    def _next(self, kind: types.Type, iterator: Any) -> Any:
+    def _next(self, kind: Any, iterator: Any) -> Any:
         """Return the next number of a range, and whether there is one."""
         builder = self.builder
         at, step, left = (builder.extract_value(iterator, i) for i in (0, 2, 3))
@@ -205,100 +201,8 @@ class _Lower(lowering.Lower):  # type: ignore[misc]
         return self._structure(self.context.get_value_type(kind), [value, more])
 
 
-class _Array(models.ArrayModel):  # type: ignore[misc]
-    """Contiguous arrays, of which functions are given address and shape alone: all else follows from these.
-
-    An array that was made by compiled code is owned by whoever made it.
-    """
-
-    def get_argument_type(self) -> Any:
-        """Return of what types the arguments are that stand for an array."""
-        return tuple(self._models[self.get_field_position(name)].get_argument_type() for name in ("data", "shape"))
-
-    def as_argument(self, builder: Any, value: Any) -> Any:
-        """Return the arguments that stand for an array."""
-        data, shape = (self.get_field_position(name) for name in ("data", "shape"))
-        axes = range(self._fe_type.ndim)
-        return builder.extract_value(value, data), tuple(builder.extract_value(value, (shape, axis)) for axis in axes)
-
-    def from_argument(self, builder: Any, value: Any) -> Any:
-        """Return the array that arguments stand for."""
-        data, shape = value
-        place = self.get_field_position
-        whole = llvm.Constant(self.get_value_type(), llvm.Undefined)
-        for name in ("meminfo", "parent"):
-            kind = self._models[place(name)].get_value_type()
-            whole = builder.insert_value(whole, llvm.Constant(kind, None), place(name))
-        size = _I64(as_dtype(self._fe_type.dtype).itemsize)
-        whole = builder.insert_value(whole, size, place("itemsize"))
-        whole = builder.insert_value(whole, data, place("data"))
-        stride, count = size, _I64(1)
-        for axis in reversed(range(len(shape))):
-            whole = builder.insert_value(whole, shape[axis], (place("shape"), axis))
-            whole = builder.insert_value(whole, stride, (place("strides"), axis))
-            count = shape[axis] if axis == len(shape) - 1 else builder.mul(count, shape[axis])
-            stride = builder.mul(stride, shape[axis]) if axis else stride
-        return builder.insert_value(whole, count, place("nitems"))
-
-
-def _array(manager: Any, kind: types.Array) -> Any:
-    return (_Array if kind.layout == "C" else models.ArrayModel)(manager, kind)
-
-
-_REPRESENTATIONS = default_manager.copy()
-_REPRESENTATIONS.register(types.Array, _array)
-_sizes: dict[Any, int] = {}
-
-
-class Target(CPUContext):  # type: ignore[misc]
-    """Numba's context of code, with arguments of our own for functions whose names have the tag :data:`TAG`."""
-
-    _plain: CPUContext
-
-    @classmethod
-    def like(cls, plain: CPUContext) -> Target:
-        """Return the context that compiles as ``plain`` does."""
-        self = copy.copy(plain)
-        self.__class__ = cls
-        self._plain, self.data_model_manager = plain, _REPRESENTATIONS
-        self.typing_context = Typing(plain.typing_context)
-        # Numba looks for new definitions whenever one is not found by its name; once for each function will do.
-        self.refresh = functools.cache(self.refresh)
-        return self
-
-    @property
-    def call_conv(self) -> CPUCallConv:
-        """How functions are called."""
-        return _Calls(self)
-
-    def declare_function(self, module: Any, description: Any) -> Any:
-        """Declare a function in a module."""
-        own = TAG in description.mangled_name
-        return CPUContext.declare_function(self if own else self._plain, module, description)
-
-    def compile_subroutine(self, *args: Any, **options: Any) -> Any:
-        """Compile a function of Numba's, in its way."""
-        return self._plain.compile_subroutine(*args, **options)
-
-    def get_abi_sizeof(self, kind: Any) -> int:
-        """Return the size of a type, for which Numba has a module parsed each time."""
-        if kind not in _sizes:
-            _sizes[kind] = super().get_abi_sizeof(kind)
-        return _sizes[kind]
-
-
-class _Calls(CPUCallConv):  # type: ignore[misc]
-    """Calls of our functions, and of Numba's in its way."""
-
-    def call_function(self, builder: Any, callee: Any, *args: Any, **options: Any) -> Any:
-        """Call a function."""
-        if TAG in callee.name:
-            return super().call_function(builder, callee, *args, **options)
-        return self.context._plain.call_conv.call_function(builder, callee, *args, **options)
-
-
 @register_pass(mutates_CFG=False, analysis_only=False)
-class Simplify(FunctionPass):  # type: ignore[misc]
+class Simplify(FunctionPass):
     """Numba's rewriting of constant indices, and single assignment, without looking lifetimes up after each."""
 
     _name = "eventsnn_simplify"
@@ -327,7 +231,7 @@ def _rewrite(rewrite: Any, state: Any) -> None:
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class StripPhis(FunctionPass):  # type: ignore[misc]
+class StripPhis(FunctionPass):
     """Numba's way out of single assignment, without looking lifetimes up after it."""
 
     _name = "eventsnn_strip_phis"
@@ -343,7 +247,7 @@ class StripPhis(FunctionPass):  # type: ignore[misc]
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class Lowering(typed_passes.NativeLowering):  # type: ignore[misc]
+class Lowering(typed_passes.NativeLowering):
     """The way down to LLVM."""
 
     _name = "eventsnn_lowering"

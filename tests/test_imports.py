@@ -21,6 +21,8 @@ PACKAGE = Path(eventsnn.__file__).parent
 # Rooms from the inside out: each may import from those further in (and from itself). A room that is not listed is
 # outside of all: nothing listed may import it.
 ORDER = [
+    ("calling",),
+    ("lowering",),
     ("validation", "threads", "targets", "jit", "ahead", "functions", "checks", "memory", "markup"),
     ("notebook",),
     ("store", "processes"),
@@ -44,7 +46,8 @@ ORDER = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
-WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "jit", "memory", "markup", "notebook"}
+WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "memory", "markup", "notebook"}
+WITHIN_EVENTS |= {"calling", "lowering", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 
