@@ -98,7 +98,7 @@ def stored(name):
     return es.EventDataset(folder / name)
 
 
-for n in (20, 40):  # few samples and many may take different ways
+for n in (10, 40):  # few samples and many may take different ways
     train(encoded(n), network())
 VARIATIONS = {
     "samples": lambda: train(encoded(33), network()),

@@ -267,14 +267,14 @@ def test_small_calls_have_tables_once_they_are_worth_it_until_the_weights_change
     update, reward = lesson(rng, 40, 0.0, 1.0)
     backend, neurons = CpuBackend(1), infinite(weights, (3, 2))
     packed = backend.pack(weights)
-    for expected in ([], [10]):
-        for first in range(0, 40, 10):
-            part = events[first : first + 10]
+    for expected in ([], [5]):
+        for first in range(0, 20, 5):
+            part = events[first : first + 5]
             decision = backend.decide(part, packed, neurons)
             np.testing.assert_array_equal(
                 decision.winners, REFERENCE.decide(part, REFERENCE.pack(backend.unpack(packed)), neurons).winners
             )
-        assert finds == [10, *expected]
+        assert finds == [5, *expected]
         backend.learn(events[:5], np.arange(5), packed, neurons, update, reward)
 
 

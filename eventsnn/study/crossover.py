@@ -31,7 +31,7 @@ Clock = Callable[[], float]
 _HOSTS = ("cpu", "reference")  # where processor time says how long a layer takes
 _PAUSE, _LONGEST = 0.002, 0.5  # seconds in which threads are calm, and after which nobody waits for them any longer
 _ROUND = 0.005  # seconds of each side in a round
-_TABLES = 32  # samples, from which on a layer that decides reads tables (``backends/cpu/deciding.py``)
+_TABLES = 16  # samples, from which on a layer that decides reads tables (``backends/cpu/deciding.py``)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from eventsnn.memory import kept
 if TYPE_CHECKING:
     from eventsnn.backends.cpu import CpuBackend, Packed, Prepared
 
-_WORTH_TABLES = 32  # samples, of all calls; for fewer, making tables of deficits takes longer than doing without
+_WORTH_TABLES = 16  # samples, of all calls; for fewer, making tables of deficits takes longer than doing without
 _NOBODY, _NOTHING = np.empty(0, np.int64), np.empty(0, np.float32)
 _NO_TABLE = np.empty((0, 0), np.float32)
 _NO_RATES = Rates(_NO_TABLE, _NO_TABLE, _NOTHING, _NOTHING, _NOBODY, _NOTHING, _NOTHING, _NOTHING, 0)
