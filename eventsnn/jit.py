@@ -14,7 +14,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import njit, types
-from numba.core import compiler, typed_passes, untyped_passes
+from numba.core import compiler, config, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
 from numba.extending import intrinsic
@@ -60,8 +60,8 @@ class _Library(JITCodeLibrary):
         passes.run(self._final_module, builder)
 
     def _builder(self) -> Any:
-        options = binding.create_pipeline_tuning_options(speed_level=3)
-        options.loop_vectorization = options.slp_vectorization = options.loop_interleaving = True
+        options = binding.create_pipeline_tuning_options(int(config.OPT))
+        options.loop_vectorization, options.slp_vectorization = config.LOOP_VECTORIZE, config.SLP_VECTORIZE
         options.loop_unrolling = False
         return binding.create_pass_builder(self._codegen._tm, options)
 
