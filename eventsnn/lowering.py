@@ -105,10 +105,14 @@ class _Lower(lowering.Lower):
         return self.context.pack_value(self.builder, array.dtype, new, at)
 
     def _element(self, array: Any, value: Any, index: Any, wanted: Any) -> Any:
-        """Return the address of an element of a contiguous array; None for what is not an element of one."""
+        """Return the address of an element of a contiguous array; None for all else, and where bounds are checked."""
         wanted = tuple(wanted) if isinstance(wanted, types.BaseTuple) else (wanted,)
         plain = isinstance(array, types.Array) and array.layout == "C" and array.aligned and array.ndim == len(wanted)
-        if not plain or not all(isinstance(kind, types.Integer) and kind.bitwidth == 64 for kind in wanted):
+        if (
+            self.context.enable_boundscheck
+            or not plain
+            or not all(isinstance(kind, types.Integer) and kind.bitwidth == 64 for kind in wanted)
+        ):
             return None
         at, kind = self.loadvar(index.name), self.typeof(index.name)
         parts = [(at, kind)]
