@@ -14,7 +14,7 @@ from llvmlite import ir as llvm
 from numba.core import types as numba_types
 from numba.core.callconv import CPUCallConv
 from numba.core.cpu import CPUContext
-from numba.core.datamodel import default_manager, models
+from numba.core.datamodel import DataModelManager, default_manager, models
 from numba.core.imputils import user_function
 from numba.np.numpy_support import as_dtype
 
@@ -85,8 +85,8 @@ def _array(manager: Any, kind: Any) -> Any:
     return (_Array if kind.layout == "C" else models.ArrayModel)(manager, kind)
 
 
-_REPRESENTATIONS = default_manager.copy()
-_REPRESENTATIONS.register(types.Array, _array)
+#: arrays our way, and all types that Numba knows or comes to know
+_REPRESENTATIONS = DataModelManager({types.Array: _array}).chain(default_manager)
 _sizes: dict[Any, int] = {}
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic, models, register_model
 
 from eventsnn import jit
 
@@ -113,3 +114,23 @@ def test_arrays_that_are_not_contiguous_are_read_as_they_lie():
 
     assert half(cells[::2, ::3]) == cells[::2, ::3].sum()
     assert half(np.asfortranarray(cells)) == cells.sum()
+
+
+def test_types_that_become_known_later_can_be_used():
+    class Late(types.Type):
+        pass
+
+    register_model(Late)(models.OpaqueModel)
+
+    @intrinsic
+    def make(_context, number):
+        kind = Late("Late")
+        return kind(number), lambda context, _builder, _signature, _args: context.get_constant_null(kind)
+
+    def through(n):
+        late = make(n)
+        for _ in range(n):
+            late = make(n)
+        return late is None or n
+
+    assert jit.lean_kernel(through)(2) == 2
