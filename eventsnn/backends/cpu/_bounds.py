@@ -90,7 +90,7 @@ def make_slots(sizes, fields, most):
         np.ones(n, np.int64),
         np.zeros(sizes.channels * sizes.height * sizes.width, np.int64),
         np.zeros(2),
-        Group(*(np.zeros(GROUP, np.int64) for _ in range(3)), np.zeros(GROUP, np.float32)),
+        Group(*(empty(GROUP, np.int64) for _ in range(3)), empty(GROUP, np.float32)),
     )
 
 
