@@ -14,13 +14,12 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from eventsnn.encode._sums import share_beginnings, weigh, weigh_two
+from eventsnn.encode._sums import CHUNK, SLACK, TERMS, fold_across, fold_down, weigh, window_sums
 from eventsnn.jit import inner, kernel, lean_kernel
 from eventsnn.memory import scratch_empty
 
 _EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
-_STRIP = np.int64(256)  # values normalized before those beside them: their windows stay in the nearest cache
 
 
 def _emit_fma(typing_context, factor, term, total):
@@ -33,91 +32,138 @@ _fma: Any = intrinsic(_emit_fma)
 
 
 @inner
-def _span(row, n_images):
-    """Return the pixels between which a row of all images is not 0; beyond, images are dark at the borders."""
-    length = np.int32(len(row))
-    low, high = length, np.int32(0)
-    # All of it, since that goes in vectors.
-    for i in range(len(row)):
-        lit = row[i] != _ZERO
-        first, end = np.int32(i) if lit else length, np.int32(i + 1) if lit else np.int32(0)
-        low, high = first if first < low else low, end if end > high else high
-    return np.int64(low) // n_images, (np.int64(high) + n_images - 1) // n_images
+def _box(plane, n_images, seen):
+    """Return the box outside of which a plane (H, W * N) is 0: its first and last but one row and pixel in it.
+
+    The fifth number says whether a value is negative. ``seen`` is scratch memory of int32, as long as a row.
+    """
+    top, bottom, negative = np.int64(len(plane)), np.int64(0), np.int32(0)
+    for i in range(len(seen)):
+        seen[i] = 0
+    for y in range(len(plane)):
+        row, lit = plane[y], np.int32(0)
+        for i in range(len(seen)):
+            at = np.uint64(i)
+            found = np.int32(row[at] != _ZERO)
+            seen[at] |= found
+            lit |= found
+            negative |= np.int32(row[at] < _ZERO)
+        top, bottom = (top if lit == 0 or top < y else y), (bottom if lit == 0 else np.int64(y + 1))
+    left, right = np.int64(0), np.int64(len(seen))
+    while left < right and seen[left] == 0:
+        left += 1
+    while right > left and seen[right - 1] == 0:
+        right -= 1
+    return top, bottom, left // n_images, (right + n_images - 1) // n_images, negative
+
+
+def correlate(block, border, bank, n_images, mode, out):
+    """Cross-correlate ``block`` (C, H, W * N) with a bank of kernels, rectify, and write ``out`` (K, H', W' * N).
+
+    Beyond its edges the block has ``border`` zeros. ``bank`` is a :class:`~eventsnn.encode.filters.Bank`, which says in which
+    order terms are added. ``mode`` is (absolute, signed, threshold): whether to take absolute values, whether to keep the
+    sign, and the float32 below which results, or magnitudes if signed, become 0.
+    """
+    channels, height, length = block.shape
+    length += 2 * border * n_images
+    tile = scratch_empty((channels, height + 2 * border + -(-SLACK // length), length))
+    strips, row = scratch_empty((TERMS * bank.parts, length + SLACK)), scratch_empty((out.shape[2] + SLACK,))
+    chunks, seen = scratch_empty((-(-out.shape[2] // CHUNK), 2), np.int64), scratch_empty((block.shape[2],), np.int32)
+    _correlate(block, border, bank.arrays, n_images, mode, (tile, strips, row, chunks, seen), out)
 
 
 @inner
-def _spans(plane, n_images, spans):
-    """Write the spans of the rows of a plane (H, W * N) to ``spans`` (H, 2); return the box outside of which it is 0.
+def _spread(block, border, n_images, tile):
+    """Copy a block (C, H, W * N) into a tile with zeros around."""
+    channels, height, length = block.shape
+    edge = border * n_images
+    for c in range(channels):
+        for y in range(height + 2 * border):
+            row, inside = tile[c, y], border <= y < border + height
+            for i in range(edge if inside else len(row)):
+                row[np.uint64(i)] = _ZERO
+            if inside:
+                pixels = block[c, y - border]
+                for i in range(length):
+                    row[np.uint64(edge + i)] = pixels[i]
+                for i in range(edge + length, len(row)):
+                    row[np.uint64(i)] = _ZERO
 
-    The box is its first and last but one row, and its first and last but one pixel.
+
+@inner
+def _taps(window, lit, folded, n_images, chunks):
+    """Write for each 64 cells of a row the first of its window's columns that is lit for any of them, and how many are.
+
+    ``lit`` are the first and last but one such column, from the first cell's on. In folded windows as many are left out on
+    either side, and what counts is whether any is lit.
     """
-    height = np.int64(len(plane))
-    top, bottom, left, right = height, np.int64(0), np.int64(plane.shape[1]), np.int64(0)
-    for y in range(height):
-        low, high = _span(plane[y], n_images)
-        spans[y, 0], spans[y, 1] = low, high
-        if low < high:
-            top, bottom = top if top < y else y, y + 1
-            left, right = low if low < left else left, high if high > right else right
-    return top, bottom, left, right
+    for j in range(len(chunks)):
+        first, end = lit[0] - (CHUNK * (j + 1) - 1) // n_images, lit[1] - CHUNK * j // n_images
+        first, end = first if first > 0 else np.int64(0), end if end < window else window
+        chunks[j, 0], chunks[j, 1] = first, end - first
+        if folded and first < end:
+            first = first if first < window - end else window - end
+            chunks[j, 0] = first if first < window // 2 else window // 2
 
 
-def correlate(padded, weights, windows, n_images, mode, out):
-    """Cross-correlate ``padded`` (C, H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
-
-    Kernel ``k`` is (C, n, n) with ``n = windows[k]``, centred in the largest one's window; ``weights`` (float32) holds
-    all kernels one after another, and their terms are added in its order. ``mode`` is (absolute, signed, threshold):
-    whether to take absolute values, whether to keep the sign, and the float32 below which results, or magnitudes if
-    signed, become 0.
-
-    Fused multiply-adds are the same on every machine, and in this order give SpykeTorch's results to the last
-    bit. That matters where two outputs would be equal but for rounding: the stages after this compare them.
-    """
-    spans, boxes = (scratch_empty((n, m), np.int64) for n, m in ((padded.shape[1], 2), (len(padded), 4)))
-    _correlate(padded, weights, windows, n_images, mode, (spans, boxes), out)
+@inner
+def _rectify(row, scale, mode, out):
+    """Write a row of responses times ``scale`` to ``out``."""
+    absolute, signed, threshold = mode
+    for i in range(len(out)):
+        value = row[i] * scale
+        value = abs(value) if absolute else value
+        size = abs(value) if signed else value
+        out[i] = _ZERO if size < threshold else value
 
 
 @lean_kernel
-def _correlate(padded, weights, windows, n_images, mode, scratch, out):
-    absolute, signed, threshold = mode
-    spans, boxes = scratch
-    channels, height, length = padded.shape
-    largest = height - out.shape[1] + 1
+def _correlate(block, border, bank, n_images, mode, scratch, out):
+    responses, weights, maps, scales = bank
+    tile, strips, row, chunks, seen = scratch
+    channels, length = np.int64(len(block)), np.int64(tile.shape[2])
+    _spread(block, border, n_images, tile)
+    top, bottom, left, right = np.int64(tile.shape[1]), np.int64(0), length, np.int64(0)
     for c in range(channels):
-        boxes[c, 0], boxes[c, 1], boxes[c, 2], boxes[c, 3] = _spans(padded[c], n_images, spans)
-    weight = np.int64(weights.ctypes.data)
-    k, plane = np.int64(0), np.int64(out.shape[1]) * out.shape[2]
-    while k < len(out):
-        n = windows[k]
-        two = k + 1 < len(out) and windows[k + 1] == n and out.shape[2] % 64 == 0
-        maps = np.int64(2) if two else np.int64(1)
-        margin = (largest - n) // 2
+        first, end, low, high, _ = _box(block[c], n_images, seen)
+        if first < end:
+            top, bottom = min(top, first + border), max(bottom, end + border)
+            left, right = min(left, low + border), max(right, high + border)
+    for r in range(len(strips)):
+        for i in range(len(strips[r])):
+            strips[r, i] = _ZERO
+    below, apart, beside = 4 * length, np.int64(4 * strips.shape[1]), 4 * n_images
+    pixels, strip, cells = np.int64(tile.ctypes.data), np.int64(strips.ctypes.data), np.int64(row.ctypes.data)
+    for b in range(len(responses)):
+        window, terms, edge, first, end = responses[b, 0], responses[b, 1], responses[b, 2], responses[b, 4], responses[b, 5]
+        weight = np.int64(weights.ctypes.data) + 4 * responses[b, 3]
+        _taps(window, (left - edge, right - edge), terms > 0, n_images, chunks)
         for y in range(out.shape[1]):
-            for j in range(maps):
-                row = out[k + j, y]
-                for i in range(len(row)):
-                    row[i] = _ZERO
-            row = out[k, y]
-            for c in range(channels):
-                below = boxes[c, 0] - y - margin
-                first, end = below if below > 0 else np.int64(0), boxes[c, 1] - y - margin
-                source = ((c * height + y + margin + first) * length) + margin * n_images
-                cells, shape = np.int64(row.ctypes.data), ((end if end < n else n) - first, n)
-                terms, by = np.int64(padded.ctypes.data) + 4 * source, weight + 4 * (c * n + first) * n
-                strides, lit = (length, n_images, n), (boxes[c, 2] - margin, boxes[c, 3] - margin)
-                if maps == 2:
-                    apart = (plane, channels * n * n)
-                    weigh_two(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
-                else:
-                    weigh(cells, len(row), terms, by, shape, strides, lit, n_images)
-            for j in range(maps):
-                row = out[k + j, y]
-                for i in range(len(row)):
-                    value = abs(row[i]) if absolute else row[i]
-                    size = abs(value) if signed else value
-                    row[i] = _ZERO if size < threshold else value
-        weight += 4 * channels * n * n * maps
-        k += maps
+            for i in range(len(row)):
+                row[i] = _ZERO
+            above, under = max(np.int64(0), top - y - edge), min(window, bottom - y - edge)
+            if above < under and terms > 0:
+                skip = min(above, window - under, window // 2)
+                source = pixels + (y + edge) * below + left * beside
+                for part in range(terms // TERMS):
+                    to, by = strip + part * TERMS * apart + left * beside, weight + 4 * part * TERMS * window
+                    fold_down(to, apart, (right - left) * n_images, source, below, by, window, skip)
+                by = weight + 4 * terms * window
+                for j in range(len(chunks)):
+                    if chunks[j, 1] > 0:
+                        source = strip + edge * beside + 4 * CHUNK * j
+                        fold_across(cells + 4 * CHUNK * j, source, apart, beside, by, terms, window, chunks[j, 0])
+            elif above < under:
+                for c in range(channels):
+                    source = pixels + (c * tile.shape[1] + y + edge + above) * below + edge * beside
+                    by = weight + 4 * (c * window + above) * window
+                    for j in range(len(chunks)):
+                        if chunks[j, 1] > 0:
+                            skip, shape = chunks[j, 0], (under - above, chunks[j, 1])
+                            at = source + 4 * CHUNK * j + skip * beside
+                            weigh(cells + 4 * CHUNK * j, at, by + 4 * skip, shape, (below, beside, 4 * window))
+            for m in range(first, end):
+                _rectify(row, scales[m], mode, out[maps[m], y])
 
 
 @kernel
@@ -149,81 +195,67 @@ def moments(cells):
 def normalize(block, radius, n_images):
     """Divide ``block`` (C, H, W * N) in place by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
-    Return whether none of it is negative; else maps from the first negative one on are left as they are. Window sums
-    are plain sums, first along rows: subtracting what leaves the window would be faster, but leave rounding errors
-    behind where a bright part is followed by a dark one. Those that begin at the first lit row, and differ in where
-    they end, share their beginning.
+    Return whether none of it is negative; else maps from the first negative one on are left as they are. Sums are taken
+    along rows, then down these, as :func:`~eventsnn.encode._sums.window_sums` takes them: each window's on its own, since
+    adding what comes and subtracting what goes would leave rounding errors behind where a dark part follows a bright one.
     """
     height, length = block.shape[1:]
-    ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
-    padded.fill(0)
-    sums, strips = scratch_empty((height, length)), scratch_empty((2, int(_STRIP)))
-    spans = scratch_empty((height, 2), np.int64)
-    return bool(_normalize(block, radius, n_images, (ones, padded, sums, strips, spans)))
+    longest = length + 2 * radius * n_images + SLACK
+    line, totals = scratch_empty((longest,)), scratch_empty((max(length, height * CHUNK) + SLACK,))
+    sums = scratch_empty((-(-length // CHUNK), height + 2 * radius + 1, CHUNK))
+    seen = scratch_empty((length,), np.int32)
+    return bool(_normalize(block, radius, n_images, (line, totals, sums, seen)))
 
 
 @inner
-def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
-    """Write window sums along the rows of a plane (H, W * N) to ``sums``; ``one`` is the address of as many ones.
-
-    Return whether any value is negative, and the first and last but one row, and value in it, that is not 0.
-    """
-    length, side, border = plane.shape[1], 2 * radius + 1, radius * n_images
-    top, bottom, left, right = _spans(plane, n_images, spans)
-    start, stop, negative, nothing = left * n_images, right * n_images, np.int32(0), np.int64(0)
+def _sum_rows(plane, box, radius, n_images, scratch):
+    """Write window sums along the rows of a plane (H, W * N), within a box, to ``sums``: 64 columns after another."""
+    top, bottom, left, right = box
+    line, totals, sums = scratch
+    edge, start, length = radius * n_images, left * n_images, (right - left) * n_images
+    strips = (length + CHUNK - 1) // CHUNK
+    for s in range(strips):
+        for y in range(2 * radius):
+            for i in range(CHUNK):
+                sums[s, y if y < radius else y + bottom - top, i] = _ZERO
     for y in range(top, bottom):
-        pixels, row = plane[y], sums[y]
+        for i in range(edge):
+            line[np.uint64(i)] = line[np.uint64(edge + length + i)] = _ZERO
+        pixels = plane[y]
         for i in range(length):
-            pixel = pixels[i]
-            padded[np.uint64(border + i)] = pixel
-            negative |= np.int32(pixel < _ZERO)
-        shared = share_beginnings(pixels, row, (left, right), (spans[y, 0], spans[y, 1]), radius, n_images)
-        begin = shared * n_images
-        for i in range(begin, stop):
-            row[np.uint64(i)] = _ZERO
-        lit = (spans[y, 0] + radius - shared, spans[y, 1] + radius - shared)
-        source = np.int64(padded.ctypes.data) + 4 * begin
-        weigh(np.int64(row.ctypes.data) + 4 * begin, stop - begin, source, one, (np.int64(1), side),
-               (nothing, n_images, nothing), lit, n_images)  # fmt: skip
-    return negative != 0, top, bottom, start, stop
+            line[np.uint64(edge + i)] = pixels[np.uint64(start + i)]
+        for i in range(length):
+            totals[i] = line[i]
+        window_sums(np.int64(totals.ctypes.data), np.int64(line.ctypes.data), length, n_images, radius)
+        for s in range(strips):
+            for i in range(CHUNK):
+                sums[s, radius + y - top, i] = totals[CHUNK * s + i]
+    return strips
 
 
 @partial(lean_kernel, error_model="numpy")
 def _normalize(block, radius, n_images, scratch):
-    ones, padded, sums, strips, spans = scratch
-    area, unit, nothing = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0)
-    length, one, prefix, window = np.int64(block.shape[2]), np.int64(ones.ctypes.data), strips[0], strips[1]
+    line, totals, sums, seen = scratch
+    share = np.float32(1) / np.float32((2 * radius + 1) ** 2)
     for c in range(len(block)):
-        negative, top, bottom, start, stop = _sum_rows(block[c], radius, n_images, one, padded, spans, sums)
+        top, bottom, left, right, negative = _box(block[c], n_images, seen)
         if negative:
             return False
-        for left in range(start, stop, _STRIP):
-            right, reached = left + _STRIP if left + _STRIP < stop else stop, top
-            for i in range(right - left):
-                prefix[i] = _ZERO
-            for y in range(top, bottom):
-                low, high = spans[y, 0] * n_images, spans[y, 1] * n_images
-                low, high = low if low > left else left, high if high < right else right
-                first, end = y - radius, y + radius + 1 if y + radius + 1 < bottom else bottom
-                cells = block[c, y]
-                if first <= top:
-                    while reached < end:
-                        row = sums[reached]
-                        for i in range(right - left):
-                            prefix[np.uint64(i)] += row[np.uint64(left + i)]
-                        reached += 1
-                    for i in range(low, high):
-                        at = np.uint64(i)
-                        cells[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
-                    continue
-                for i in range(high - low):
-                    window[np.uint64(i)] = _ZERO
-                source = np.int64(sums.ctypes.data) + 4 * (first * length + low)
-                weigh(np.int64(window.ctypes.data), high - low, source, one, (end - first, unit),
-                       (length, nothing, unit), (nothing, length), n_images)  # fmt: skip
-                for i in range(high - low):
-                    at = np.uint64(low + i)
-                    cells[at] = cells[at] / (window[np.uint64(i)] / area + _EPSILON)
+        if top >= bottom:
+            continue
+        strips, height = _sum_rows(block[c], (top, bottom, left, right), radius, n_images, (line, totals, sums)), bottom - top
+        for s in range(strips):
+            strip, start = sums[s], left * n_images + s * CHUNK
+            n = min(np.int64(CHUNK), right * n_images - start)
+            for y in range(height):
+                for i in range(CHUNK):
+                    totals[CHUNK * y + i] = strip[y, i]
+            window_sums(np.int64(totals.ctypes.data), np.int64(strip.ctypes.data), CHUNK * height, np.int64(CHUNK), radius)
+            for y in range(height):
+                cells = block[c, top + y]
+                for i in range(n):
+                    at = np.uint64(start + i)
+                    cells[at] = cells[at] / (totals[np.uint64(CHUNK * y + i)] * share + _EPSILON)
     return True
 
 

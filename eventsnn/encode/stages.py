@@ -10,7 +10,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from eventsnn.encode import _values
-from eventsnn.encode.filters import Kernel
+from eventsnn.encode.filters import Bank, Kernel, bank_of
 from eventsnn.events import Shape
 from eventsnn.memory import scratch_empty
 
@@ -171,15 +171,14 @@ class Filter:
             raise ValueError("Filter: signed expects absolute=False, absolute values have no sign")
 
     @functools.cached_property
+    def bank(self) -> Bank:
+        """How the kernels are summed."""
+        return bank_of(self.kernels)
+
+    @property
     def window(self) -> int:
         """Side length of the largest kernel, in pixels."""
-        return max(kernel.window for kernel in self.kernels)
-
-    @functools.cached_property
-    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of all kernels one after another, and their windows."""
-        windows = np.array([kernel.window for kernel in self.kernels], np.int64)
-        return np.concatenate([kernel.array().ravel() for kernel in self.kernels]), windows
+        return self.bank.window
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return one map per kernel, smaller by the window less one and larger by twice the padding."""
@@ -202,7 +201,7 @@ class Filter:
         channels, height, width = self.output_shape(block.shape[:3])
         out = scratch_empty((channels, height, width, n_images))
         mode = (self.absolute, self.signed, np.float32(self.threshold))
-        correlate(_pad(block, self.padding), *self._weights, n_images, mode, rows(out))
+        correlate(rows(block), self.padding, self.bank, n_images, mode, rows(out))
         return out
 
 
