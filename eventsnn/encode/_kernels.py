@@ -14,7 +14,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from eventsnn.encode._sums import CHUNK, SLACK, TERMS, fold_across, fold_down, weigh, window_sums
+from eventsnn.encode._sums import CHUNK, PIXELS, SLACK, TERMS, fold_across, fold_down, roll_across, weigh, window_sums
+from eventsnn.encode._vectors import WIDTH
 from eventsnn.jit import inner, kernel, lean_kernel
 from eventsnn.memory import scratch_empty
 
@@ -35,26 +36,25 @@ _fma: Any = intrinsic(_emit_fma)
 def _box(plane, n_images, seen):
     """Return the box outside of which a plane (H, W * N) is 0: its first and last but one row and pixel in it.
 
-    The fifth number says whether a value is negative. ``seen`` is scratch memory of int32, as long as a row.
+    The plane is seen as int32, as is ``seen``, scratch memory as long as a row. The fifth number is below 0 if a sign bit is set.
     """
-    top, bottom, negative = np.int64(len(plane)), np.int64(0), np.int32(0)
+    top, bottom, every = np.int64(len(plane)), np.int64(0), np.int32(0)
     for i in range(len(seen)):
         seen[i] = 0
     for y in range(len(plane)):
         row, lit = plane[y], np.int32(0)
         for i in range(len(seen)):
             at = np.uint64(i)
-            found = np.int32(row[at] != _ZERO)
-            seen[at] |= found
-            lit |= found
-            negative |= np.int32(row[at] < _ZERO)
-        top, bottom = (top if lit == 0 or top < y else y), (bottom if lit == 0 else np.int64(y + 1))
+            seen[at] |= row[at]
+            lit |= row[at]
+        if lit != 0:
+            top, bottom, every = top if top < y else np.int64(y), np.int64(y + 1), every | lit
     left, right = np.int64(0), np.int64(len(seen))
     while left < right and seen[left] == 0:
         left += 1
     while right > left and seen[right - 1] == 0:
         right -= 1
-    return top, bottom, left // n_images, (right + n_images - 1) // n_images, negative
+    return top, bottom, left // n_images, (right + n_images - 1) // n_images, every
 
 
 def correlate(block, border, bank, n_images, mode, out):
@@ -66,10 +66,11 @@ def correlate(block, border, bank, n_images, mode, out):
     """
     channels, height, length = block.shape
     length += 2 * border * n_images
-    tile = scratch_empty((channels, height + 2 * border + -(-SLACK // length), length))
-    strips, row = scratch_empty((TERMS * bank.parts, length + SLACK)), scratch_empty((out.shape[2] + SLACK,))
-    chunks, seen = scratch_empty((-(-out.shape[2] // CHUNK), 2), np.int64), scratch_empty((block.shape[2],), np.int32)
-    _correlate(block, border, bank.arrays, n_images, mode, (tile, strips, row, chunks, seen), out)
+    wide = PIXELS * n_images if n_images % WIDTH == 0 else CHUNK
+    tile = scratch_empty((channels, height + 2 * border + -(-(SLACK + wide) // length), length))
+    strips, row = scratch_empty((TERMS * bank.parts, length + SLACK + wide)), scratch_empty((out.shape[2] + SLACK + wide,))
+    chunks, seen = scratch_empty((-(-out.shape[2] // wide), 2), np.int64), scratch_empty((block.shape[2],), np.int32)
+    _correlate((block, block.view(np.int32)), border, bank.arrays, n_images, mode, (tile, strips, row, chunks, seen), out)
 
 
 @inner
@@ -91,14 +92,14 @@ def _spread(block, border, n_images, tile):
 
 
 @inner
-def _taps(window, lit, folded, n_images, chunks):
-    """Write for each 64 cells of a row the first of its window's columns that is lit for any of them, and how many are.
+def _taps(window, lit, folded, wide, n_images, chunks):
+    """Write for each ``wide`` cells of a row the first of its window's columns that is lit for any of them, and how many are.
 
     ``lit`` are the first and last but one such column, from the first cell's on. In folded windows as many are left out on
     either side, and what counts is whether any is lit.
     """
     for j in range(len(chunks)):
-        first, end = lit[0] - (CHUNK * (j + 1) - 1) // n_images, lit[1] - CHUNK * j // n_images
+        first, end = lit[0] - (wide * (j + 1) - 1) // n_images, lit[1] - wide * j // n_images
         first, end = first if first > 0 else np.int64(0), end if end < window else window
         chunks[j, 0], chunks[j, 1] = first, end - first
         if folded and first < end:
@@ -119,13 +120,15 @@ def _rectify(row, scale, mode, out):
 
 @lean_kernel
 def _correlate(block, border, bank, n_images, mode, scratch, out):
-    responses, weights, maps, scales = bank
+    (block, bits), (responses, weights, maps, scales) = block, bank
     tile, strips, row, chunks, seen = scratch
     channels, length = np.int64(len(block)), np.int64(tile.shape[2])
+    rolled = n_images % WIDTH == 0
+    wide = PIXELS * n_images if rolled else np.int64(CHUNK)
     _spread(block, border, n_images, tile)
     top, bottom, left, right = np.int64(tile.shape[1]), np.int64(0), length, np.int64(0)
     for c in range(channels):
-        first, end, low, high, _ = _box(block[c], n_images, seen)
+        first, end, low, high, _ = _box(bits[c], n_images, seen)
         if first < end:
             top, bottom = min(top, first + border), max(bottom, end + border)
             left, right = min(left, low + border), max(right, high + border)
@@ -137,7 +140,7 @@ def _correlate(block, border, bank, n_images, mode, scratch, out):
     for b in range(len(responses)):
         window, terms, edge, first, end = responses[b, 0], responses[b, 1], responses[b, 2], responses[b, 4], responses[b, 5]
         weight = np.int64(weights.ctypes.data) + 4 * responses[b, 3]
-        _taps(window, (left - edge, right - edge), terms > 0, n_images, chunks)
+        _taps(window, (left - edge, right - edge), terms > 0, wide, n_images, chunks)
         for y in range(out.shape[1]):
             for i in range(len(row)):
                 row[i] = _ZERO
@@ -150,9 +153,14 @@ def _correlate(block, border, bank, n_images, mode, scratch, out):
                     fold_down(to, apart, (right - left) * n_images, source, below, by, window, skip)
                 by = weight + 4 * terms * window
                 for j in range(len(chunks)):
-                    if chunks[j, 1] > 0:
-                        source = strip + edge * beside + 4 * CHUNK * j
-                        fold_across(cells + 4 * CHUNK * j, source, apart, beside, by, terms, window, chunks[j, 0])
+                    if chunks[j, 1] <= 0:
+                        continue
+                    at, to = strip + edge * beside + 4 * wide * j, cells + 4 * wide * j
+                    if rolled:
+                        for lane in range(np.int64(0), beside, np.int64(4 * WIDTH)):
+                            roll_across(to + lane, at + lane, apart, beside, by, terms, window, chunks[j, 0])
+                    else:
+                        fold_across(to, at, apart, beside, by, terms, window, chunks[j, 0])
             elif above < under:
                 for c in range(channels):
                     source = pixels + (c * tile.shape[1] + y + edge + above) * below + edge * beside
@@ -160,8 +168,9 @@ def _correlate(block, border, bank, n_images, mode, scratch, out):
                     for j in range(len(chunks)):
                         if chunks[j, 1] > 0:
                             skip, shape = chunks[j, 0], (under - above, chunks[j, 1])
-                            at = source + 4 * CHUNK * j + skip * beside
-                            weigh(cells + 4 * CHUNK * j, at, by + 4 * skip, shape, (below, beside, 4 * window))
+                            for cell in range(4 * wide * j, 4 * wide * (j + 1), np.int64(4 * CHUNK)):
+                                at = source + cell + skip * beside
+                                weigh(cells + cell, at, by + 4 * skip, shape, (below, beside, 4 * window))
             for m in range(first, end):
                 _rectify(row, scales[m], mode, out[maps[m], y])
 
@@ -200,63 +209,68 @@ def normalize(block, radius, n_images):
     adding what comes and subtracting what goes would leave rounding errors behind where a dark part follows a bright one.
     """
     height, length = block.shape[1:]
-    longest = length + 2 * radius * n_images + SLACK
-    line, totals = scratch_empty((longest,)), scratch_empty((max(length, height * CHUNK) + SLACK,))
-    sums = scratch_empty((-(-length // CHUNK), height + 2 * radius + 1, CHUNK))
+    longest = max(length + 2 * radius * n_images, (height + 2 * radius) * CHUNK) + SLACK
+    line, work = scratch_empty((longest,)), scratch_empty((longest + 7 * max(n_images, CHUNK),))
+    sums, totals = scratch_empty((-(-length // CHUNK), height + 2 * radius + 1, CHUNK)), scratch_empty((height + 1, CHUNK))
     seen = scratch_empty((length,), np.int32)
-    return bool(_normalize(block, radius, n_images, (line, totals, sums, seen)))
+    scratch = (line, work, sums, totals, seen)
+    return bool(_normalize(block, block.view(np.int32), radius, n_images, scratch))
 
 
 @inner
 def _sum_rows(plane, box, radius, n_images, scratch):
     """Write window sums along the rows of a plane (H, W * N), within a box, to ``sums``: 64 columns after another."""
     top, bottom, left, right = box
-    line, totals, sums = scratch
+    line, work, sums = scratch
     edge, start, length = radius * n_images, left * n_images, (right - left) * n_images
-    strips = (length + CHUNK - 1) // CHUNK
-    for s in range(strips):
-        for y in range(2 * radius):
-            for i in range(CHUNK):
-                sums[s, y if y < radius else y + bottom - top, i] = _ZERO
+    for i in range(edge):
+        line[np.uint64(i)] = _ZERO
+        line[np.uint64(edge + length + i)] = _ZERO
+    apart, beside = np.int64(4 * sums.shape[1] * CHUNK), np.int64(4 * CHUNK)
     for y in range(top, bottom):
-        for i in range(edge):
-            line[np.uint64(i)] = line[np.uint64(edge + length + i)] = _ZERO
         pixels = plane[y]
         for i in range(length):
             line[np.uint64(edge + i)] = pixels[np.uint64(start + i)]
-        for i in range(length):
-            totals[i] = line[i]
-        window_sums(np.int64(totals.ctypes.data), np.int64(line.ctypes.data), length, n_images, radius)
-        for s in range(strips):
-            for i in range(CHUNK):
-                sums[s, radius + y - top, i] = totals[CHUNK * s + i]
-    return strips
+        target, room = np.int64(sums.ctypes.data) + (radius + y - top) * beside, np.int64(work.ctypes.data) + 28 * n_images
+        window_sums(target, apart, np.int64(line.ctypes.data), room, length, n_images, radius)
 
 
 @partial(lean_kernel, error_model="numpy")
-def _normalize(block, radius, n_images, scratch):
-    line, totals, sums, seen = scratch
-    share = np.float32(1) / np.float32((2 * radius + 1) ** 2)
+def _normalize(block, bits, radius, n_images, scratch):
+    line, work, sums, totals, seen = scratch
+    share, beside = np.float32(1) / np.float32((2 * radius + 1) ** 2), np.int64(4 * CHUNK)
     for c in range(len(block)):
-        top, bottom, left, right, negative = _box(block[c], n_images, seen)
-        if negative:
+        top, bottom, left, right, every = _box(bits[c], n_images, seen)
+        if every < 0 and _any_negative(block[c]):
             return False
         if top >= bottom:
             continue
-        strips, height = _sum_rows(block[c], (top, bottom, left, right), radius, n_images, (line, totals, sums)), bottom - top
-        for s in range(strips):
-            strip, start = sums[s], left * n_images + s * CHUNK
-            n = min(np.int64(CHUNK), right * n_images - start)
-            for y in range(height):
+        _sum_rows(block[c], (top, bottom, left, right), radius, n_images, (line, work, sums))
+        height, begin, end = bottom - top, left * n_images, right * n_images
+        for start in range(begin, end, CHUNK):
+            strip, n = sums[(start - begin) // CHUNK], end - start if end - start < CHUNK else np.int64(CHUNK)
+            for y in range(radius):
                 for i in range(CHUNK):
-                    totals[CHUNK * y + i] = strip[y, i]
-            window_sums(np.int64(totals.ctypes.data), np.int64(strip.ctypes.data), CHUNK * height, np.int64(CHUNK), radius)
+                    strip[y, i] = _ZERO
+                    strip[radius + height + y, i] = _ZERO
+            room, target = np.int64(work.ctypes.data) + 7 * beside, np.int64(totals.ctypes.data)
+            window_sums(target, beside, np.int64(strip.ctypes.data), room, CHUNK * height, np.int64(CHUNK), radius)
             for y in range(height):
-                cells = block[c, top + y]
+                cells, around = block[c, top + y], totals[y]
                 for i in range(n):
                     at = np.uint64(start + i)
-                    cells[at] = cells[at] / (totals[np.uint64(CHUNK * y + i)] * share + _EPSILON)
+                    cells[at] = cells[at] / (around[np.uint64(i)] * share + _EPSILON)
     return True
+
+
+@inner
+def _any_negative(plane):
+    """Return whether any value of a plane is below 0, which -0 is not."""
+    found = False
+    for y in range(len(plane)):
+        for i in range(plane.shape[1]):
+            found |= plane[y, i] < _ZERO
+    return found
 
 
 @kernel
