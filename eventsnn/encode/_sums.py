@@ -13,7 +13,7 @@ from eventsnn.jit import inner
 
 TERMS = 3  #: outer products that are folded together
 CHUNK = 64  #: cells that are computed together
-PIXELS = 4  #: pixels whose cells are computed together where whole vectors of images are
+PIXELS = 4  #: pixels of 16 images that are computed together
 SLACK = 64  #: values that may be read, and written in scratch memory, beyond the end of a row
 _LINE = np.int64(4 * WIDTH)
 _ZERO = np.int64(0)
@@ -103,30 +103,27 @@ def fold_across(cells, strips, apart, beside, factors, terms, window, skip):
 
 
 @inner
-def roll_across(cells, strips, apart, beside, factors, terms, window, skip):
-    """Do as :func:`fold_across` for 16 images of 4 pixels, which stay in registers from one to the next."""
+def roll_across(cells, strips, apart, factors, terms, window, skip):
+    """Do as :func:`fold_across` for 4 pixels of 16 images, which stay in registers from one column to the next."""
     half = window // 2
     a, b, c, d = zeros(), zeros(), zeros(), zeros()
     for _ in range(terms):
-        left, right = strips + skip * beside, strips + (window - 1 - skip) * beside
-        e, f, g = load(left), load(left + beside), load(left + 2 * beside)
-        r, s, t = load(right + beside), load(right + 2 * beside), load(right + 3 * beside)
+        left, right = strips + skip * _LINE, strips + (window - 1 - skip) * _LINE
+        e, f, g = load(left), load(left + _LINE), load(left + 2 * _LINE)
+        r, s, t = load(right + _LINE), load(right + 2 * _LINE), load(right + 3 * _LINE)
         factor = factors + 4 * skip
-        left += 3 * beside
+        left += 3 * _LINE
         for _ in range(skip, half):
             w, h, q = repeat(factor), load(left), load(right)
             a, b = fma(w, add(e, q), a), fma(w, add(f, r), b)
             c, d = fma(w, add(g, s), c), fma(w, add(h, t), d)
             e, f, g = f, g, h
             r, s, t = q, r, s
-            left, right, factor = left + beside, right - beside, factor + 4
+            left, right, factor = left + _LINE, right - _LINE, factor + 4
         w = repeat(factors + 4 * half)
         a, b, c, d = fma(w, e, a), fma(w, f, b), fma(w, g, c), fma(w, load(left), d)
         strips, factors = strips + apart, factors + 4 * window
-    store(cells, a)
-    store(cells + beside, b)
-    store(cells + 2 * beside, c)
-    store(cells + 3 * beside, d)
+    put(cells, a, b, c, d)
 
 
 @inner
@@ -146,10 +143,10 @@ def _eights(work, line, step, steps):
 
 
 @inner
-def window_sums(totals, apart, line, work, length, step, radius):
+def window_sums(totals, pieces, line, work, length, step, radius):
     """Write the sums of windows of ``2 radius + 1`` values, ``step`` apart, of a line that begin at its first ``length`` values.
 
-    They are written in pieces of 64, which are ``apart``. A window is made of sums of 1, 2, 4, 8, ... values, each but the first of two
+    ``pieces`` says how many values are written together, up to 64, and how far from these the next. A window is made of sums of 1, 2, 4, 8, ... values, each but the first of two
     that are half as long: of those that the binary digits of its length say, from the left the shortest first.
     """
     size, taken, rest, first, valid = np.int64(2), np.int64(1), radius, line, length + 2 * radius * step
@@ -160,18 +157,18 @@ def window_sums(totals, apart, line, work, length, step, radius):
         valid -= step
         for at in range(_ZERO, 4 * valid, _LINE):
             store(work + at, add(load(line + at), load(line + at + 4 * step)))
-    before = np.int64(4 * CHUNK)
+    gap, apart = 4 * pieces[0], pieces[1]
+    before = gap
     while rest > 0:
         last = rest == 2
         if rest & 1 or last:
-            more, far = work + 4 * taken * step, 4 * size * step
-            for piece in range((length + CHUNK - 1) // CHUNK):
-                for at in range(_ZERO, 4 * CHUNK, _LINE):
-                    value = load(more + at)
+            shift, far = work + 4 * taken * step, 4 * size * step
+            for piece in range((4 * length + gap - 1) // gap):
+                for at in range(_ZERO, gap, _LINE):
+                    more = load(shift + piece * gap + at)
                     if last:
-                        value = add(value, load(more + at + far))
-                    store(totals + piece * apart + at, add(load(first + piece * before + at), value))
-                more += 4 * CHUNK
+                        more = add(more, load(shift + piece * gap + at + far))
+                    store(totals + piece * apart + at, add(load(first + piece * before + at), more))
             if last:
                 break
             first, before, taken = totals, apart, taken + size

@@ -195,7 +195,7 @@ class Filter:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the filter outputs."""
-        from eventsnn.encode._kernels import correlate
+        from eventsnn.encode._correlate import correlate
 
         n_images = block.shape[3]
         channels, height, width = self.output_shape(block.shape[:3])
@@ -228,7 +228,7 @@ class LocalNormalization:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the block, normalized in place."""
-        from eventsnn.encode._kernels import normalize
+        from eventsnn.encode._normalize import normalize
 
         if not normalize(rows(block), self.radius, block.shape[3]):
             _refuse_negative(self, block)

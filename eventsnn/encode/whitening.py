@@ -146,7 +146,7 @@ class PatchZCA:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the whitened block."""
-        from eventsnn.encode._kernels import correlate
+        from eventsnn.encode._correlate import correlate
 
         bank, n_images = bank_of_arrays(self.weights.array), block.shape[3]
         border = bank.window // 2
