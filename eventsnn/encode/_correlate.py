@@ -6,7 +6,7 @@ import numpy as np
 
 from eventsnn.encode._lanes import box, move, runs
 from eventsnn.encode._sums import CHUNK, PIXELS, SLACK, TERMS, fold_across, fold_down, roll_across, weigh
-from eventsnn.encode._vectors import WIDTH, drop, load, mul, only, repeat, splat, store_some
+from eventsnn.encode._vectors import WIDTH, drop, load, mul, only, repeat, splat, store, store_some
 from eventsnn.jit import inner, lean_kernel
 from eventsnn.memory import scratch_empty
 
@@ -26,7 +26,7 @@ def correlate(block, border, bank, n_images, mode, out):
     lanes = min(n_images, WIDTH)
     room = SLACK + PIXELS * lanes
     tile = scratch_empty((channels * height * width * lanes + room,))
-    strips, row = scratch_empty((TERMS * bank.parts, width * lanes + room)), scratch_empty((width * lanes + room,))
+    strips, row = scratch_empty(((TERMS + 1) * bank.parts, width * lanes + room)), scratch_empty((width * lanes + room,))
     chunks, seen = scratch_empty((width * lanes // CHUNK + 1, 2), np.int64), scratch_empty((width * lanes + room,), np.int32)
     _correlate(block, border, bank.arrays, n_images, mode, (tile, strips, row, chunks, seen), out)
 
@@ -57,11 +57,14 @@ def _taps(window, lit, folded, lanes, chunks):
 def _rectify(row, scale, mode, target, shape, pitch):
     """Write a row of responses times ``scale`` in runs to an address."""
     magnitude, sign, least = _MAGNITUDE if mode[0] else _ALL, _MAGNITUDE if mode[1] else _ALL, splat(mode[2])
-    factor = repeat(scale)
+    factor, full, rest = repeat(scale), 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH
     for _ in range(shape[0]):
-        for at in range(np.int64(0), shape[1], np.int64(WIDTH)):
-            value = only(mul(factor, load(row + 4 * at)), magnitude)
-            store_some(target + 4 * at, drop(value, only(value, sign), least), shape[1] - at)
+        for at in range(np.int64(0), full, _LINE):
+            value = only(mul(factor, load(row + at)), magnitude)
+            store(target + at, drop(value, only(value, sign), least))
+        if rest > 0:
+            value = only(mul(factor, load(row + full)), magnitude)
+            store_some(target + full, drop(value, only(value, sign), least), rest)
         row, target = row + 4 * shape[1], target + pitch
 
 
@@ -84,14 +87,14 @@ def _take(block, border, group, tile, seen):
 
 
 @inner
-def _folded(strips, cells, source, sizes, lit, weights, terms, window, chunks):
+def _folded(strips, cells, source, sizes, lit, weights, parts, window, chunks):
     """Write a row of responses that are sums of outer products, by strips that are 0 where columns are not lit."""
     lanes, apart, edge = sizes
     skip, left, right = lit
     beside = 4 * lanes
-    below, by = source[1], weights
-    for part in range(terms // TERMS):
-        to = strips + part * TERMS * apart + left * beside
+    below, by, terms = source[1], weights, (TERMS + 1) * parts
+    for part in range(parts):
+        to = strips + part * (TERMS + 1) * apart + left * beside
         fold_down(to, apart, (right - left) * lanes, source[0] + left * beside, below, by, window, skip)
         by += 4 * TERMS * window
     strips += edge * beside
@@ -121,17 +124,17 @@ def _correlate(block, border, bank, n_images, mode, scratch, out):
         for r in range(len(strips)):
             _erase(strips[r])
         for b in range(len(responses)):
-            window, terms, edge = responses[b, 0], responses[b, 1], responses[b, 2]
+            window, parts, edge = responses[b, 0], responses[b, 1], responses[b, 2]
             weight, used = np.int64(weights.ctypes.data) + 4 * responses[b, 3], chunks[: (columns * lanes + CHUNK - 1) // CHUNK]
-            _taps(window, (left - edge, right - edge), terms > 0, lanes, used)
+            _taps(window, (left - edge, right - edge), parts > 0, lanes, used)
             for y in range(n_rows):
-                _erase(row)
+                _erase(row[: columns * lanes])
                 above, under = max(np.int64(0), top - y - edge), min(window, bottom - y - edge)
-                if above < under and terms > 0:
+                if above < under and parts > 0:
                     lit = min(above, window - under, window // 2), left, right
                     source = pixels + (y + edge) * below, below
-                    _folded(strip, cells, source, (lanes, apart, edge), lit, weight, terms, window, used)
-                for c in range(channels if above < under and terms == 0 else 0):
+                    _folded(strip, cells, source, (lanes, apart, edge), lit, weight, parts, window, used)
+                for c in range(channels if above < under and parts == 0 else 0):
                     by = weight + 4 * (c * window + above) * window
                     source = pixels + (c * height + y + edge + above) * below + edge * beside
                     for j in range(len(used)):

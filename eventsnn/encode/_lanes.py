@@ -23,9 +23,12 @@ def runs(pixels, lanes, n_images):
 @inner
 def move(target, source, shape, pitches):
     """Copy runs of float32 values from one address to another; ``pitches`` are from run to run of both, in bytes."""
+    full, rest = 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH
     for _ in range(shape[0]):
-        for at in range(np.int64(0), shape[1], np.int64(WIDTH)):
-            store_some(target + 4 * at, load_some(source + 4 * at, shape[1] - at), shape[1] - at)
+        for at in range(np.int64(0), full, _LINE):
+            store(target + at, load(source + at))
+        if rest > 0:
+            store_some(target + full, load_some(source + full, rest), rest)
         target, source = target + pitches[0], source + pitches[1]
 
 
@@ -37,19 +40,28 @@ def box(plane, height, below, shape, pitch, lanes, seen):
     ``pitch``. ``seen`` is scratch memory of int32, with room for a row and a vector more.
     """
     top, bottom, every, first = height, np.int64(0), np.int32(0), np.int64(seen.ctypes.data)
+    full, rest = 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH
     for at in range(np.int64(0), 4 * shape[0] * shape[1], _LINE):
         store(first + at, zeros())
-    for y in range(height):
-        lit, target, source = zeros(), first, plane + y * below
+    for y in range(np.int64(0), height, np.int64(4)):
+        # Four rows together, of the last ones some twice: what has been seen of a column is read and written less often.
+        ends = (y, min(y + 1, height - 1), min(y + 2, height - 1), min(y + 3, height - 1))
+        p, q, r, s = plane + ends[0] * below, plane + ends[1] * below, plane + ends[2] * below, plane + ends[3] * below
+        i, j, k, m, target = zeros(), zeros(), zeros(), zeros(), first
         for _ in range(shape[0]):
-            for at in range(np.int64(0), shape[1], np.int64(WIDTH)):
-                value = load_some(source + 4 * at, shape[1] - at)
-                lit = either(lit, value)
-                store(target + 4 * at, either(load(target + 4 * at), value))
-            target, source = target + 4 * shape[1], source + pitch
-        bits = bits_of(lit)
-        if bits != 0:
-            top, bottom, every = top if top < y else np.int64(y), np.int64(y + 1), every | bits
+            for at in range(np.int64(0), full, _LINE):
+                a, b, c, d = load(p + at), load(q + at), load(r + at), load(s + at)
+                i, j, k, m = either(i, a), either(j, b), either(k, c), either(m, d)
+                store(target + at, either(load(target + at), either(either(a, b), either(c, d))))
+            if rest > 0:
+                a, b = load_some(p + full, rest), load_some(q + full, rest)
+                c, d = load_some(r + full, rest), load_some(s + full, rest)
+                i, j, k, m = either(i, a), either(j, b), either(k, c), either(m, d)
+                store(target + full, either(load(target + full), either(either(a, b), either(c, d))))
+            target, p, q, r, s = target + 4 * shape[1], p + pitch, q + pitch, r + pitch, s + pitch
+        for end, bits in zip(ends, (bits_of(i), bits_of(j), bits_of(k), bits_of(m))):  # noqa: B905
+            if bits != 0:
+                top, bottom, every = min(top, end), end + 1, every | bits
     left, right = np.int64(0), shape[0] * shape[1]
     while left < right and seen[left] == 0:
         left += 1

@@ -29,9 +29,8 @@ def normalize(block, radius, n_images):
     longest = max(length + 2 * radius * lanes, (height + 2 * radius) * CHUNK) + SLACK
     line, work = scratch_empty((longest,)), scratch_empty((longest + 7 * CHUNK,))
     pieces = -(-length // (CHUNK - CHUNK % lanes))
-    sums, totals = scratch_empty((pieces, height + 2 * radius + 1, CHUNK)), scratch_empty((height + 1, CHUNK))
-    seen = scratch_empty((length + WIDTH,), np.int32)
-    return bool(_normalize(block, radius, n_images, (line, work, sums, totals, seen)))
+    sums, seen = scratch_empty((pieces, height + 2 * radius + 1, CHUNK)), scratch_empty((block.shape[2] + WIDTH,), np.int32)
+    return bool(_normalize(block, radius, n_images, (line, work, sums, seen)))
 
 
 @inner
@@ -55,45 +54,50 @@ def _sum_rows(plane, below, pitch, sizes, radius, scratch):
 
 
 @inner
-def _divide(cells, totals, share, shape, pitch):
-    """Divide runs of cells by their totals' share."""
-    for _ in range(shape[0]):
-        for at in range(np.int64(0), shape[1], np.int64(WIDTH)):
-            mean = add(mul(load(totals + 4 * at), share), splat(_EPSILON))
-            store_some(cells + 4 * at, div(load_some(cells + 4 * at, shape[1] - at), mean), shape[1] - at)
-        cells, totals = cells + pitch, totals + 4 * shape[1]
+def _divide(cells, sums, apart, sizes, pitch, radius):
+    """Divide a row of cells by their means, given their sums, so many cells after another."""
+    columns, lanes, n_images, wide = sizes
+    share, least, left = splat(np.float32(1) / np.float32((2 * radius + 1) ** 2)), splat(_EPSILON), columns * lanes
+    while left > 0:
+        count = wide if wide < left else left
+        shape, total = runs(count // lanes, lanes, n_images), sums
+        full, rest = 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH
+        for _ in range(shape[0]):
+            for at in range(np.int64(0), full, _LINE):
+                store(cells + at, div(load(cells + at), add(mul(load(total + at), share), least)))
+            if rest > 0:
+                mean = add(mul(load(total + full), share), least)
+                store_some(cells + full, div(load_some(cells + full, rest), mean), rest)
+            cells, total = cells + (pitch if shape[0] > 1 or lanes < n_images else 4 * count), total + 4 * shape[1]
+        sums, left = sums + apart, left - wide
 
 
 @partial(lean_kernel, error_model="numpy")
 def _normalize(block, radius, n_images, scratch):
-    sums, totals, seen = np.int64(scratch[2].ctypes.data), np.int64(scratch[3].ctypes.data), scratch[4]
+    sums, seen = np.int64(scratch[2].ctypes.data), scratch[3]
     line, work, apart = np.int64(scratch[0].ctypes.data), np.int64(scratch[1].ctypes.data), 4 * CHUNK * scratch[2].shape[1]
-    share = splat(np.float32(1) / np.float32((2 * radius + 1) ** 2))
     height, width = np.int64(block.shape[1]), np.int64(block.shape[2]) // n_images
     below, pitch = 4 * width * n_images, 4 * n_images
     for c in range(len(block)):
-        for start in range(np.int64(0), n_images, np.int64(WIDTH)):
+        plane, shape = np.int64(block.ctypes.data) + c * height * below, (np.int64(1), width * n_images)
+        top, bottom, left, right, bits = box(plane, height, below, shape, pitch, n_images, seen)
+        if bits < 0 and _any_negative(block[c]):
+            return False
+        columns, n_rows = right - left, bottom - top
+        for start in range(np.int64(0), n_images if n_rows > 0 else 0, np.int64(WIDTH)):
             lanes = min(np.int64(WIDTH), n_images - start)
             wide = CHUNK - CHUNK % lanes
-            plane = np.int64(block.ctypes.data) + c * height * below + 4 * start
-            top, bottom, left, right, bits = box(plane, height, below, runs(width, lanes, n_images), pitch, lanes, seen)
-            if bits < 0 and _any_negative(block[c]):
-                return False
-            plane += top * below + left * pitch
-            columns, n_rows = right - left, bottom - top
-            if n_rows <= 0:
-                continue
+            plane = np.int64(block.ctypes.data) + c * height * below + 4 * start + top * below + left * pitch
             inside = sums + radius * _PIECE
             sizes = columns, n_rows, lanes, n_images, wide
             _sum_rows(plane, below, pitch, sizes, radius, (line, work, inside, apart))
             for piece in range((columns * lanes + wide - 1) // wide):
-                strip, first = sums + piece * apart, piece * (wide // lanes)
+                strip, room = sums + piece * apart, work + 7 * _PIECE
                 _erase(strip, radius * CHUNK)
                 _erase(strip + (radius + n_rows) * _PIECE, radius * CHUNK)
-                window_sums(totals, (np.int64(CHUNK), _PIECE), strip, work + 7 * _PIECE, n_rows * CHUNK, np.int64(CHUNK), radius)
-                shape = runs(min(columns - first, wide // lanes), lanes, n_images)
-                for y in range(n_rows):
-                    _divide(plane + y * below + first * pitch, totals + y * _PIECE, share, shape, pitch)
+                window_sums(strip, (np.int64(CHUNK), _PIECE), strip, room, n_rows * CHUNK, np.int64(CHUNK), radius)
+            for y in range(n_rows):
+                _divide(plane + y * below, sums + y * _PIECE, apart, (columns, lanes, n_images, wide), pitch, radius)
     return True
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from eventsnn.encode._vectors import WIDTH, add, fma, load, repeat, store, zeros
 from eventsnn.jit import inner
 
-TERMS = 3  #: outer products that are folded together
+TERMS = 2  #: outer products that are folded together, with a plain sum
 CHUNK = 64  #: cells that are computed together
 PIXELS = 4  #: pixels of 16 images that are computed together
 SLACK = 64  #: values that may be read, and written in scratch memory, beyond the end of a row
@@ -46,9 +46,10 @@ def fold_down(strips, apart, length, source, below, factors, window, skip):
     """Write sums of symmetric windows down the columns of a source to three strips, which are ``apart``.
 
     Values at equal distances from the middle are added, then weighted: ``sum = fma(factor, one + other, sum)``, from the
-    outermost inwards without the first ``skip``, then the middle. ``factors`` are three times ``window``.
+    outermost inwards without the first ``skip``, then the middle. ``factors`` are twice ``window``; the third strip has
+    the same sums without factors.
     """
-    half, more, most = window // 2, 4 * window, 8 * window
+    half, more = window // 2, 4 * window
     for at in range(_ZERO, 4 * length, 4 * _LINE):
         a, b, c, d = zeros(), zeros(), zeros(), zeros()
         e, f, g, h = zeros(), zeros(), zeros(), zeros()
@@ -61,10 +62,10 @@ def fold_down(strips, apart, length, source, below, factors, window, skip):
             if upper != lower:
                 p, q = add(p, load(lower)), add(q, load(lower + _LINE))
                 r, s = add(r, load(lower + 2 * _LINE)), add(s, load(lower + 3 * _LINE))
-            u, v, w = repeat(by), repeat(by + more), repeat(by + most)
+            u, v = repeat(by), repeat(by + more)
             a, b, c, d = fma(u, p, a), fma(u, q, b), fma(u, r, c), fma(u, s, d)
             e, f, g, h = fma(v, p, e), fma(v, q, f), fma(v, r, g), fma(v, s, h)
-            i, j, k, m = fma(w, p, i), fma(w, q, j), fma(w, r, k), fma(w, s, m)
+            i, j, k, m = add(p, i), add(q, j), add(r, k), add(s, m)
             upper, lower, by = upper + below, lower - below, by + 4
         put(strips + at, a, b, c, d)
         put(strips + at + apart, e, f, g, h)

@@ -19,13 +19,14 @@ Normalization = Literal["maximum", "sum"]
 
 
 class Terms(NamedTuple):
-    """A kernel as ``scale`` times the sum of the outer products of ``down[r]`` and ``across[r]``, which are symmetric.
+    """A kernel as ``scale`` times (the sum of the outer products of ``down[r]`` and ``across[r]``, minus a mean).
 
-    Both are float64 of shape (terms, window).
+    Both are float64 of shape (terms, window), and symmetric.
     """
 
     down: np.ndarray
     across: np.ndarray
+    mean: float
     scale: float
 
 
@@ -87,12 +88,12 @@ class DoG:
         return _checked(self, narrow - wide).astype(np.float32)
 
     def terms(self) -> Terms:
-        """Return the on-centre response of both Gaussians and its mean as three terms, and this cell's scale."""
+        """Return the on-centre response of both Gaussians, and this cell's scale."""
         narrow, wide = self._gaussians(*sorted((self.sigma1, self.sigma2)))
         terms = _centred([narrow, (-wide[0], wide[1])], divide=self.normalization == "maximum")
         if self.sigma1 < self.sigma2:
             return terms
-        lowest = (terms.down.T @ terms.across).min() if self.normalization == "maximum" else -1.0
+        lowest = (terms.down.T @ terms.across).min() - terms.mean if self.normalization == "maximum" else -1.0
         return terms._replace(scale=1 / lowest)
 
     def _gaussians(self, *sigmas: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -141,7 +142,7 @@ class LoG:
         return _normalized(self, (1 - scaled) * np.exp(-scaled))
 
     def terms(self) -> Terms:
-        """Return the kernel as three terms, the last of which is its mean."""
+        """Return the kernel as two terms."""
         scaled = _offsets(self.window)[1][0] ** 2 / (2 * self.sigma**2)
         curve = np.exp(-scaled)
         return _centred([((0.5 - scaled) * curve, curve), (curve, (0.5 - scaled) * curve)])
@@ -196,7 +197,7 @@ KERNELS = (DoG, LoG, Gabor)
 
 
 _DIRECT = 5  # pixels a side up to which going through the window takes no longer than its terms
-_TOGETHER = 3  # terms that the compiled sums take at a time
+_TOGETHER = 2  # terms that the compiled sums take at a time
 
 
 class Bank(NamedTuple):
@@ -205,14 +206,14 @@ class Bank(NamedTuple):
     Parameters
     ----------
     arrays : tuple of ndarray
-        Responses, int64 of shape (responses, 6): window, number of terms or 0, from where in the largest window on, first
-        weight, first map, last but one. Weights, float32: the terms down, each three of them (3, window), then those
-        across (terms, window); without terms the window itself (channels, window, window). The maps' numbers, int64,
-        in the order of their responses, and their scales, float32.
+        Responses, int64 of shape (responses, 6): window, number of pairs of terms, from where in the largest window on,
+        first weight, first map, last but one. Weights, float32: the terms down, (pairs, 2, window), then across (pairs,
+        3, window) with that of the sums without factors; without terms the window itself (channels, window, window).
+        The maps' numbers, int64, in the order of their responses, and their scales, float32.
     window : int
         Side length of the largest kernel.
     parts : int
-        Largest number of terms of a response, in threes, at least 1.
+        Largest number of pairs of a response, at least 1.
     """
 
     arrays: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -230,8 +231,8 @@ def bank_of(kernels: Sequence[Kernel]) -> Bank:
     """
     shared: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
     for number, kernel in enumerate(kernels):
-        terms, weights, scale = _summed(kernel)
-        shared.setdefault((kernel.window, terms, weights.tobytes()), []).append((number, scale))
+        parts, weights, scale = _summed(kernel)
+        shared.setdefault((kernel.window, parts, weights.tobytes()), []).append((number, scale))
     return _packed([(*key[:2], np.frombuffer(key[2], np.float32)) for key in shared], list(shared.values()))
 
 
@@ -241,27 +242,30 @@ def bank_of_arrays(kernels: np.ndarray) -> Bank:
 
 
 def _packed(responses: list[tuple[int, int, np.ndarray]], shared: list[list[tuple[int, float]]]) -> Bank:
-    largest, table = max(window for window, _, _ in responses), []
+    largest, table = max(window for window, _, _ in responses), list[tuple[int, ...]]()
     weight = first = 0
-    for (window, terms, weights), users in zip(responses, shared, strict=True):
-        table.append((window, terms, (largest - window) // 2, weight, first, first + len(users)))
+    for (window, parts, weights), users in zip(responses, shared, strict=True):
+        table.append((window, parts, (largest - window) // 2, weight, first, first + len(users)))
         weight, first = weight + len(weights), first + len(users)
     numbers, scales = zip(*(user for users in shared for user in users), strict=True)
     weights = np.concatenate([weights for _, _, weights in responses])
     arrays = np.array(table, np.int64), weights, np.array(numbers, np.int64), np.array(scales, np.float32)
-    return Bank(arrays, largest, max(1, *(terms // _TOGETHER for _, terms, _ in responses)))
+    return Bank(arrays, largest, max(1, *(parts for _, parts, _ in responses)))
 
 
 def _summed(kernel: Kernel) -> tuple[int, np.ndarray, float]:
-    """Return the number of terms, the weights as a bank has them, and the scale."""
+    """Return the number of pairs of terms, the weights as a bank has them, and the scale."""
     if not hasattr(kernel, "terms"):
         return 0, kernel.array().ravel(), 1.0
-    down, across, scale = kernel.terms()
+    down, across, mean, scale = kernel.terms()
     if kernel.window <= _DIRECT:
-        return 0, (down.T @ across).astype(np.float32).ravel(), scale
+        return 0, (down.T @ across - mean).astype(np.float32).ravel(), scale
     missing = -len(down) % _TOGETHER
-    both = [np.pad(factors, ((0, missing), (0, 0))).astype(np.float32).ravel() for factors in (down, across)]
-    return len(down) + missing, np.concatenate(both), scale
+    down, across = (np.pad(factors, ((0, missing), (0, 0))) for factors in (down, across))
+    plain = np.zeros((len(down) // _TOGETHER, 1, kernel.window))
+    plain[0] = -mean
+    across = np.concatenate([across.reshape(len(plain), _TOGETHER, -1), plain], axis=1)
+    return len(plain), np.concatenate([down.ravel(), across.ravel()]).astype(np.float32), scale
 
 
 def _centred(pairs: list[tuple[np.ndarray, np.ndarray]], divide: bool = True) -> Terms:
@@ -271,9 +275,8 @@ def _centred(pairs: list[tuple[np.ndarray, np.ndarray]], divide: bool = True) ->
     if divide:
         down = down / (values - values.mean()).max()
     down, across = (factors.astype(np.float32).astype(np.float64) for factors in (down, across))
-    ones = np.ones((1, down.shape[1]))
     # The mean of what is rounded, so that uniform grey gives as little as can be.
-    return Terms(np.append(down, -(down.T @ across).mean() * ones, 0), np.append(across, ones, 0), 1.0)
+    return Terms(down, across, float((down.T @ across).mean()), 1.0)
 
 
 def _check_window(kernel: object) -> None:
