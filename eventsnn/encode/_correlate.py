@@ -6,7 +6,7 @@ import numpy as np
 
 from eventsnn.encode._lanes import box, move, runs
 from eventsnn.encode._sums import CHUNK, PIXELS, SLACK, TERMS, fold_across, fold_down, roll_across, weigh
-from eventsnn.encode._vectors import WIDTH, drop, load, mul, only, repeat, splat, store, store_some
+from eventsnn.encode._vectors import WIDTH, drop, fma, load, only, repeat, splat, store, store_some, zeros
 from eventsnn.jit import inner, lean_kernel
 from eventsnn.memory import scratch_empty
 
@@ -55,15 +55,15 @@ def _taps(window, lit, folded, lanes, chunks):
 
 @inner
 def _rectify(row, scale, mode, target, shape, pitch):
-    """Write a row of responses times ``scale`` in runs to an address."""
+    """Write a row of responses times ``scale``, 0 rather than -0, in runs to an address."""
     magnitude, sign, least = _MAGNITUDE if mode[0] else _ALL, _MAGNITUDE if mode[1] else _ALL, splat(mode[2])
     factor, full, rest = repeat(scale), 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH
     for _ in range(shape[0]):
         for at in range(np.int64(0), full, _LINE):
-            value = only(mul(factor, load(row + at)), magnitude)
+            value = only(fma(factor, load(row + at), zeros()), magnitude)
             store(target + at, drop(value, only(value, sign), least))
         if rest > 0:
-            value = only(mul(factor, load(row + full)), magnitude)
+            value = only(fma(factor, load(row + full), zeros()), magnitude)
             store_some(target + full, drop(value, only(value, sign), least), rest)
         row, target = row + 4 * shape[1], target + pitch
 
