@@ -47,14 +47,14 @@ class CudaImages:
         out = self.xp.empty((n, len(numbers), height + grow, width + grow), np.float32)
         weights, numbers, scales = put(weights), put(numbers), put(scales)
         maps = structure(_MAPS, numbers, scales, int(mode[0]), int(mode[1]), np.float32(mode[2]))
-        cells, edge = np.int64(out.size // len(numbers)), np.int32(padding)
+        cells, edge = out.size // len(numbers), np.int32(padding)
         for each in responses:
             response, source = structure(_RESPONSE, *map(int, each)), values
             if pairs := int(each[1]):
                 source = self.xp.empty((n, 3 * pairs, height + grow, width), np.float32)
                 self._over("fold_down", source, values, np.int64(source.size), response, weights, edge, source)
             plane = structure(_PLANE, *out.shape[1:], *source.shape[1:])
-            args = (plane, source, cells, response, weights, edge, maps, out)
+            args = (plane, source, np.int64(cells), response, weights, edge, maps, out)
             self._device.for_each("fold_across" if pairs else "correlate", cells, *args)
         return out
 

@@ -17,17 +17,23 @@ _ALL, _MAGNITUDE = np.int32(-1), np.int32(0x7FFFFFFF)
 def correlate(block, border, bank, n_images, mode, out):
     """Cross-correlate ``block`` (C, H, W * N) with a bank of kernels, rectify, and write ``out`` (K, H', W' * N).
 
-    Beyond its edges the block has ``border`` zeros. ``bank`` is a :class:`~eventsnn.encode.filters.Bank`, which says in which
-    order terms are added. ``mode`` is (absolute, signed, threshold): whether to take absolute values, whether to keep the
-    sign, and the float32 below which results, or magnitudes if signed, become 0. What is 0 for all images is left out, which
-    changes no bit.
+    Beyond its edges the block has ``border`` zeros. ``bank`` is a :class:`~eventsnn.encode.filters.Bank`: what is
+    added, in which order. ``mode`` is (absolute, signed, threshold): whether to take absolute values, whether to keep
+    the sign, and the float32 below which results, or magnitudes if signed, become 0. What is 0 for all images is left
+    out, which changes no bit.
     """
     channels, height, width = len(block), block.shape[1] + 2 * border, block.shape[2] // n_images + 2 * border
     lanes = min(n_images, WIDTH)
     room = SLACK + PIXELS * lanes
     tile = scratch_empty((channels * height * width * lanes + room,))
-    strips, row = scratch_empty(((TERMS + 1) * bank.parts, width * lanes + room)), scratch_empty((width * lanes + room,))
-    chunks, seen = scratch_empty((width * lanes // CHUNK + 1, 2), np.int64), scratch_empty((width * lanes + room,), np.int32)
+    strips, row = (
+        scratch_empty(((TERMS + 1) * bank.parts, width * lanes + room)),
+        scratch_empty((width * lanes + room,)),
+    )
+    chunks, seen = (
+        scratch_empty((width * lanes // CHUNK + 1, 2), np.int64),
+        scratch_empty((width * lanes + room,), np.int32),
+    )
     _correlate(block, border, bank.arrays, n_images, mode, (tile, strips, row, chunks, seen), out)
 
 
@@ -41,8 +47,8 @@ def _erase(array):
 def _taps(window, lit, folded, lanes, chunks):
     """Write for each 64 cells of a row the first of its window's columns that is lit for any of them, and how many are.
 
-    ``lit`` are the first and last but one such column, from the first cell's on. In folded windows as many are left out on
-    either side, and what counts is whether any is lit.
+    ``lit`` are the first and last but one such column, from the first cell's on. In folded windows as many are left out
+    on either side, and what counts is whether any is lit.
     """
     for j in range(len(chunks)):
         first, end = lit[0] - (CHUNK * (j + 1) - 1) // lanes, lit[1] - CHUNK * j // lanes
@@ -125,7 +131,10 @@ def _correlate(block, border, bank, n_images, mode, scratch, out):
             _erase(strips[r])
         for b in range(len(responses)):
             window, parts, edge = responses[b, 0], responses[b, 1], responses[b, 2]
-            weight, used = np.int64(weights.ctypes.data) + 4 * responses[b, 3], chunks[: (columns * lanes + CHUNK - 1) // CHUNK]
+            weight, used = (
+                np.int64(weights.ctypes.data) + 4 * responses[b, 3],
+                chunks[: (columns * lanes + CHUNK - 1) // CHUNK],
+            )
             _taps(window, (left - edge, right - edge), parts > 0, lanes, used)
             for y in range(n_rows):
                 _erase(row[: columns * lanes])

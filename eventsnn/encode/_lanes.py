@@ -1,7 +1,7 @@
 """Up to 16 images of a block (C, H, W * N), whose values of a pixel fill a vector.
 
-Compiled stages take so many images at a time: what they go back to then stays in the nearest cache. The rows of fewer images
-are as long as their values, so that vectors hold several pixels. Results are those of any other division.
+Compiled stages take so many images at a time: what they go back to then stays in the nearest cache. The rows of fewer
+images are as long as their values, so that vectors hold several pixels. Results are those of any other division.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _LINE = np.int64(4 * WIDTH)
 
 @inner
 def runs(pixels, lanes, n_images):
-    """Return how many runs of how many values a row of pixels of ``lanes`` images has, of ``n_images`` that lie together."""
+    """Return in how many runs of how many values a row of pixels of ``lanes`` images lies, beside others or alone."""
     return (np.int64(1), pixels * lanes) if lanes == n_images else (pixels, lanes)
 
 
@@ -34,7 +34,7 @@ def move(target, source, shape, pitches):
 
 @inner
 def box(plane, height, below, shape, pitch, lanes, seen):
-    """Return the box outside of which images are 0: the first and last but one row and pixel in it, and the bits of all.
+    """Return the box outside of which images are 0: first and last but one row and pixel in it, and the bits of all.
 
     ``plane`` is the address of the first value, ``below`` what is from row to row, and rows are ``shape`` runs with a
     ``pitch``. ``seen`` is scratch memory of int32, with room for a row and a vector more.
@@ -44,7 +44,7 @@ def box(plane, height, below, shape, pitch, lanes, seen):
     for at in range(np.int64(0), 4 * shape[0] * shape[1], _LINE):
         store(first + at, zeros())
     for y in range(np.int64(0), height, np.int64(4)):
-        # Four rows together, of the last ones some twice: what has been seen of a column is read and written less often.
+        # Four rows together, of the last some twice: what has been seen of a column is read and written less often.
         ends = (y, min(y + 1, height - 1), min(y + 2, height - 1), min(y + 3, height - 1))
         p, q, r, s = plane + ends[0] * below, plane + ends[1] * below, plane + ends[2] * below, plane + ends[3] * below
         i, j, k, m, target = zeros(), zeros(), zeros(), zeros(), first

@@ -19,17 +19,20 @@ _LINE, _PIECE = np.int64(4 * WIDTH), np.int64(4 * CHUNK)
 def normalize(block, radius, n_images):
     """Divide ``block`` (C, H, W * N) in place by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
 
-    Return whether none of it is negative; else some of it is left as it is. Sums are taken along rows, then down these, as
-    :func:`~eventsnn.encode._sums.window_sums` takes them: each window's on its own, since adding what comes and subtracting
-    what goes would leave rounding errors behind where a dark part follows a bright one. The mean is the sum times the float32
-    next to a share, ``1 / (2 radius + 1)^2``.
+    Return whether none of it is negative; else some of it is left as it is. Sums are taken along rows, then down these,
+    as :func:`~eventsnn.encode._sums.window_sums` takes them: each window's on its own, since adding what comes and
+    subtracting what goes would leave rounding errors behind where a dark part follows a bright one. The mean is the sum
+    times the float32 ``1 / (2 radius + 1)^2``.
     """
     height, lanes = block.shape[1], min(n_images, WIDTH)
     length = block.shape[2] // n_images * lanes
     longest = max(length + 2 * radius * lanes, (height + 2 * radius) * CHUNK) + SLACK
     line, work = scratch_empty((longest,)), scratch_empty((longest + 7 * CHUNK,))
     pieces = -(-length // (CHUNK - CHUNK % lanes))
-    sums, seen = scratch_empty((pieces, height + 2 * radius + 1, CHUNK)), scratch_empty((block.shape[2] + WIDTH,), np.int32)
+    sums, seen = (
+        scratch_empty((pieces, height + 2 * radius + 1, CHUNK)),
+        scratch_empty((block.shape[2] + WIDTH,), np.int32),
+    )
     return bool(_normalize(block, radius, n_images, (line, work, sums, seen)))
 
 
@@ -75,7 +78,11 @@ def _divide(cells, sums, apart, sizes, pitch, radius):
 @partial(lean_kernel, error_model="numpy")
 def _normalize(block, radius, n_images, scratch):
     sums, seen = np.int64(scratch[2].ctypes.data), scratch[3]
-    line, work, apart = np.int64(scratch[0].ctypes.data), np.int64(scratch[1].ctypes.data), 4 * CHUNK * scratch[2].shape[1]
+    line, work, apart = (
+        np.int64(scratch[0].ctypes.data),
+        np.int64(scratch[1].ctypes.data),
+        4 * CHUNK * scratch[2].shape[1],
+    )
     height, width = np.int64(block.shape[1]), np.int64(block.shape[2]) // n_images
     below, pitch = 4 * width * n_images, 4 * n_images
     for c in range(len(block)):

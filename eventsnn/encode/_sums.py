@@ -1,7 +1,7 @@
 """Compiled sums over windows, weighted or plain, whose totals stay in registers meanwhile.
 
-Places are addresses of float32 values, distances are in bytes. What lies up to 63 values beyond a row is read and, in scratch
-memory, written: nobody looks at what becomes of it.
+Places are addresses of float32 values, distances are in bytes. What lies up to 63 values beyond a row is read and, in
+scratch memory, written: nobody looks at what becomes of it.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def weigh(cells, source, weights, shape, strides):
 def fold_down(strips, apart, length, source, below, factors, window, skip):
     """Write sums of symmetric windows down the columns of a source to three strips, which are ``apart``.
 
-    Values at equal distances from the middle are added, then weighted: ``sum = fma(factor, one + other, sum)``, from the
-    outermost inwards without the first ``skip``, then the middle. ``factors`` are twice ``window``; the third strip has
-    the same sums without factors.
+    Values at equal distances from the middle are added, then weighted: ``sum = fma(factor, one + other, sum)``, from
+    the outermost inwards without the first ``skip``, then the middle. ``factors`` are twice ``window``; the third strip
+    has the same sums without factors.
     """
     half, more = window // 2, 4 * window
     for at in range(_ZERO, 4 * length, 4 * _LINE):
@@ -83,7 +83,7 @@ def put(at, a, b, c, d):
 
 @inner
 def fold_across(cells, strips, apart, beside, factors, terms, window, skip):
-    """Write to 64 cells the sums of symmetric windows along ``terms`` strips, one strip after another, as :func:`fold_down`."""
+    """Write to 64 cells the sums of symmetric windows along strips, one after another, each as :func:`fold_down`."""
     half = window // 2
     a, b, c, d = zeros(), zeros(), zeros(), zeros()
     for _ in range(terms):
@@ -145,10 +145,11 @@ def _eights(work, line, step, steps):
 
 @inner
 def window_sums(totals, pieces, line, work, length, step, radius):
-    """Write the sums of windows of ``2 radius + 1`` values, ``step`` apart, of a line that begin at its first ``length`` values.
+    """Write the sums of windows of ``2 radius + 1`` values, ``step`` apart, of a line, from its first ``length`` on.
 
-    ``pieces`` says how many values are written together, up to 64, and how far from these the next. A window is made of sums of 1, 2, 4, 8, ... values, each but the first of two
-    that are half as long: of those that the binary digits of its length say, from the left the shortest first.
+    ``pieces`` says how many sums are written together, up to 64, and how far from these the next. A window is made of
+    sums of 1, 2, 4, 8, ... values, each of two that are half as long: of those that the binary digits of its length
+    say, from the left the shortest first. ``work`` is scratch memory as long as the line, and 7 steps before it.
     """
     size, taken, rest, first, valid = np.int64(2), np.int64(1), radius, line, length + 2 * radius * step
     if radius >= 4 and radius % 4 == 0 and step % WIDTH == 0:

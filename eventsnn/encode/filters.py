@@ -1,7 +1,7 @@
-"""Filter kernels as values: difference of Gaussians, Laplacian of Gaussian and Gabor, and in which order they are summed.
+"""Filter kernels as values: difference of Gaussians, Laplacian of Gaussian and Gabor; in which order they are summed.
 
-A kernel that is a sum of outer products, down a column times along a row, is summed down first and then along: 2 times 3 times
-13 weights rather than 13 times 13, and half as many multiplications since the factors are symmetric. On- and
+A kernel that is a sum of outer products, down a column times along a row, is summed down and then across: 3 times 2
+times 13 weights in place of 13 times 13, and half as many multiplications, since factors are symmetric. On- and
 off-centre cells of the same two Gaussians are one response, times a scale of either sign.
 """
 
@@ -222,12 +222,13 @@ class Bank(NamedTuple):
 
 
 def bank_of(kernels: Sequence[Kernel]) -> Bank:
-    """Return how kernels are summed.
+    """Return how kernels are summed: in float32, from 0, all terms in a stated order.
 
-    Those with terms, of more than 5 pixels a side: ``scale * sum``, where terms come one after another, and a term
-    is, down and then across, ``sum = fma(factor, one + other, sum)`` from the outermost two pixels inwards, then the middle. With up to 5
-    pixels: ``scale * sum`` of the window whose values are those of the terms. Others: the window ``kernel.array()``. Windows are
-    summed row by row: ``sum = fma(weight, value, sum)``. All in float32, from 0.
+    A kernel with terms is ``scale * response``. Beyond 5 pixels a side the response is made of two terms, then the
+    mean's (the sum of the window, times ``-mean``), then further terms. Each is summed down a column, and this across a
+    row: ``sum = fma(factor, one + other, sum)`` from the outermost two values inwards, then the middle one; the mean's
+    without factors down the column. Up to 5 pixels the response is the window that the terms describe. Windows, as of
+    kernels without terms, are summed row by row: ``sum = fma(weight, value, sum)``.
     """
     shared: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
     for number, kernel in enumerate(kernels):
@@ -238,7 +239,9 @@ def bank_of(kernels: Sequence[Kernel]) -> Bank:
 
 def bank_of_arrays(kernels: np.ndarray) -> Bank:
     """Return how kernels, float32 of shape (K, C, window, window), are summed: window by window, as :func:`bank_of`."""
-    return _packed([(kernels.shape[3], 0, kernel.ravel()) for kernel in kernels], [[(k, 1.0)] for k in range(len(kernels))])
+    return _packed(
+        [(kernels.shape[3], 0, kernel.ravel()) for kernel in kernels], [[(k, 1.0)] for k in range(len(kernels))]
+    )
 
 
 def _packed(responses: list[tuple[int, int, np.ndarray]], shared: list[list[tuple[int, float]]]) -> Bank:

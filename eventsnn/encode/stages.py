@@ -151,8 +151,10 @@ class Filter:
 
     Notes
     -----
-    On a patch of uniform grey the kernels, whose mean is 0, leave rounding errors of about 1e-7 of the grey value
-    rather than 0, here as in SpykeTorch. Where images have uniform backgrounds, a small threshold removes them.
+    On a patch of uniform grey the kernels, whose mean is 0, leave rounding errors of 1e-7 to 1e-6 of the grey value
+    rather than 0; off-centre ones, divided by their small maximum, up to 2e-5. Where images have uniform backgrounds, a
+    small threshold removes them. :func:`~eventsnn.encode.filters.bank_of` says in which order terms are added; results
+    are the same bits on every backend and machine.
     """
 
     kernels: Sequence[Kernel]
@@ -215,6 +217,12 @@ class LocalNormalization:
     ----------
     radius : int
         In pixels, at least 1.
+
+    Notes
+    -----
+    In float32, along rows and then down columns: a sum of 2, 4, 8, ... values is that of its left half plus that of its
+    right half, and a window of ``2 radius + 1`` is, from the left, those that its binary digits say, the shortest
+    first (17 are 1 and 16). The mean is the sum times the float32 ``1 / (2 radius + 1)^2``.
     """
 
     radius: int
