@@ -33,21 +33,29 @@ def move(target, source, shape, pitches):
 
 
 @inner
+def erase(at, length):
+    """Write zeros to an address, up to 15 more than ``length``."""
+    for i in range(np.int64(0), 4 * length, _LINE):
+        store(at + i, zeros())
+
+
+@inner
 def box(plane, height, below, shape, pitch, lanes, seen):
     """Return the box outside of which images are 0: first and last but one row and pixel in it, and the bits of all.
 
     ``plane`` is the address of the first value, ``below`` what is from row to row, and rows are ``shape`` runs with a
-    ``pitch``. ``seen`` is scratch memory of int32, with room for a row and a vector more.
+    ``pitch``. ``seen`` is scratch memory of int32, with room for a row and a vector more, then a vector for each row.
     """
-    top, bottom, every, first = height, np.int64(0), np.int32(0), np.int64(seen.ctypes.data)
-    full, rest = 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH
-    for at in range(np.int64(0), 4 * shape[0] * shape[1], _LINE):
-        store(first + at, zeros())
+    length, columns = shape[0] * shape[1], np.int64(seen.ctypes.data)
+    full, rest, lit = 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH, columns + 4 * length + _LINE
+    erase(columns, length)
     for y in range(np.int64(0), height, np.int64(4)):
         # Four rows together, of the last some twice: what has been seen of a column is read and written less often.
-        ends = (y, min(y + 1, height - 1), min(y + 2, height - 1), min(y + 3, height - 1))
-        p, q, r, s = plane + ends[0] * below, plane + ends[1] * below, plane + ends[2] * below, plane + ends[3] * below
-        i, j, k, m, target = zeros(), zeros(), zeros(), zeros(), first
+        last = height - 1 - y
+        second, third, fourth = 1 if last > 1 else last, 2 if last > 2 else last, 3 if last > 3 else last
+        p, target = plane + y * below, columns
+        q, r, s = p + second * below, p + third * below, p + fourth * below
+        i, j, k, m = zeros(), zeros(), zeros(), zeros()
         for _ in range(shape[0]):
             for at in range(np.int64(0), full, _LINE):
                 a, b, c, d = load(p + at), load(q + at), load(r + at), load(s + at)
@@ -59,12 +67,18 @@ def box(plane, height, below, shape, pitch, lanes, seen):
                 i, j, k, m = either(i, a), either(j, b), either(k, c), either(m, d)
                 store(target + full, either(load(target + full), either(either(a, b), either(c, d))))
             target, p, q, r, s = target + 4 * shape[1], p + pitch, q + pitch, r + pitch, s + pitch
-        for end, bits in zip(ends, (bits_of(i), bits_of(j), bits_of(k), bits_of(m))):  # noqa: B905
-            if bits != 0:
-                top, bottom, every = min(top, end), end + 1, every | bits
-    left, right = np.int64(0), shape[0] * shape[1]
-    while left < right and seen[left] == 0:
+        target = lit + y * _LINE
+        store(target, i)
+        store(target + second * _LINE, j)
+        store(target + third * _LINE, k)
+        store(target + fourth * _LINE, m)
+    top, bottom, every, left, right = height, np.int64(0), np.int32(0), np.int64(0), length
+    for y in range(height):
+        bits = bits_of(load(lit + y * _LINE))
+        every |= bits
+        top, bottom = y if bits != 0 and y < top else top, y + 1 if bits != 0 else bottom
+    while left < right and seen[np.uint64(left)] == 0:
         left += 1
-    while right > left and seen[right - 1] == 0:
+    while right > left and seen[np.uint64(right - 1)] == 0:
         right -= 1
     return top, bottom, left // lanes, (right + lanes - 1) // lanes, every

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 
-from eventsnn.encode._lanes import box, move, runs
-from eventsnn.encode._sums import CHUNK, SLACK, window_sums
-from eventsnn.encode._vectors import WIDTH, add, div, load, load_some, mul, splat, store, store_some, zeros
+from eventsnn.encode._lanes import box, erase, move, runs
+from eventsnn.encode._sums import CHUNK, SLACK, sums_of_17, window_sums
+from eventsnn.encode._vectors import WIDTH, add, div, load, load_some, mul, splat, store, store_some
 from eventsnn.jit import inner, lean_kernel
 from eventsnn.memory import scratch_empty
 
@@ -27,62 +25,66 @@ def normalize(block, radius, n_images):
     height, lanes = block.shape[1], min(n_images, WIDTH)
     length = block.shape[2] // n_images * lanes
     longest = max(length + 2 * radius * lanes, (height + 2 * radius) * CHUNK) + SLACK
-    line, work = scratch_empty((longest,)), scratch_empty((longest + 7 * CHUNK,))
-    pieces = -(-length // (CHUNK - CHUNK % lanes))
-    sums, seen = (
-        scratch_empty((pieces, height + 2 * radius + 1, CHUNK)),
-        scratch_empty((block.shape[2] + WIDTH,), np.int32),
-    )
-    return bool(_normalize(block, radius, n_images, (line, work, sums, seen)))
+    line, work, means = scratch_empty((longest,)), scratch_empty((longest,)), scratch_empty((height * length,))
+    sums = scratch_empty((-(-length // (CHUNK - CHUNK % lanes)) * (height + 2 * radius + 1) * CHUNK,))
+    seen = scratch_empty((block.shape[2] + WIDTH * (height + 1),), np.int32)
+    return bool(_normalize(block, radius, n_images, (line, work, sums, means, seen)))
 
 
 @inner
-def _erase(at, length):
-    for i in range(np.int64(0), 4 * length, _LINE):
-        store(at + i, zeros())
+def _of_17(plane, below, pitch, size, scratch):
+    """Divide 16 images by their means of radius 8, within a box of ``size`` rows and columns from an address on."""
+    n_rows, columns = size
+    _, work, sums, means = scratch
+    apart = n_rows * _LINE
+    for y in range(n_rows):
+        sums_of_17(sums + y * _LINE, apart, plane + y * below, pitch, columns, work)
+    for x in range(columns):
+        sums_of_17(means + x * _LINE, columns * _LINE, sums + x * apart, _LINE, n_rows, work)
+    share, least = splat(np.float32(1) / np.float32(17 * 17)), splat(_EPSILON)
+    for y in range(n_rows):
+        cells = plane + y * below
+        for _ in range(columns):
+            store(cells, div(load(cells), add(mul(load(means), share), least)))
+            cells, means = cells + pitch, means + _LINE
 
 
 @inner
-def _sum_rows(plane, below, pitch, sizes, radius, scratch):
-    """Write window sums along rows, of ``sizes`` columns of some images, to ``sums``: so many cells after another."""
-    columns, n_rows, lanes, n_images, wide = sizes
-    line, work, sums, apart = scratch
-    length, shape = columns * lanes, runs(columns, lanes, n_images)
-    edge = 4 * radius * lanes
-    _erase(line, radius * lanes)
+def _of_any(plane, below, pitch, size, radius, lanes, scratch):
+    """Do as :func:`_of_17` for any radius and ``lanes`` images: by pieces of rows that have up to 64 cells."""
+    n_rows, columns = size
+    line, work, sums, _ = scratch
+    length, shape, wide = columns * lanes, runs(columns, lanes, pitch // 4), CHUNK - CHUNK % lanes
+    edge, apart = 4 * radius * lanes, (n_rows + 2 * radius) * _PIECE
+    erase(line, radius * lanes)
     for y in range(n_rows):
         move(line + edge, plane + y * below, shape, (4 * shape[1], pitch))
-        _erase(line + edge + 4 * length, radius * lanes)
-        window_sums(sums + y * _PIECE, (wide, apart), line, work + 28 * lanes, length, lanes, radius)
+        erase(line + edge + 4 * length, radius * lanes)
+        window_sums(sums + (radius + y) * _PIECE, (wide, apart), line, work, length, lanes, radius)
+    share, least = splat(np.float32(1) / np.float32((2 * radius + 1) ** 2)), splat(_EPSILON)
+    for piece in range((length + wide - 1) // wide):
+        strip = sums + piece * apart
+        erase(strip, radius * CHUNK)
+        erase(strip + (radius + n_rows) * _PIECE, radius * CHUNK)
+        window_sums(strip, (np.int64(CHUNK), _PIECE), strip, work, n_rows * CHUNK, np.int64(CHUNK), radius)
+        count = wide if wide < length - piece * wide else length - piece * wide
+        shape = runs(count // lanes, lanes, pitch // 4)
+        for y in range(n_rows):
+            cells, total = plane + y * below + piece * (wide // lanes) * pitch, strip + y * _PIECE
+            for _ in range(shape[0]):
+                for at in range(np.int64(0), shape[1], np.int64(WIDTH)):
+                    mean = add(mul(load(total + 4 * at), share), least)
+                    value = div(load_some(cells + 4 * at, shape[1] - at), mean)
+                    store_some(cells + 4 * at, value, shape[1] - at)
+                cells, total = cells + pitch, total + 4 * shape[1]
 
 
-@inner
-def _divide(cells, sums, apart, sizes, pitch, radius):
-    """Divide a row of cells by their means, given their sums, so many cells after another."""
-    columns, lanes, n_images, wide = sizes
-    share, least, left = splat(np.float32(1) / np.float32((2 * radius + 1) ** 2)), splat(_EPSILON), columns * lanes
-    while left > 0:
-        count = wide if wide < left else left
-        shape, total = runs(count // lanes, lanes, n_images), sums
-        full, rest = 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH
-        for _ in range(shape[0]):
-            for at in range(np.int64(0), full, _LINE):
-                store(cells + at, div(load(cells + at), add(mul(load(total + at), share), least)))
-            if rest > 0:
-                mean = add(mul(load(total + full), share), least)
-                store_some(cells + full, div(load_some(cells + full, rest), mean), rest)
-            cells, total = cells + (pitch if shape[0] > 1 or lanes < n_images else 4 * count), total + 4 * shape[1]
-        sums, left = sums + apart, left - wide
-
-
-@partial(lean_kernel, error_model="numpy")
+@lean_kernel
 def _normalize(block, radius, n_images, scratch):
-    sums, seen = np.int64(scratch[2].ctypes.data), scratch[3]
-    line, work, apart = (
-        np.int64(scratch[0].ctypes.data),
-        np.int64(scratch[1].ctypes.data),
-        4 * CHUNK * scratch[2].shape[1],
-    )
+    line, work, sums, means, seen = scratch
+    places = (
+        np.int64(line.ctypes.data), np.int64(work.ctypes.data), np.int64(sums.ctypes.data), np.int64(means.ctypes.data)
+    )  # fmt: skip
     height, width = np.int64(block.shape[1]), np.int64(block.shape[2]) // n_images
     below, pitch = 4 * width * n_images, 4 * n_images
     for c in range(len(block)):
@@ -90,21 +92,14 @@ def _normalize(block, radius, n_images, scratch):
         top, bottom, left, right, bits = box(plane, height, below, shape, pitch, n_images, seen)
         if bits < 0 and _any_negative(block[c]):
             return False
-        columns, n_rows = right - left, bottom - top
-        for start in range(np.int64(0), n_images if n_rows > 0 else 0, np.int64(WIDTH)):
-            lanes = min(np.int64(WIDTH), n_images - start)
-            wide = CHUNK - CHUNK % lanes
-            plane = np.int64(block.ctypes.data) + c * height * below + 4 * start + top * below + left * pitch
-            inside = sums + radius * _PIECE
-            sizes = columns, n_rows, lanes, n_images, wide
-            _sum_rows(plane, below, pitch, sizes, radius, (line, work, inside, apart))
-            for piece in range((columns * lanes + wide - 1) // wide):
-                strip, room = sums + piece * apart, work + 7 * _PIECE
-                _erase(strip, radius * CHUNK)
-                _erase(strip + (radius + n_rows) * _PIECE, radius * CHUNK)
-                window_sums(strip, (np.int64(CHUNK), _PIECE), strip, room, n_rows * CHUNK, np.int64(CHUNK), radius)
-            for y in range(n_rows):
-                _divide(plane + y * below, sums + y * _PIECE, apart, (columns, lanes, n_images, wide), pitch, radius)
+        size = bottom - top, right - left
+        for start in range(np.int64(0), n_images if top < bottom else 0, np.int64(WIDTH)):
+            lanes = n_images - start if n_images - start < WIDTH else np.int64(WIDTH)
+            first = plane + top * below + left * pitch + 4 * start
+            if lanes == WIDTH and radius == 8:
+                _of_17(first, below, pitch, size, places)
+            else:
+                _of_any(first, below, pitch, size, radius, lanes, places)
     return True
 
 

@@ -128,19 +128,25 @@ def roll_across(cells, strips, apart, factors, terms, window, skip):
 
 
 @inner
-def _eights(work, line, step, steps):
-    """Write sums of 8 values, ``step`` apart, of a line: made of 4, and these of 2, which are still in registers."""
-    for at in range(_ZERO, 4 * step, _LINE):
-        a, b, c, d, e, f, g = zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros()
-        source, target = line + at, work + at - 28 * step
-        for _ in range(steps):
-            one = load(source)
-            two = add(a, one)
-            four = add(b, two)
-            store(target, add(d, four))
-            a, b, c = one, c, two
-            d, e, f, g = e, f, g, four
-            source, target = source + 4 * step, target + 4 * step
+def sums_of_17(totals, apart, source, beside, steps, work):
+    """Write the sums of windows of 17 vectors around each of ``steps`` vectors ``beside`` each other, beyond which is 0.
+
+    Totals are ``apart``. They are those of :func:`window_sums`: sums of 2 and 4 stay in registers until there are 8, of
+    which ``work``, scratch memory for 9 vectors more, takes those that end at each vector and beyond.
+    """
+    a, b, c, d, e, f, g = zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros()
+    nothing, eights = work, work + _LINE
+    store(nothing, zeros())
+    for step in range(steps + 8):
+        one = load(source + step * beside if step < steps else nothing)
+        two = add(a, one)
+        four = add(b, two)
+        store(eights + step * _LINE, add(d, four))
+        a, b, c = one, c, two
+        d, e, f, g = e, f, g, four
+    for step in range(steps):
+        sixteen = add(load(eights + step * _LINE), load(eights + (step + 8) * _LINE))
+        store(totals + step * apart, add(load(source + (step - 8) * beside if step >= 8 else nothing), sixteen))
 
 
 @inner
@@ -149,16 +155,11 @@ def window_sums(totals, pieces, line, work, length, step, radius):
 
     ``pieces`` says how many sums are written together, up to 64, and how far from these the next. A window is made of
     sums of 1, 2, 4, 8, ... values, each of two that are half as long: of those that the binary digits of its length
-    say, from the left the shortest first. ``work`` is scratch memory as long as the line, and 7 steps before it.
+    say, from the left the shortest first. ``work`` is scratch memory as long as the line.
     """
-    size, taken, rest, first, valid = np.int64(2), np.int64(1), radius, line, length + 2 * radius * step
-    if radius >= 4 and radius % 4 == 0 and step % WIDTH == 0:
-        _eights(work, line, step, valid // step)
-        size, rest, valid = np.int64(8), radius // 4, valid - 7 * step
-    else:
-        valid -= step
-        for at in range(_ZERO, 4 * valid, _LINE):
-            store(work + at, add(load(line + at), load(line + at + 4 * step)))
+    size, taken, rest, first, valid = np.int64(2), np.int64(1), radius, line, length + (2 * radius - 1) * step
+    for at in range(_ZERO, 4 * valid, _LINE):
+        store(work + at, add(load(line + at), load(line + at + 4 * step)))
     gap, apart = 4 * pieces[0], pieces[1]
     before = gap
     while rest > 0:

@@ -177,10 +177,10 @@ class Filter:
         """How the kernels are summed."""
         return bank_of(self.kernels)
 
-    @property
+    @functools.cached_property
     def window(self) -> int:
         """Side length of the largest kernel, in pixels."""
-        return self.bank.window
+        return max(kernel.window for kernel in self.kernels)
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return one map per kernel, smaller by the window less one and larger by twice the padding."""
