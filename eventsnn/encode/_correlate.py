@@ -27,8 +27,7 @@ def correlate(block, border, bank, n_images, mode, out):
     length = width * lanes + SLACK + PIXELS * lanes
     tile, row = scratch_empty((channels * height * width * lanes + length,)), scratch_empty((length,))
     strips = scratch_empty(((TERMS + 1) * bank.parts * length + WIDTH,))
-    taps = scratch_empty((width * lanes // CHUNK + 1, 2), np.int64)
-    seen = scratch_empty((length + WIDTH * height,), np.int32)
+    taps, seen = scratch_empty((width * lanes // CHUNK + 1, 2), np.int64), scratch_empty((length,), np.int32)
     _correlate(block, border, bank.arrays, n_images, mode, (tile, strips, row, taps, seen), out)
 
 

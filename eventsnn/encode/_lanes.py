@@ -44,39 +44,28 @@ def box(plane, height, below, shape, pitch, lanes, seen):
     """Return the box outside of which images are 0: first and last but one row and pixel in it, and the bits of all.
 
     ``plane`` is the address of the first value, ``below`` what is from row to row, and rows are ``shape`` runs with a
-    ``pitch``. ``seen`` is scratch memory of int32, with room for a row and a vector more, then a vector for each row.
+    ``pitch``. ``seen`` is scratch memory of int32, with room for a row and a vector more.
     """
-    length, columns = shape[0] * shape[1], np.int64(seen.ctypes.data)
-    full, rest, lit = 4 * (shape[1] - shape[1] % WIDTH), shape[1] % WIDTH, columns + 4 * length + _LINE
+    top, bottom, every, length = height, np.int64(0), np.int32(0), shape[0] * shape[1]
+    full, columns = 4 * (shape[1] - shape[1] % WIDTH), np.int64(seen.ctypes.data)
     erase(columns, length)
-    for y in range(np.int64(0), height, np.int64(4)):
-        # Four rows together, of the last some twice: what has been seen of a column is read and written less often.
-        last = height - 1 - y
-        second, third, fourth = 1 if last > 1 else last, 2 if last > 2 else last, 3 if last > 3 else last
-        p, target = plane + y * below, columns
-        q, r, s = p + second * below, p + third * below, p + fourth * below
-        i, j, k, m = zeros(), zeros(), zeros(), zeros()
+    for y in range(height):
+        lit, source, target = zeros(), plane, columns
         for _ in range(shape[0]):
             for at in range(np.int64(0), full, _LINE):
-                a, b, c, d = load(p + at), load(q + at), load(r + at), load(s + at)
-                i, j, k, m = either(i, a), either(j, b), either(k, c), either(m, d)
-                store(target + at, either(load(target + at), either(either(a, b), either(c, d))))
-            if rest > 0:
-                a, b = load_some(p + full, rest), load_some(q + full, rest)
-                c, d = load_some(r + full, rest), load_some(s + full, rest)
-                i, j, k, m = either(i, a), either(j, b), either(k, c), either(m, d)
-                store(target + full, either(load(target + full), either(either(a, b), either(c, d))))
-            target, p, q, r, s = target + 4 * shape[1], p + pitch, q + pitch, r + pitch, s + pitch
-        target = lit + y * _LINE
-        store(target, i)
-        store(target + second * _LINE, j)
-        store(target + third * _LINE, k)
-        store(target + fourth * _LINE, m)
-    top, bottom, every, left, right = height, np.int64(0), np.int32(0), np.int64(0), length
-    for y in range(height):
-        bits = bits_of(load(lit + y * _LINE))
+                value = load(source + at)
+                lit = either(lit, value)
+                store(target + at, either(load(target + at), value))
+            if full < 4 * shape[1]:
+                value = load_some(source + full, shape[1] - full // 4)
+                lit = either(lit, value)
+                store(target + full, either(load(target + full), value))
+            source, target = source + pitch, target + 4 * shape[1]
+        bits = bits_of(lit)
         every |= bits
         top, bottom = y if bits != 0 and y < top else top, y + 1 if bits != 0 else bottom
+        plane += below
+    left, right = np.int64(0), length
     while left < right and seen[np.uint64(left)] == 0:
         left += 1
     while right > left and seen[np.uint64(right - 1)] == 0:

@@ -27,7 +27,7 @@ def normalize(block, radius, n_images):
     longest = max(length + 2 * radius * lanes, (height + 2 * radius) * CHUNK) + SLACK
     line, work, means = scratch_empty((longest,)), scratch_empty((longest,)), scratch_empty((height * length,))
     sums = scratch_empty((-(-length // (CHUNK - CHUNK % lanes)) * (height + 2 * radius + 1) * CHUNK,))
-    seen = scratch_empty((block.shape[2] + WIDTH * (height + 1),), np.int32)
+    seen = scratch_empty((block.shape[2] + WIDTH,), np.int32)
     return bool(_normalize(block, radius, n_images, (line, work, sums, means, seen)))
 
 
@@ -61,7 +61,7 @@ def _of_any(plane, below, pitch, size, radius, lanes, scratch):
         move(line + edge, plane + y * below, shape, (4 * shape[1], pitch))
         erase(line + edge + 4 * length, radius * lanes)
         window_sums(sums + (radius + y) * _PIECE, (wide, apart), line, work, length, lanes, radius)
-    share, least = splat(np.float32(1) / np.float32((2 * radius + 1) ** 2)), splat(_EPSILON)
+    share, least = splat(np.float32(1) / np.float32((2 * radius + 1) * (2 * radius + 1))), splat(_EPSILON)
     for piece in range((length + wide - 1) // wide):
         strip = sums + piece * apart
         erase(strip, radius * CHUNK)

@@ -26,7 +26,8 @@ def weigh(cells, source, weights, shape, strides):
     ``shape`` is the number of rows and columns of the window, ``strides`` from row to row and from column to column of
     the source, and from row to row of the weights.
     """
-    a, b, c, d = load(cells), load(cells + _LINE), load(cells + 2 * _LINE), load(cells + 3 * _LINE)
+    a, b = load(cells), load(cells + _LINE)
+    c, d = load(cells + 2 * _LINE), load(cells + 3 * _LINE)
     for _ in range(shape[0]):
         value, weight = source, weights
         for _ in range(shape[1]):
@@ -51,9 +52,12 @@ def fold_down(strips, apart, length, source, below, factors, window, skip):
     """
     half, more = window // 2, 4 * window
     for at in range(_ZERO, 4 * length, 4 * _LINE):
-        a, b, c, d = zeros(), zeros(), zeros(), zeros()
-        e, f, g, h = zeros(), zeros(), zeros(), zeros()
-        i, j, k, m = zeros(), zeros(), zeros(), zeros()
+        a, b = zeros(), zeros()
+        c, d = zeros(), zeros()
+        e, f = zeros(), zeros()
+        g, h = zeros(), zeros()
+        i, j = zeros(), zeros()
+        k, m = zeros(), zeros()
         upper, lower = source + at + skip * below, source + at + (window - 1 - skip) * below
         by = factors + 4 * skip
         for _ in range(skip, half + 1):
@@ -63,9 +67,12 @@ def fold_down(strips, apart, length, source, below, factors, window, skip):
                 p, q = add(p, load(lower)), add(q, load(lower + _LINE))
                 r, s = add(r, load(lower + 2 * _LINE)), add(s, load(lower + 3 * _LINE))
             u, v = repeat(by), repeat(by + more)
-            a, b, c, d = fma(u, p, a), fma(u, q, b), fma(u, r, c), fma(u, s, d)
-            e, f, g, h = fma(v, p, e), fma(v, q, f), fma(v, r, g), fma(v, s, h)
-            i, j, k, m = add(p, i), add(q, j), add(r, k), add(s, m)
+            a, b = fma(u, p, a), fma(u, q, b)
+            c, d = fma(u, r, c), fma(u, s, d)
+            e, f = fma(v, p, e), fma(v, q, f)
+            g, h = fma(v, r, g), fma(v, s, h)
+            i, j = add(p, i), add(q, j)
+            k, m = add(r, k), add(s, m)
             upper, lower, by = upper + below, lower - below, by + 4
         put(strips + at, a, b, c, d)
         put(strips + at + apart, e, f, g, h)
@@ -85,7 +92,8 @@ def put(at, a, b, c, d):
 def fold_across(cells, strips, apart, beside, factors, terms, window, skip):
     """Write to 64 cells the sums of symmetric windows along strips, one after another, each as :func:`fold_down`."""
     half = window // 2
-    a, b, c, d = zeros(), zeros(), zeros(), zeros()
+    a, b = zeros(), zeros()
+    c, d = zeros(), zeros()
     for _ in range(terms):
         left, right = strips + skip * beside, strips + (window - 1 - skip) * beside
         factor = factors + 4 * skip
@@ -107,7 +115,8 @@ def fold_across(cells, strips, apart, beside, factors, terms, window, skip):
 def roll_across(cells, strips, apart, factors, terms, window, skip):
     """Do as :func:`fold_across` for 4 pixels of 16 images, which stay in registers from one column to the next."""
     half = window // 2
-    a, b, c, d = zeros(), zeros(), zeros(), zeros()
+    a, b = zeros(), zeros()
+    c, d = zeros(), zeros()
     for _ in range(terms):
         left, right = strips + skip * _LINE, strips + (window - 1 - skip) * _LINE
         e, f, g = load(left), load(left + _LINE), load(left + 2 * _LINE)
@@ -122,7 +131,8 @@ def roll_across(cells, strips, apart, factors, terms, window, skip):
             r, s, t = q, r, s
             left, right, factor = left + _LINE, right - _LINE, factor + 4
         w = repeat(factors + 4 * half)
-        a, b, c, d = fma(w, e, a), fma(w, f, b), fma(w, g, c), fma(w, load(left), d)
+        a, b = fma(w, e, a), fma(w, f, b)
+        c, d = fma(w, g, c), fma(w, load(left), d)
         strips, factors = strips + apart, factors + 4 * window
     put(cells, a, b, c, d)
 
@@ -134,7 +144,10 @@ def sums_of_17(totals, apart, source, beside, steps, work):
     Totals are ``apart``. They are those of :func:`window_sums`: sums of 2 and 4 stay in registers until there are 8, of
     which ``work``, scratch memory for 9 vectors more, takes those that end at each vector and beyond.
     """
-    a, b, c, d, e, f, g = zeros(), zeros(), zeros(), zeros(), zeros(), zeros(), zeros()
+    a, b = zeros(), zeros()
+    c, d = zeros(), zeros()
+    e, f = zeros(), zeros()
+    g = zeros()
     nothing, eights = work, work + _LINE
     store(nothing, zeros())
     for step in range(steps + 8):
@@ -143,7 +156,8 @@ def sums_of_17(totals, apart, source, beside, steps, work):
         four = add(b, two)
         store(eights + step * _LINE, add(d, four))
         a, b, c = one, c, two
-        d, e, f, g = e, f, g, four
+        d, e = e, f
+        f, g = g, four
     for step in range(steps):
         sixteen = add(load(eights + step * _LINE), load(eights + (step + 8) * _LINE))
         store(totals + step * apart, add(load(source + (step - 8) * beside if step >= 8 else nothing), sixteen))
@@ -157,7 +171,9 @@ def window_sums(totals, pieces, line, work, length, step, radius):
     sums of 1, 2, 4, 8, ... values, each of two that are half as long: of those that the binary digits of its length
     say, from the left the shortest first. ``work`` is scratch memory as long as the line.
     """
-    size, taken, rest, first, valid = np.int64(2), np.int64(1), radius, line, length + (2 * radius - 1) * step
+    size, taken = np.int64(2), np.int64(1)
+    rest, first = radius, line
+    valid = length + (2 * radius - 1) * step
     for at in range(_ZERO, 4 * valid, _LINE):
         store(work + at, add(load(line + at), load(line + at + 4 * step)))
     gap, apart = 4 * pieces[0], pieces[1]
