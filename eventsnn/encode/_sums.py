@@ -139,7 +139,7 @@ def roll_across(cells, strips, apart, factors, terms, window, skip):
 
 @inner
 def sums_of_17(totals, apart, source, beside, steps, work):
-    """Write the sums of windows of 17 vectors around each of ``steps`` vectors ``beside`` each other, beyond which is 0.
+    """Write the sums of windows of 17 vectors around each of ``steps`` vectors ``beside`` each other; beyond is 0.
 
     Totals are ``apart``. They are those of :func:`window_sums`: sums of 2 and 4 stay in registers until there are 8, of
     which ``work``, scratch memory for 9 vectors more, takes those that end at each vector and beyond.
