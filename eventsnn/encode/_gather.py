@@ -139,7 +139,7 @@ def _emit_compress(typing_context, source, first, codes, sites):
     return types.void(types.intp, types.intp, types.intp, types.intp), generate
 
 
-def _emit_compresses(typing_context):
+def _emitcompresses(typing_context):
     """Return whether the machine can compress vectors of 16-bit numbers, known when code is compiled."""
 
     def generate(context, builder, signature, args):
@@ -159,7 +159,7 @@ _turn: Any = intrinsic(_emit_turn)
 any_high: Any = intrinsic(_emit_any_high)
 _mark: Any = intrinsic(_emit_mark)
 _compress: Any = intrinsic(_emit_compress)
-_compresses: Any = intrinsic(_emit_compresses)
+compresses: Any = intrinsic(_emitcompresses)
 _count: Any = intrinsic(_emit_count)
 
 
@@ -210,7 +210,7 @@ def gather(bits, tiles, codes, sites, counts):
                 column, image = np.int64(turned.ctypes.data) + 2 * LANES * i, np.uint64(left + i)
                 word, at = _mark(column), counts[page, image]
                 counts[page, image] += _count(word)
-                if _compresses():
+                if compresses():
                     behind = 2 * ((left + i) * room + at)
                     _compress(column, low, to[0] + behind, to[1] + behind)
                     continue

@@ -40,7 +40,7 @@ def _reciprocal(divisor: int, end: int) -> tuple[int, int]:
 
 
 def _emit_write(typing_context, sites, by, channel, y, x):
-    """Write channel, y and x, uint16, of 32 sites, int32; all arguments are addresses but ``by``, of ``divisors``."""
+    """Write channel, y and x, uint16, of 32 sites, uint16; all arguments are addresses but ``by``, of ``divisors``."""
 
     def generate(context, builder, signature, args):
         sites, by, *columns = args
@@ -52,7 +52,7 @@ def _emit_write(typing_context, sites, by, channel, y, x):
             upper = builder.trunc(builder.lshr(product, ir.Constant(_WIDE, [16] * _LANES)), _NARROW)
             return builder.lshr(upper, shift)
 
-        values = builder.trunc(builder.load(builder.inttoptr(sites, _WIDE.as_pointer()), align=4), _NARROW)
+        values = builder.load(builder.inttoptr(sites, _NARROW.as_pointer()), align=2)
         channel = divided(values, by_plane, plane_shift)
         rest = builder.sub(values, builder.mul(channel, plane))
         y = divided(rest, by_width, width_shift)
@@ -70,14 +70,19 @@ def _splat(builder, value):
     return builder.shuffle_vector(first, undefined, ir.Constant(_WIDE, [0] * _LANES))
 
 
+def prefetch(builder, address):
+    """Let the cache line of an address come that will be written to."""
+    place, number = builder.inttoptr(address, ir.IntType(8).as_pointer()), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    builder.call(function, [place, number(1), number(3), number(1)])
+
+
 def _emit_expect(typing_context, address):
     """Let the cache line of an address come that will be written to."""
 
     def generate(context, builder, signature, args):
-        place, number = builder.inttoptr(args[0], ir.IntType(8).as_pointer()), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(prefetch, [place, number(1), number(3), number(1)])
+        prefetch(builder, args[0])
         return context.get_dummy_value()
 
     return types.void(types.intp), generate
@@ -89,10 +94,10 @@ _write: Any = intrinsic(_emit_write)
 
 @inner
 def write_places(sites, n, by, to):
-    """Write channel, y and x of ``n`` sites, at least 32 and int32, to three addresses of uint16; no factor is 0."""
+    """Write channel, y and x of ``n`` sites, at least 32 and uint16, to three addresses of uint16; no factor is 0."""
     at = np.int64(0)
     while at < n:
         # The last ones together with some before them, so that nothing is written beyond.
         at = at if at + _LANES <= n else n - _LANES
-        _write(np.int64(sites.ctypes.data) + 4 * at, by, to[0] + 2 * at, to[1] + 2 * at, to[2] + 2 * at)
+        _write(np.int64(sites.ctypes.data) + 2 * at, by, to[0] + 2 * at, to[1] + 2 * at, to[2] + 2 * at)
         at += _LANES

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from eventsnn.encode._gather import LANES, PAGE, any_high, find, share
+from eventsnn.encode._parting import part_out, parts_well
 from eventsnn.encode._places import divisors, expect, write_places
 from eventsnn.encode._ranking import sort
 from eventsnn.jit import inner, lean_kernel, trailing_zeros
@@ -63,7 +64,8 @@ def equal_spikes(bits, bins, shape, take):
         ((_BUCKETS + _GROUP,), np.uint16),
         ((2, _BUCKETS), np.int64),
         ((n_sites + LANES,), np.uint16),
-        ((2, n_sites), np.int32),
+        ((n_sites + LANES,), np.uint16),
+        ((n_sites,), np.int32),
         ((2, n_sites + 1), np.int64),
         ((4, 256), np.int64),
     )
@@ -75,8 +77,8 @@ def equal_spikes(bits, bins, shape, take):
 def _deal(bits, found, bins, by, scratch, time, channel, y, x):
     """Write the events."""
     codes, sites, counts = found[:3]
-    times, far, keys = scratch[3:6]
-    start, pages = np.int64(0), len(counts) - 1
+    times, near, far, keys, digits = scratch[3:]
+    start, pages, fill, stops = np.int64(0), len(counts) - 1, keys[0], digits[0]
     at = np.int64(time.ctypes.data), np.int64(channel.ctypes.data), np.int64(y.ctypes.data), np.int64(x.ctypes.data)
     for i in range(bits.shape[1]):
         n = counts[pages, i]
@@ -89,53 +91,33 @@ def _deal(bits, found, bins, by, scratch, time, channel, y, x):
         for t in range(used):
             for k in range(start + t * size, start + (t + 1) * size):
                 time[np.uint64(k)] = t
-        for page in range(pages):
-            for j in range(counts[page, i], counts[page + 1, i]):
-                far[0, np.uint64(j)] = page * PAGE + sites[i, np.uint64(j)]
-        _deal_out(times, far[0], n, size, used, keys, far[1], to)
-        if by[1] != 0 and m >= LANES:
-            write_places(far[1], m, by, to)
+        narrow = by[1] != 0 and m >= LANES
+        if narrow and parts_well(len(bits), bins):
+            part_out(times, sites[i], n, (codes[i], stops), near, to)
+        else:
+            for t in range(used):
+                fill[t] = t * size
+            fill[used] = m
+            for page in range(pages):
+                for j in range(counts[page, i], counts[page + 1, i]):
+                    bin_ = np.uint64(times[np.uint64(j)])
+                    k = fill[bin_]
+                    fill[bin_] = k + 1
+                    far[np.uint64(k)] = page * PAGE + sites[i, np.uint64(j)]
+            for j in range(m):
+                near[j] = far[j]
+        if narrow:
+            write_places(near, m, by, to)
         else:
             # Half a site more, so that rounding in float64 never reaches the next number.
             by_plane, by_width = 1.0 / by[0], 1.0 / by[3]
             for j in range(m):
-                event, site = np.uint64(start + j), far[1, np.uint64(j)]
+                event, site = np.uint64(start + j), far[np.uint64(j)]
                 map_ = np.int32((site + 0.5) * by_plane)
                 rest = site - map_ * np.int32(by[0])
                 row = np.int32((rest + 0.5) * by_width)
                 channel[event], y[event], x[event] = map_, row, rest - row * np.int32(by[3])
         start += m
-
-
-@inner
-def _deal_out(times, sites, n, size, used, keys, dealt, to):
-    """Write ``n`` sites to ``dealt`` in the order of their times, otherwise as they are.
-
-    Those of the first half follow one another from the beginning of their times on, the others from the ends back, so
-    that one need not wait for the other. Meanwhile memory comes to the cache that places are written to after this.
-    """
-    begin, end = keys[0], keys[1]
-    for t in range(used + 1):
-        begin[t], end[t] = t * size, (t + 1) * size
-    end[used] = n
-    half = n >> 1
-    for low in range(0, half, _STEP):
-        expect(to[0] + 4 * low)
-        expect(to[1] + 4 * low)
-        expect(to[2] + 4 * low)
-        for j in range(low, low + _STEP if low + _STEP < half else half):
-            first, last = np.uint64(j), np.uint64(n - 1 - j)
-            bin_ = np.uint64(times[first])
-            at = begin[bin_]
-            begin[bin_] = at + 1
-            dealt[np.uint64(at)] = sites[first]
-            bin_ = np.uint64(times[last])
-            at = end[bin_] - 1
-            end[bin_] = at
-            dealt[np.uint64(at)] = sites[last]
-    if n & 1:
-        middle = np.uint64(half)
-        dealt[np.uint64(begin[np.uint64(times[middle])])] = sites[middle]
 
 
 @inner
@@ -145,7 +127,7 @@ def _equal_times(bits, image, codes, sites, counts, bins, scratch, to):
     Codes are dealt into buckets of near ones, and become their buckets. Most buckets lie in one bin as a
     whole; only what is in the others must be sorted.
     """
-    edges, table, shared, times, _, keys, digits = scratch
+    edges, table, shared, times, _, _, keys, digits = scratch
     n = counts[-1, image]
     low = high = codes[0]
     for j in range(n):
