@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from threading import Condition
 
 import numpy as np
@@ -10,7 +10,10 @@ import numpy as np
 from eventsnn import memory
 
 _TYPES = {"time": np.int64, "channel": np.uint16, "y": np.uint16, "x": np.uint16}
-_SIZES = [np.dtype(kind).itemsize for kind in _TYPES.values()]
+_ENDS = [
+    0,
+    *accumulate(np.dtype(kind).itemsize for kind in _TYPES.values()),
+]  # of an event's bytes, column after column
 
 
 class Room:
@@ -78,8 +81,7 @@ class Room:
 
     def _append(self, length: int) -> None:
         # One piece of memory for all columns, so that those of a few dozen images lie on large pages too.
-        bytes_ = memory.empty(length * sum(_SIZES), np.uint8)
-        bounds = np.cumsum([0, *_SIZES]) * length
-        parts = (bytes_[a:b] for a, b in pairwise(bounds))
-        self._parts.append([part.view(kind) for part, kind in zip(parts, _TYPES.values(), strict=True)])
+        bytes_ = memory.empty(length * _ENDS[-1], np.uint8)
+        bounds = pairwise(length * end for end in _ENDS)
+        self._parts.append([bytes_[a:b].view(kind) for (a, b), kind in zip(bounds, _TYPES.values(), strict=True)])
         self._used.append(0)

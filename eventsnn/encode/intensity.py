@@ -274,7 +274,8 @@ def _as_images(images: Any) -> np.ndarray:
     if batch.ndim != 4 or 0 in batch.shape[1:]:
         raise ValueError(f"images expects shape (n_images, H, W), (H, W) or (n_images, C, H, W), got {shape}")
     limit = np.finfo(np.float32).max
-    if batch.size and not (batch.min() >= -limit and batch.max() <= limit):
+    # No integer is as large as that.
+    if batch.dtype.kind == "f" and batch.size and not (batch.min() >= -limit and batch.max() <= limit):
         bad = int(np.flatnonzero(~(np.abs(batch) <= limit).all(axis=(1, 2, 3)))[0])
         raise ValueError(f"images expects finite values in the range of float32; image {bad} holds others")
     return batch
