@@ -10,10 +10,8 @@ import numpy as np
 from eventsnn import memory
 
 _TYPES = {"time": np.int64, "channel": np.uint16, "y": np.uint16, "x": np.uint16}
-_ENDS = [
-    0,
-    *accumulate(np.dtype(kind).itemsize for kind in _TYPES.values()),
-]  # of an event's bytes, column after column
+# Where the columns of one event end, one after another.
+_ENDS = [0, *accumulate(np.dtype(kind).itemsize for kind in _TYPES.values())]
 
 
 class Room:
