@@ -15,9 +15,11 @@ import numpy as np
 from eventsnn.ahead import read_ahead
 from eventsnn.backends import Backend
 from eventsnn.events import Events, Shape, TimeUnit, replace_fields
+from eventsnn.memory import empty
 from eventsnn.threads import balanced
 
 R = TypeVar("R")
+_Given = tuple[Events, Future[list[R]]]  # a piece, and what comes of it
 
 BATCH = 512  #: samples at a time where a caller does not say: enough to keep all cores busy, little memory
 _EVENTS = 1 << 21  # spikes at a time, about: samples of many spikes come fewer at a time, so that memory stays bounded
@@ -130,6 +132,7 @@ def worked(work: Callable[[Events, Events], R], data: Data, backend: Backend, si
 def shared(work: Callable[[Events], R], data: Data, threads: int, size: int = BATCH) -> Iterator[R]:
     """Yield ``work(piece)`` of all samples in order; threads of the host take pieces of batches as they come free.
 
+    The caller's thread is one of them: it takes a piece that nobody has begun whenever it would wait for another one.
     No more samples than a batch has are given to threads, or wait to be yielded, at a time. Where memory does not
     suffice, the caller's thread does the piece by halves as soon as no other thread computes, see :func:`by_halves`.
     Where there is nothing to share, no thread is started.
@@ -146,8 +149,8 @@ def shared(work: Callable[[Events], R], data: Data, threads: int, size: int = BA
         for batch in batches(data, size):
             yield from by_halves(partial(_part_done, work, batch), batch)
         return
-    given: deque[tuple[Events, Future[list[R]]]] = deque()
-    held, most, pool = 0, bounded(data, size), ThreadPoolExecutor(threads, "eventsnn")
+    given: deque[_Given[R]] = deque()
+    held, most, pool = 0, bounded(data, size), ThreadPoolExecutor(threads - 1, "eventsnn")
     try:
         for batch in batches(data, size):
             for start, stop in balanced(batch.offsets, _pieces(len(batch), batch.n_events, threads)):
@@ -185,13 +188,29 @@ def _if_memory_suffices(work: Callable[[Events], R], piece: Events) -> list[R]:
     return []
 
 
-def _next_done(work: Callable[[Events], R], given: deque[tuple[Events, Future[list[R]]]]) -> list[R]:
-    """Take the first piece away and return what came of it."""
+def _next_done(work: Callable[[Events], R], given: deque[_Given[R]]) -> list[R]:
+    """Take the first piece away and return what came of it; rather than wait, do what nobody has begun."""
+    while not given[0][1].done() and _done_here(work, given):
+        pass
     piece, future = given.popleft()
     if done := future.result():
         return done
     wait([other for _, other in given])
     return by_halves(partial(_part_done, work, piece), piece)
+
+
+def _done_here(work: Callable[[Events], R], given: deque[_Given[R]]) -> bool:
+    """Do the first piece that no thread has begun, and tell whether there was one."""
+    for i, (piece, future) in enumerate(given):
+        if future.cancel():
+            done: Future[list[R]] = Future()
+            given[i] = piece, done
+            try:
+                done.set_result(_if_memory_suffices(work, piece))
+            except Exception as error:  # it is raised when it is this piece's turn
+                done.set_exception(error)
+            return True
+    return False
 
 
 def by_halves(work: Callable[[slice], R], batch: Events, start: int = 0, stop: int | None = None) -> list[R]:
@@ -238,8 +257,8 @@ def _map_arrays(events: Events, convert: Any) -> Events:
 class Collector:
     """Joins batches into one :class:`Events` without holding everything twice.
 
-    The final size is estimated from what has come so far. Columns grow in place (a large ``realloc`` moves
-    page tables, not bytes), and memory that was reserved but not written is never touched.
+    The final size is estimated from what has come so far; where that was too little, columns move one by one to
+    memory with more room. What was reserved but not written is never touched.
 
     Parameters
     ----------
@@ -289,13 +308,13 @@ class Collector:
             raise ValueError("a result expects at least one batch, got none")
         if not self._columns:
             return self._first
-        for column in self._columns.values():
-            column.resize(self._events, refcheck=False)
+        copy = 2 * self._events < self._capacity  # a few spikes must not keep the memory of many
+        columns = {name: column[: self._events] for name, column in self._columns.items()}
         labels = [labels for labels in self._labels if labels is not None]
         counts = np.concatenate([np.diff(offsets) for offsets in self._offsets])
         return replace_fields(
             self._first,
-            **self._columns,
+            **{name: column.copy() if copy else column for name, column in columns.items()},
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             labels=np.concatenate(labels) if len(labels) == len(self._labels) else None,
         )
@@ -313,9 +332,9 @@ class Collector:
 
     def _reserve(self, least: int, batch: Events) -> None:
         expected = int(least / self._samples * self._n_samples * 1.02)  # 2 %: stimuli differ a little
-        self._capacity = max(least, expected)
+        self._capacity = max(least, expected, self._capacity * 3 // 2)  # what grows again and again is copied rarely
         for name in self._names():
+            larger = empty(self._capacity, getattr(batch, name).dtype)
             if name in self._columns:
-                self._columns[name].resize(self._capacity, refcheck=False)
-            else:
-                self._columns[name] = np.empty(self._capacity, getattr(batch, name).dtype)
+                larger[: self._events] = self._columns[name][: self._events]
+            self._columns[name] = larger

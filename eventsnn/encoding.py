@@ -95,7 +95,7 @@ def _check(encoder: ImageEncoder, least: float, largest: float) -> None:
 
 def _filter(stage: Filter, kernels: Any, values: Any) -> Any:
     mode = (stage.absolute, stage.signed, stage.threshold)
-    return kernels.correlate(values, [kernel.array() for kernel in stage.kernels], stage.padding, mode)
+    return kernels.correlate(values, stage.bank, stage.padding, mode)
 
 
 def _normalize(stage: LocalNormalization, kernels: Any, values: Any) -> Any:

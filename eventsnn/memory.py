@@ -116,7 +116,7 @@ class Scratch:
     def __init__(self) -> None:
         self.memory = np.empty(0, np.uint8)
         self.used = 0
-        self._views: dict[tuple[Any, ...], tuple[np.ndarray, int]] = {}
+        self._views: dict[tuple[Any, ...], tuple[tuple[np.ndarray, ...], int]] = {}
 
     def rewind(self) -> None:
         """Take everything back; what did not fit will do so from now on."""
@@ -125,22 +125,25 @@ class Scratch:
             self._views.clear()
         self.used = 0
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """Return an array that begins at a cache line, to be used until the next :meth:`rewind`."""
+    def arrays(self, *wanted: tuple[tuple[int, ...], Any]) -> tuple[np.ndarray, ...]:
+        """Return arrays of these shapes and types that begin at a cache line, until :meth:`rewind`."""
         # Each piece of work asks for the same as the last one, and making an array of memory takes longer than this.
-        key = self.used, shape, dtype
+        key = self.used, wanted
         if (known := self._views.get(key)) is not None:
-            array, self.used = known
-            return array
+            arrays, self.used = known
+            return arrays
+        arrays = tuple(self._piece(shape, dtype) for shape, dtype in wanted)
+        if self.used <= len(self.memory):
+            if len(self._views) == _MOST_VIEWS:
+                self._views.clear()
+            self._views[key] = arrays, self.used
+        return arrays
+
+    def _piece(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         start, self.used = self.used, self.used + size + -size % _LINE
-        if self.used > len(self.memory):
-            return _memory(size).view(dtype).reshape(shape)
-        array = self.memory[start : start + size].view(dtype).reshape(shape)
-        if len(self._views) == _MOST_VIEWS:
-            self._views.clear()
-        self._views[key] = array, self.used
-        return array
+        memory = self.memory[start : start + size] if self.used <= len(self.memory) else _memory(size)
+        return memory.view(dtype).reshape(shape)
 
 
 _idle: list[Scratch] = []  # no more of them than there were threads at a time
@@ -167,5 +170,10 @@ def scratch() -> Iterator[None]:
 
 def scratch_empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     """Return an array as :func:`empty` does; within :func:`scratch`, it is gone when that ends."""
-    mine = getattr(_current, "scratch", None)
-    return empty(shape, dtype) if mine is None else mine.empty(shape, dtype)
+    return scratch_arrays((shape, dtype))[0]
+
+
+def scratch_arrays(*wanted: tuple[tuple[int, ...], Any]) -> tuple[np.ndarray, ...]:
+    """Return an array for each shape and type, as :func:`scratch_empty` does, in less time than one after another."""
+    mine: Scratch | None = getattr(_current, "scratch", None)
+    return tuple(empty(*each) for each in wanted) if mine is None else mine.arrays(*wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from eventsnn.ahead import read_ahead
-from eventsnn.batches import Collector, Data, batches, bounded, by_halves, fetch, put
+from eventsnn.batches import Collector, Data, batches, bounded, fetch, put
 from eventsnn.events import Events, concatenate, replace_fields
 from eventsnn.network import Network
 
@@ -111,17 +112,17 @@ class Source:
     def _parts(self, report: Progress) -> Iterator[Events]:
         """Yield what the frozen layers give, in the memory of the host."""
         done, phase = 0, "copying" if self._as_is else "frozen layers"
-        for batch in batches(self._data, self._batch_size):
-            yield self._prepare(batch)
-            done += len(batch)
+        for part in batches(self._data, self._batch_size) if self._as_is else self._prepared(self._data):
+            yield part
+            done += len(part)
             report(done, len(self._data), phase)
 
+    def _prepared(self, data: Data) -> Iterator[Events]:
+        """Yield what the layer receives of all samples, some at a time."""
+        return self._net.each(partial(_through, self._layer, self._inhibit), data, self._batch_size)
+
     def _prepare(self, batch: Events) -> Events:
-        net, backend = self._net, self._net.backend
-        spikes = net.run(batch, stop=self._layer, batch_size=max(len(batch), 1))
-        if not self._inhibit:
-            return spikes
-        parts = by_halves(lambda part: fetch(backend.pointwise(put(spikes[part], backend)), backend), spikes)
+        parts = list(self._prepared(batch))
         return parts[0] if len(parts) == 1 else concatenate(parts)
 
     def _keep(self, parts: Iterator[Events]) -> None:
@@ -179,6 +180,12 @@ class Passes:
     def active(self, epoch: int, maps: int) -> np.ndarray | None:
         """Return which maps are not silent in an epoch, bool of shape (maps,); None if all of them may fire."""
         return _rng(self._seed, epoch, 0).random(maps) >= self._dropout if self._dropout else None
+
+
+def _through(layer: int, inhibit: bool, net: Network, batch: Events) -> Events:
+    """Return what ``layer`` receives of some samples, all of them at once."""
+    spikes, backend = net.run_through(batch, 0, layer), net.backend
+    return fetch(backend.pointwise(put(spikes, backend)), backend) if inhibit else spikes
 
 
 def _rng(seed: int, epoch: int, purpose: int) -> np.random.Generator:

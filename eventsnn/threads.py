@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from threading import Thread
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +41,32 @@ def spread(work: Callable[[T], R], tasks: Sequence[T], threads: int) -> Iterator
 
     with ThreadPoolExecutor(threads) as pool:
         yield from pool.map(work, tasks)
+
+
+def each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> None:
+    """Call ``work(task)`` for all tasks, begun in order, shared by this thread and ``threads - 1`` others.
+
+    After a task has failed none is begun; the error of the first one of those that failed is raised.
+    """
+    todo, failed = enumerate(tasks), dict[int, BaseException]()
+
+    def run() -> None:
+        for number, task in todo:
+            try:
+                work(task)
+            except BaseException as error:
+                failed[number] = error
+            if failed:
+                return
+
+    others = [Thread(target=run) for _ in range(threads - 1)]
+    for thread in others:
+        thread.start()
+    run()
+    for thread in others:
+        thread.join()
+    if failed:
+        raise failed[min(failed)]
 
 
 def in_turn(work: Callable[[C, T], R], common: C, tasks: Iterable[T]) -> Iterator[R]:

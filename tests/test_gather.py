@@ -1,8 +1,10 @@
-"""Spikes found in tiles of sites and images, at their edges too, with vectors that compress and without."""
+"""Spikes found in tiles of sites and images, and dealt out to bins, with the vectors of a large machine and without."""
 
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from eventsnn.encode import EqualBins, ImageEncoder, Linear, LocalNormalization
 
-N_IMAGES = (1, 15, 16, 17, 33, 80)
+N_IMAGES = (1, 15, 32, 33, 80)
 
 
 def images_with_dark_parts(n, shape):
@@ -45,6 +47,69 @@ def test_images_are_normalized_together_as_alone(n, radius):
     np.testing.assert_array_equal(together, alone)
 
 
+SHAPES = [(2, 9, 7), (3, 33, 1), (1, 1, 40), (5, 1, 1), (2, 16, 64), (2, 187, 180)]  # the last has two pages of sites
+INTENSITIES = {
+    "many": lambda rng, shape: rng.random(shape) * (rng.random(shape) < 0.4),
+    "ties": lambda rng, shape: rng.integers(0, 4, shape),
+    "near": lambda rng, shape: 1 + 1e-3 * rng.random(shape),
+    "apart": lambda rng, shape: 10.0 ** rng.integers(-44, 38, shape) * (rng.random(shape) < 0.5),
+    "least": lambda rng, shape: rng.integers(0, 90_000, shape) * 2.0**-149,
+    "alike": lambda rng, shape: np.full(shape, np.finfo(np.float32).max),
+    "few": lambda rng, shape: rng.random(shape) * (rng.random(shape) < 0.005),
+}
+
+
+def equal_bins(intensity, bins):
+    """Return time, channel, y and x of an image's spikes: the definition of ``EqualBins``."""
+    flat = intensity.ravel()
+    lit = np.flatnonzero(flat)
+    size = max(1, len(lit) // bins)
+    ranked = lit[np.argsort(-flat[lit].astype(np.float64), kind="stable")][: size * bins]
+    spikes = sorted(zip(np.arange(len(ranked)) // size, ranked, strict=True))
+    time, site = np.array(spikes, np.int64).reshape(-1, 2).T
+    return time, *np.unravel_index(site, intensity.shape)
+
+
+@pytest.mark.parametrize("kind", INTENSITIES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_spikes_of_equal_bins_are_their_definition(kind, shape):
+    rng = np.random.default_rng(len(kind) + sum(shape))
+    images = INTENSITIES[kind](rng, (3 if shape[1] > 100 else 35, *shape)).astype(np.float32)
+    images[1] = 0
+    images[0, 0, 0, 0] = -0.0
+    for bins in (1, 2, 15, 16, 300, 40_000):
+        events = ImageEncoder((), EqualBins(bins)).encode(images)
+        columns = events.time, events.channel, events.y, events.x
+        for image, (first, end) in zip(images, pairwise(events.offsets), strict=True):
+            for found, expected in zip(columns, equal_bins(image, bins), strict=True):
+                np.testing.assert_array_equal(found[first:end], expected)
+
+
+@dataclass(frozen=True)
+class Set:
+    """Stage that gives one image's last pixel a value."""
+
+    value: float
+    image: int
+
+    def output_shape(self, shape):
+        return shape
+
+    def apply(self, block):
+        changed = block.copy()
+        changed[-1, -1, -1, self.image] = self.value
+        return changed
+
+
+@pytest.mark.parametrize("latency", [EqualBins(3), Linear(3)])
+@pytest.mark.parametrize("bits", [0x7F800000, 0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x80000001, 0xBF800000])
+def test_what_is_no_intensity_is_refused(bits, latency, monkeypatch):
+    monkeypatch.setenv("EVENTSNN_THREADS", "1")
+    value = np.uint32(bits).view(np.float32)
+    with pytest.raises(ValueError, match="finite intensities of at least 0, image 33 has"):
+        ImageEncoder((Set(value, 33),), latency).encode(np.ones((40, 5, 7), np.uint8))
+
+
 @pytest.mark.skipif("GATHERING" in os.environ, reason="this is the other machine")
 def test_a_machine_without_these_vectors_finds_the_same(tmp_path):
     machine = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -57,4 +122,4 @@ def test_a_machine_without_these_vectors_finds_the_same(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"{5 * len(N_IMAGES)} passed" in run.stdout
+    assert f"{5 * len(N_IMAGES) + len(SHAPES) * len(INTENSITIES) + 12} passed" in run.stdout

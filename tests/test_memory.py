@@ -5,7 +5,7 @@ import mmap
 import numpy as np
 import pytest
 
-from eventsnn.memory import empty, scratch, scratch_empty
+from eventsnn.memory import empty, scratch, scratch_arrays, scratch_empty
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,25 @@ def test_scratch_memory_is_given_again_and_never_twice_at_a_time():
     pieces()
     places = [array.ctypes.data for array in pieces()[:3]]
     assert [array.ctypes.data for array in pieces()[:3]] == places
+
+
+def test_arrays_asked_for_together_are_as_those_asked_for_one_after_another():
+    wanted = [((3, 5), np.int32), ((0,), np.uint8), ((2000,), np.int64), ((7,), np.uint16)]
+
+    def places(arrays):
+        assert [(array.shape, array.dtype) for array in arrays] == wanted
+        for value, array in enumerate(arrays):
+            array[...] = value
+        assert [set(array.ravel().tolist()) for array in arrays] == [{0}, set(), {2}, {3}]
+        return [array.ctypes.data for array in arrays]
+
+    found = []
+    for together in (True, False, True, True):
+        with scratch():
+            arrays = scratch_arrays(*wanted) if together else [scratch_empty(*each) for each in wanted]
+            found.append(places(arrays))
+    assert found[1] == found[2] == found[3]
+    assert len(places(scratch_arrays(*wanted))) == len(wanted)
 
 
 def test_scratch_memory_is_let_go_after_an_error():

@@ -91,6 +91,18 @@ def test_ratios_are_taken_turn_by_turn():
     assert "| inference, two layers | 4.0 | – | – | – |" in targets_table(lines, []).splitlines()
 
 
+def test_the_gain_of_two_threads_is_shown_beside_that_of_a_loop():
+    stages = [lines_of("mozafari2019_mnist", f"{name}, many images", ours=1) for name in ("all layers", "encoding")]
+    lines = [line for (one,) in stages for line in (one, one | {"peer": "eventsnn, 2 threads"})]
+    for line, seconds in zip(lines, ([1.0, 2.0, 9.0], [0.5, 1.25, 9.0], [3.0] * 3, [2.0] * 3), strict=True):
+        line |= {"wall_seconds": seconds, "samples": 10_000}
+    shown = targets_table(lines, [])
+    assert "factor of: inference of 10,000 images 1.60, encoding of 10,000 images 1.50 (wall time)." in shown
+    lines[0]["loop_wall_seconds"], lines[1]["loop_wall_seconds"] = [1.9, 1.0, 1.0], [1.0] * 3
+    assert "inference of 10,000 images 1.60 (the loop 1.00), encoding" in targets_table(lines, [])
+    assert "what the machine allowed in the same turns)." in targets_table(lines, [])
+
+
 def test_disagreement_and_what_is_not_offered_are_shown():
     lines = lines_of("w", "layer 1", ours=2, spyketorch=5)
     counts = {"what": "spikes", "of": 1000}

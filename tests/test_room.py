@@ -10,7 +10,7 @@ from eventsnn.encode._room import Room
 
 def block(first, counts):
     values = np.concatenate([np.full(n, first + i) for i, n in enumerate(counts)]).astype(np.int64)
-    return (values, *(values.astype(np.uint16) + k for k in (1, 2, 3))), np.array(counts)
+    return (values, *(values.astype(np.uint16) + k for k in (1, 2, 3))), np.cumsum(counts)
 
 
 @pytest.mark.parametrize("counts", [[1, 1, 1, 1, 1, 1], [0, 0, 1, 900, 0, 5000], [5000, 0, 0, 0, 0, 0], [0] * 6])

@@ -12,6 +12,7 @@ from eventsnn import Conv, Events, Network, Pool
 from eventsnn.backends.cpu import CpuBackend
 from eventsnn.events import replace_fields
 from eventsnn.study import profile
+from eventsnn.threads import each
 
 SHAPE = (2, 9, 8)
 LAYERS = [Conv(5, 3, threshold=3, padding=1), Pool(2), Conv(6, (4, 3), threshold=es.inf)]
@@ -49,6 +50,13 @@ def test_results_do_not_depend_on_threads(threads, batch_size):
         np.testing.assert_array_equal(ask(one), ask(several))
 
 
+def test_results_do_not_depend_on_how_much_room_a_first_output_has(monkeypatch):
+    whole = network(1).run(EVENTS, record=True)
+    monkeypatch.setattr("eventsnn.backends.cpu._emit._EXPECTED", 1)  # one sample, however many spikes it has
+    few = network(1).run(EVENTS, record=True)
+    assert all(left.equals(right) for left, right in zip(whole, few, strict=True))
+
+
 def test_threads_carry_samples_through_all_layers():
     seen = []
 
@@ -59,7 +67,9 @@ def test_threads_carry_samples_through_all_layers():
 
     parts = list(network(3).each(work, EVENTS))
     assert es.concatenate(parts).equals(network(1).run(EVENTS))
-    assert len({thread for thread, _ in seen} - {threading.get_ident()}) == 3
+    threads = {thread for thread, _ in seen}
+    assert len(threads) == 3
+    assert threading.get_ident() in threads
     assert all(size >= 16 for _, size in seen[:-1])
 
 
@@ -193,3 +203,33 @@ def test_different_networks_run_at_once_in_threads_of_the_caller():
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(lambda turn: nets[turn[0]].run(turn[1]), turns)
         assert all(left.equals(right) for left, right in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_each_task_is_done_once_and_by_all_threads(threads):
+    done, all_there = [], threading.Barrier(threads)
+
+    def work(task):
+        if task < threads:
+            all_there.wait(60)
+        done.append((task, threading.get_ident()))
+
+    each(work, range(30), threads)
+    assert sorted(task for task, _ in done) == list(range(30))
+    assert len({thread for task, thread in done if task < threads}) == threads
+    assert threading.get_ident() in {thread for _, thread in done}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_first_task_that_failed_is_told_and_no_more_are_begun(threads):
+    begun, all_there = [], threading.Barrier(threads)
+
+    def work(task):
+        begun.append(task)
+        all_there.wait(60)
+        time.sleep(0.02 * (threads - task))  # the first one fails last
+        raise ValueError(f"task {task}")
+
+    with pytest.raises(ValueError, match="task 0"):
+        each(work, range(30), threads)
+    assert sorted(begun) == list(range(threads))

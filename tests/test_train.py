@@ -146,7 +146,7 @@ def test_frozen_layers_run_once_when_their_spikes_go_to_a_file(memory, monkeypat
     """However soon it shows that the spikes are too many."""
     events, net, seen = random_events(), network(), []
     monkeypatch.setattr(
-        net, "run", lambda batch, **fields: seen.append(len(batch)) or Network.run(net, batch, **fields)
+        net, "run_through", lambda batch, *layers: seen.append(len(batch)) or Network.run_through(net, batch, *layers)
     )
     history = fit(net, events, layer=2, rule=STDP(0.05, -0.03), epochs=4, batch_size=5, memory=memory)
     assert not history.cached

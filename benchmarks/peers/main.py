@@ -19,11 +19,13 @@ from benchmarks.peers.measuring import Turns, digits, measure
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.tasks import Absent, Job, NotOffered, Peer, Task
 from benchmarks.peers.workloads import WORKLOADS, NoData, Options
+from benchmarks.peers.yardstick import loop
 from benchmarks.record import append, environment
 from eventsnn.study import vector_adds_per_second
 
 ROOT = Path(__file__).parents[2]
 PEERS = ("spyketorch", "spyker-dense", "spyker-sparse", "dense")
+LOOPS = {threads: f"loop, {threads} threads" for threads in (1, 2)}
 ROUNDED = 16  # samples of the comparison with rounded weights; each is learnt from on its own
 
 Write = Callable[[dict[str, Any]], None]
@@ -103,6 +105,8 @@ def run(task: Task, peers: Sequence[Peer], repeats: int, write: Write) -> None:
             jobs[peer.name] = peer.prepare(task)
         except NotOffered as reason:
             write({"stage": task.stage, "peer": peer.name, "not_offered": str(reason)})
+    if task.alone:  # what two threads can gain at the time
+        jobs |= {name: loop(threads) for threads, name in LOOPS.items()}
     answers: dict[str, np.ndarray] = {}
     machine = {"load": os.getloadavg()[0], "vector_adds_per_second": digits(vector_adds_per_second())}
     turns = measure(jobs, repeats, answers.__setitem__)
@@ -110,6 +114,8 @@ def run(task: Task, peers: Sequence[Peer], repeats: int, write: Write) -> None:
         line = _line(task, peer, jobs[peer.name], turns[peer.name], machine)
         if peer is not ours:
             line |= agreements(task, ours, peer, jobs[peer.name], answers)
+        if peer.threads in LOOPS and task.alone:
+            line["loop_wall_seconds"] = [digits(seconds) for seconds in turns[LOOPS[peer.threads]].wall]
         _say(task, line, turns[ours.name])
         write(line)
 

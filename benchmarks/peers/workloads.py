@@ -16,7 +16,7 @@ from eventsnn.io import load_images
 from eventsnn.models import Model, Step, kheradpisheh2018_mnist, mozafari2019_mnist, spyker_mnist
 
 TRAINING = {"mnist": 4000, "caltech": 400, "nmnist": 500}
-MANY = 1000  # images for two threads
+MANY = 10_000  # images for two threads: as many as MNIST has to test on
 
 
 class NoData(Exception):  # noqa: N818  # it is no error

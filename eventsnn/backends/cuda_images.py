@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from eventsnn.backends.cuda import CudaBackend
 
 _PLANE = record("maps height width from_maps from_height from_width")
+_RESPONSE = record("window pairs edge weight first end")
+_MAPS = record("absolute keep_sign", "numbers scales", ("threshold", "f4"))
 _KEY_BITS = 32
 
 
@@ -33,17 +35,27 @@ class CudaImages:
         self._device.for_each("scale", values.size, values, np.int64(values.size), np.float64(factor), out)
         return out
 
-    def correlate(self, values: Any, kernels: list[np.ndarray], padding: int, mode: tuple[bool, bool, float]) -> Any:
-        """Cross-correlate grey images with square float32 kernels; ``mode`` is (absolute, signed, threshold)."""
-        windows = [len(kernel) for kernel in kernels]
-        grow = 2 * padding - max(windows) + 1
-        shape = (len(values), len(kernels), values.shape[2] + grow, values.shape[3] + grow)
-        out, put = self.xp.empty(shape, np.float32), self.xp.asarray
-        begins = np.cumsum([0] + [window**2 for window in windows[:-1]]).astype(np.int32)
-        weights = np.concatenate([kernel.ravel() for kernel in kernels])
-        bank = (put(weights), put(np.array(windows, np.int32)), put(begins), np.int32(max(windows)), np.int32(padding))
-        rectify = (np.int32(mode[0]), np.int32(mode[1]), np.float32(mode[2]))
-        self._over("correlate", out, values, np.int64(out.size), *bank, *rectify, out)
+    def correlate(self, values: Any, bank: Any, padding: int, mode: tuple[bool, bool, float]) -> Any:
+        """Cross-correlate grey images with a bank of kernels (``encode.filters.Bank``).
+
+        ``mode`` is (absolute, signed, threshold).
+        """
+        n, _, height, width = values.shape
+        grow = 2 * padding - bank.window + 1
+        put = self.xp.asarray
+        responses, weights, numbers, scales = bank.arrays
+        out = self.xp.empty((n, len(numbers), height + grow, width + grow), np.float32)
+        weights, numbers, scales = put(weights), put(numbers), put(scales)
+        maps = structure(_MAPS, numbers, scales, int(mode[0]), int(mode[1]), np.float32(mode[2]))
+        cells, edge = out.size // len(numbers), np.int32(padding)
+        for each in responses:
+            response, source = structure(_RESPONSE, *map(int, each)), values
+            if pairs := int(each[1]):
+                source = self.xp.empty((n, 3 * pairs, height + grow, width), np.float32)
+                self._over("fold_down", source, values, np.int64(source.size), response, weights, edge, source)
+            plane = structure(_PLANE, *out.shape[1:], *source.shape[1:])
+            args = (plane, source, np.int64(cells), response, weights, edge, maps, out)
+            self._device.for_each("fold_across" if pairs else "correlate", cells, *args)
         return out
 
     def normalize(self, values: Any, radius: int) -> Any:
@@ -51,7 +63,7 @@ class CudaImages:
         sums, out = self.xp.empty(values.shape, np.float32), self.xp.empty(values.shape, np.float32)
         reach = (values, np.int64(values.size), np.int32(radius))
         self._over("sum_rows", values, *reach, sums)
-        self._over("normalize", values, *reach, sums, out)
+        self._over("normalize", values, *reach, sums, np.float32(1) / np.float32((2 * radius + 1) ** 2), out)
         return out
 
     def split(self, values: Any, threshold: float, on: bool, off: bool) -> Any:

@@ -23,46 +23,122 @@ extern "C" __global__ void scale(const float *from, i64 n, double factor, float 
     if (thread_id() < n) to[thread_id()] = (float)(from[thread_id()] * factor);
 }
 
-// Kernel k of `windows` is (windows[k], windows[k]) at weights + begins[k], centred in the largest one's window; images are grey.
-extern "C" __global__ void correlate(Plane z, const float *from, i64 n, const float *weights, const int *windows,
-                                     const int *begins, int largest, int padding, int absolute, int keep_sign,
-                                     float threshold, float *to) {
+// A response of a bank of kernels (encode/filters.py): its window, pairs of terms, place in the largest window, first weight,
+// and the maps that are made of it.
+struct Response {
+    int window, pairs, edge, weight, first, end;
+};
+
+// How maps are made of a response: their numbers, scales, and what becomes 0.
+struct Maps {
+    const i64 *numbers;
+    const float *scales;
+    int absolute, keep_sign;
+    float threshold;
+};
+
+__device__ void rectify(const Cell &c, float sum, const Response &r, const Maps &maps, const Plane &z, float *to) {
+    for (int m = r.first; m < r.end; m++) {
+        const float scaled = __fmaf_rn(maps.scales[m], sum, 0.0f);  // no -0
+        const float value = maps.absolute ? fabsf(scaled) : scaled, size = maps.keep_sign ? fabsf(value) : value;
+        to[((c.image * z.maps + maps.numbers[m]) * z.height + c.y) * z.width + c.x] = size < maps.threshold ? 0.0f : value;
+    }
+}
+
+__device__ float value_at(const float *line, int stride, int at, int size) {
+    return at >= 0 && at < size ? line[(i64)at * stride] : 0.0f;
+}
+
+// The value in the middle of a symmetric window alone, others with those opposite.
+__device__ float folded(const float *line, int stride, int at, int size, int k, int window) {
+    const float value = value_at(line, stride, at + k, size);
+    return 2 * k + 1 == window ? value : value + value_at(line, stride, at + window - 1 - k, size);
+}
+
+// A response without terms: its window, row by row; images are grey.
+extern "C" __global__ void correlate(Plane z, const float *from, i64 n, Response r, const float *weights, int padding, Maps maps,
+                                     float *to) {
     if (thread_id() >= n) return;
-    const Cell c = cell_of(thread_id(), z);
-    const int window = windows[c.map], edge = (largest - window) / 2 - padding;
-    const float *image = from + c.image * z.from_height * z.from_width, *weight = weights + begins[c.map];
+    const Cell c = cell_of(thread_id(), {1, z.height, z.width, 1, z.from_height, z.from_width});
+    const float *image = from + c.image * z.from_height * z.from_width, *weight = weights + r.weight;
     float sum = 0.0f;
-    for (int ky = 0; ky < window; ky++) {
-        const int y = c.y + edge + ky;
+    for (int ky = 0; ky < r.window; ky++) {
+        const int y = c.y + r.edge - padding + ky;
         if (y < 0 || y >= z.from_height) continue;
-        for (int kx = 0; kx < window; kx++) {
-            const int x = c.x + edge + kx;
-            if (x >= 0 && x < z.from_width) sum = __fmaf_rn(weight[ky * window + kx], image[y * z.from_width + x], sum);
+        for (int kx = 0; kx < r.window; kx++) {
+            const float value = value_at(image + (i64)y * z.from_width, 1, c.x + r.edge - padding + kx, z.from_width);
+            sum = __fmaf_rn(weight[ky * r.window + kx], value, sum);
         }
     }
-    const float value = absolute ? fabsf(sum) : sum, size = keep_sign ? fabsf(value) : value;
-    to[thread_id()] = size < threshold ? 0.0f : value;
+    rectify(c, sum, r, maps, z, to);
+}
+
+// The sums down columns of each pair of terms, and the plain sums: maps 3 p, 3 p + 1, 3 p + 2 of `sums`.
+extern "C" __global__ void fold_down(Plane z, const float *from, i64 n, Response r, const float *weights, int padding, float *sums) {
+    if (thread_id() >= n) return;
+    const Cell c = cell_of(thread_id(), z);
+    const float *column = from + c.image * z.from_height * z.from_width + c.x;
+    const float *weight = weights + r.weight + (c.map / 3 * 2 + c.map % 3) * r.window;
+    float sum = 0.0f;
+    for (int k = 0; 2 * k < r.window; k++) {
+        const float value = folded(column, z.from_width, c.y + r.edge - padding, z.from_height, k, r.window);
+        sum = c.map % 3 == 2 ? sum + value : __fmaf_rn(weight[k], value, sum);
+    }
+    sums[thread_id()] = sum;
+}
+
+// The response along the rows of these sums, one map of them after another.
+extern "C" __global__ void fold_across(Plane z, const float *sums, i64 n, Response r, const float *weights, int padding, Maps maps,
+                                       float *to) {
+    if (thread_id() >= n) return;
+    const Cell c = cell_of(thread_id(), {1, z.height, z.width, z.from_maps, z.from_height, z.from_width});
+    const float *weight = weights + r.weight + 2 * r.pairs * r.window;
+    float sum = 0.0f;
+    for (int term = 0; term < z.from_maps; term++, weight += r.window) {
+        const float *row = sums + ((c.image * z.from_maps + term) * z.from_height + c.y) * z.from_width;
+        for (int k = 0; 2 * k < r.window; k++)
+            sum = __fmaf_rn(weight[k], folded(row, 1, c.x + r.edge - padding, z.from_width, k, r.window), sum);
+    }
+    rectify(c, sum, r, maps, z, to);
+}
+
+// The sum of `size` values, a power of two, each half of them by itself.
+__device__ float halves(const float *line, int stride, int at, int limit, int size) {
+    float held[31];
+    int level = 0;
+    for (int i = 0; i < size; i++) {
+        float sum = value_at(line, stride, at + i, limit);
+        for (level = 0; i >> level & 1; level++) sum = held[level] + sum;
+        held[level] = sum;
+    }
+    return held[level];
+}
+
+// The sum of 2 radius + 1 values around a place: of 1, 2, 4, ... as its binary digits say, the shortest first.
+__device__ float window_sum(const float *line, int stride, int at, int limit, int radius) {
+    int first = at - radius + 1;
+    float sum = value_at(line, stride, at - radius, limit);
+    for (int size = 2; size <= 2 * radius + 1; size *= 2) {
+        if (!(2 * radius + 1 & size)) continue;
+        sum += halves(line, stride, first, limit, size);
+        first += size;
+    }
+    return sum;
 }
 
 // Sums over 2 radius + 1 columns, zeros beyond the border.
 extern "C" __global__ void sum_rows(Plane z, const float *from, i64 n, int radius, float *sums) {
     if (thread_id() >= n) return;
     const Cell c = cell_of(thread_id(), z);
-    const float *row = from + thread_id() - c.x;
-    float sum = 0.0f;
-    for (int x = max(0, c.x - radius); x < min(z.width, c.x + radius + 1); x++) sum += row[x];
-    sums[thread_id()] = sum;
+    sums[thread_id()] = window_sum(from + thread_id() - c.x, 1, c.x, z.width, radius);
 }
 
-// Divides by the mean over (2 radius + 1)^2 cells, given the sums over columns.
-extern "C" __global__ void normalize(Plane z, const float *from, i64 n, int radius, const float *sums, float *to) {
+// Divides by the mean over (2 radius + 1)^2 cells, given the sums over columns and a cell's share of the mean.
+extern "C" __global__ void normalize(Plane z, const float *from, i64 n, int radius, const float *sums, float share, float *to) {
     if (thread_id() >= n) return;
     const Cell c = cell_of(thread_id(), z);
-    const float *column = sums + thread_id() - (i64)c.y * z.width;
-    float sum = 0.0f;
-    for (int y = max(0, c.y - radius); y < min(z.height, c.y + radius + 1); y++) sum += column[(i64)y * z.width];
-    const float area = (float)((2 * radius + 1) * (2 * radius + 1));
-    to[thread_id()] = from[thread_id()] / (sum / area + 1e-12f);
+    const float sum = window_sum(sums + thread_id() - (i64)c.y * z.width, z.width, c.y, z.height, radius);
+    to[thread_id()] = from[thread_id()] / (sum * share + 1e-12f);
 }
 
 // Positive parts become the first maps if `on`, negative ones with their sign turned the maps from `off` on if that is not negative.

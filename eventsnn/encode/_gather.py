@@ -10,92 +10,140 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from eventsnn.jit import inner, trailing_zeros
+from eventsnn.jit import inner, lean_kernel, trailing_zeros
+from eventsnn.memory import scratch_arrays
 
-#: Sites, and images, looked at together. So many values may be written beyond the last one found.
-LANES = 16
-_ROW = 4 * LANES  # bytes of a row of a tile
-_INT = ir.IntType(32)
-_VECTOR = ir.VectorType(_INT, LANES)
+#: Sites, and images, looked at together. So many codes may be written beyond the last one found.
+LANES = 32
+#: Sites whose numbers are told apart by the 16 bits that are kept of each.
+PAGE = 2**16
+# The code of infinity, and of what is nearly so; those of other finite intensities are less.
+_INFINITE_CODE = 0x7F800000 >> 15
+_INFINITY = np.int32(0x7F800000)
+_HALF = LANES // 2
+_MAGNITUDE = 2**31 - 1
+_INT, _CODE = ir.IntType(32), ir.IntType(16)
+_HALF_ROW, _ROW = ir.VectorType(_INT, _HALF), ir.VectorType(_CODE, LANES)
 
 
-def _vector_at(builder, address):
-    return builder.inttoptr(address, _VECTOR.as_pointer())
+def _load(builder, address, kind, align=4):
+    return builder.load(builder.inttoptr(address, kind.as_pointer()), align=align)
+
+
+def _store(builder, value, address, align=2):
+    builder.store(value, builder.inttoptr(address, value.type.as_pointer()), align=align)
+
+
+def _constant(kind, value):
+    return ir.Constant(kind, [value] * kind.count)
 
 
 def _call(builder, name, result, *arguments):
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
-    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}i32"), arguments)
+    vector = arguments[0].type
+    name = f"llvm.{name}.v{vector.count}{vector.element}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
-def _emit_turn(typing_context, source, stride, target):
-    """Write 16 rows of 16 int32, ``stride`` bytes apart, as columns to ``target``, if any is not 0; return whether."""
+def _splat(builder, value, kind):
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, value, _INT(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INT, kind.count), [0] * kind.count))
+
+
+def _emit_turn(typing_context, source, stride, rows, target):
+    """Write the codes of 32 rows of 32 int32, ``stride`` bytes apart, as columns, unless all are of 0.
+
+    Return all bits that are set in any of them. That there are 32 rows is said by an argument, that LLVM does not
+    know, and keep what it has looked at, for which there are too few registers.
+    """
 
     def generate(context, builder, signature, args):
-        source, stride, target = args
-        places = [builder.add(source, builder.mul(stride, stride.type(row))) for row in range(LANES)]
-        rows = [builder.load(_vector_at(builder, place), align=4) for place in places]
-        union = rows[0]
-        for row in rows[1:]:
-            union = builder.or_(union, row)
-        found = builder.icmp_unsigned("!=", _call(builder, "vector.reduce.or", _INT, union), _INT(0))
-        # Each round moves one bit of the row's number to the column's.
-        halves = [[k // 2 + LANES * (k % 2) + offset for k in range(LANES)] for offset in (0, LANES // 2)]
-        with builder.if_then(found):
-            for _ in range(LANES.bit_length() - 1):
-                pairs = list(zip(rows[: LANES // 2], rows[LANES // 2 :], strict=True))
-                rows = [builder.shuffle_vector(*pair, ir.Constant(_VECTOR, half)) for pair in pairs for half in halves]
-            for column, row in enumerate(rows):
-                place = builder.add(target, target.type(4 * LANES * column))
-                builder.store(row, _vector_at(builder, place), align=4)
-        return found
+        source, stride, n_rows, target = args
 
-    return types.boolean(types.intp, types.intp, types.intp), generate
+        def halves(row):
+            place = builder.add(source, builder.mul(stride, row))
+            places = place, builder.add(place, place.type(4 * _HALF))
+            return [_load(builder, at, _HALF_ROW) for at in places]
+
+        union = cgutils.alloca_once_value(builder, _constant(_HALF_ROW, 0))
+        with cgutils.for_range(builder, n_rows) as loop:
+            low, high = halves(loop.index)
+            builder.store(builder.or_(builder.load(union), builder.or_(low, high)), union)
+        bits = _call(builder, "vector.reduce.or", _INT, builder.load(union))
+        with builder.if_then(builder.icmp_unsigned("!=", builder.and_(bits, _INT(_MAGNITUDE)), _INT(0))):
+            rows = [_codes(builder, *halves(source.type(row))) for row in range(LANES)]
+            # Each round moves one bit of the row's number to the column's.
+            orders = [[k // 2 + LANES * (k % 2) + offset for k in range(LANES)] for offset in (0, _HALF)]
+            orders = [ir.Constant(ir.VectorType(_INT, LANES), order) for order in orders]
+            for _ in range(LANES.bit_length() - 1):
+                pairs = list(zip(rows[:_HALF], rows[_HALF:], strict=True))
+                rows = [builder.shuffle_vector(*pair, order) for pair in pairs for order in orders]
+            for column, row in enumerate(rows):
+                _store(builder, row, builder.add(target, target.type(2 * LANES * column)))
+        return bits
+
+    return types.int32(types.intp, types.intp, types.intp, types.intp), generate
+
+
+def _codes(builder, *halves):
+    """Return the codes of a row: the upper 16 bits of magnitudes, which have 31, rounded up."""
+    upper = []
+    for half in halves:
+        magnitude = builder.shl(half, _constant(_HALF_ROW, 1))
+        bounded = _call(builder, "umin", _HALF_ROW, magnitude, _constant(_HALF_ROW, 0xFFFF0000))
+        upper.append(builder.bitcast(builder.add(bounded, _constant(_HALF_ROW, 0xFFFF)), _ROW))
+    # On machines that store the lower bytes first, as all that Numba compiles for.
+    return builder.shuffle_vector(*upper, ir.Constant(ir.VectorType(_INT, LANES), list(range(1, 2 * LANES, 2))))
 
 
 def _emit_mark(typing_context, source):
-    """Return a word whose bits say which of 16 float32 from an address on are not 0."""
+    """Return a word whose bits say which of 32 codes from an address on are not 0."""
 
     def generate(context, builder, signature, args):
-        return builder.zext(builder.bitcast(_marks(builder, _load(builder, args[0])), ir.IntType(LANES)), _INT)
+        return builder.bitcast(_marks(builder, _load(builder, args[0], _ROW, 2)), _INT)
 
     return types.uint32(types.intp), generate
 
 
-def _load(builder, source):
-    return builder.load(_vector_at(builder, source), align=4)
+def _emit_any_high(typing_context, source):
+    """Return a word whose bits say which of 32 uint16 from an address on are at least 2**15."""
+
+    def generate(context, builder, signature, args):
+        high = builder.icmp_signed("<", _load(builder, args[0], _ROW, 2), _constant(_ROW, 0))
+        return builder.bitcast(high, _INT)
+
+    return types.uint32(types.intp), generate
 
 
-def _marks(builder, column):
-    magnitude = builder.and_(column, ir.Constant(_VECTOR, [2**31 - 1] * LANES))
-    return builder.icmp_unsigned("!=", magnitude, ir.Constant(_VECTOR, [0] * LANES))
+def _marks(builder, codes):
+    return builder.icmp_unsigned("!=", codes, _constant(_ROW, 0))
 
 
-def _emit_compress(typing_context, source, first, values, sites):
-    """Write which of 16 float32 are not 0 to ``values``, and their numbers, from ``first`` on, to ``sites``.
+def _emit_compress(typing_context, source, first, codes, sites):
+    """Write which of 32 codes are not 0 to ``codes``, and their numbers, from ``first`` on, to ``sites``.
 
     All others are addresses.
     """
 
     def generate(context, builder, signature, args):
-        source, first, values, sites = args
-        undefined, column = ir.Constant(_VECTOR, ir.Undefined), _load(builder, source)
-        start = builder.insert_element(undefined, builder.trunc(first, _INT), _INT(0))
-        start = builder.shuffle_vector(start, undefined, ir.Constant(_VECTOR, [0] * LANES))
-        numbers = builder.add(start, ir.Constant(_VECTOR, list(range(LANES))))
-        for what, to in ((column, values), (numbers, sites)):
-            found = _call(builder, "experimental.vector.compress", _VECTOR, what, _marks(builder, column), undefined)
-            builder.store(found, _vector_at(builder, to), align=4)
+        source, first, codes, sites = args
+        row, undefined = _load(builder, source, _ROW, 2), ir.Constant(_ROW, ir.Undefined)
+        start = _splat(builder, builder.trunc(first, _CODE), _ROW)
+        numbers = builder.add(start, ir.Constant(_ROW, list(range(LANES))))
+        for what, to in ((row, codes), (numbers, sites)):
+            found = _call(builder, "experimental.vector.compress", _ROW, what, _marks(builder, row), undefined)
+            _store(builder, found, to)
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, types.intp), generate
 
 
-def _emit_compresses(typing_context):
-    """Return whether the machine can compress vectors, known when code is compiled."""
+def _emitcompresses(typing_context):
+    """Return whether the machine can compress vectors of 16-bit numbers, known when code is compiled."""
 
     def generate(context, builder, signature, args):
-        return ir.IntType(1)("+avx512f" in context.codegen().magic_tuple()[2])
+        return ir.IntType(1)("+avx512vbmi2" in context.codegen().magic_tuple()[2])
 
     return types.boolean(), generate
 
@@ -108,49 +156,124 @@ def _emit_count(typing_context, word):
 
 
 _turn: Any = intrinsic(_emit_turn)
+any_high: Any = intrinsic(_emit_any_high)
 _mark: Any = intrinsic(_emit_mark)
 _compress: Any = intrinsic(_emit_compress)
-_compresses: Any = intrinsic(_emit_compresses)
+compresses: Any = intrinsic(_emitcompresses)
 _count: Any = intrinsic(_emit_count)
 
 
 @inner
-def gather(bits, tiles, values, sites, counts):
-    """Write what is not 0 in each column of ``bits`` (n_sites, N), and its sites, to a row of ``values`` and ``sites``.
+def gather(bits, tiles, codes, sites, counts):
+    """Write codes of what is not 0 in each column of ``bits`` (n_sites, N), and its sites, to rows of uint16.
 
-    Whether a site is 0 is hard to predict. So 16 sites of 16 images at a time are turned, that each image's lie side by
-    side, and then what is not 0 is moved together. Rows have room for 16 values more than there are sites; ``tiles``
-    (2, 16, 16) is scratch memory, all int32.
+    A code is made of the upper bits of a magnitude, rounded up, so codes sort as intensities do, but for those that
+    share one, and only that of 0 is 0. Return whether a sign bit is set, be it that of -0.
+
+    Whether a site is 0 is hard to predict. So 32 sites of 32 images at a time are turned, that each image's lie side
+    by side, and then what is not 0 is moved together.
+
+    Parameters
+    ----------
+    tiles : tuple of ndarray
+        Scratch memory (32, 32), int32 and uint16.
+    codes, sites : ndarray of uint16, shape (N, at least n_sites + 32)
+        Of sites the lower 16 bits: ``counts`` tells the rest.
+    counts : ndarray of int64, shape (1 + pages, N)
+        How much is found in each image before each page of 2**16 sites, and in all.
     """
     n_sites, n_images = bits.shape
-    first, tile, room = np.int64(bits.ctypes.data), np.int64(tiles.ctypes.data), values.shape[1]
-    to = np.int64(values.ctypes.data), np.int64(sites.ctypes.data)
+    first, room = np.int64(bits.ctypes.data), codes.shape[1]
+    padded, turned = tiles
+    to, signs = (np.int64(codes.ctypes.data), np.int64(sites.ctypes.data)), np.int32(0)
     for i in range(n_images):
-        counts[i] = 0
+        counts[0, i] = 0
     for low in range(0, n_sites, LANES):
+        page = low // PAGE + 1
         for left in range(0, n_images, LANES):
-            rows, n = n_sites - low, n_images - left
+            n, source, stride = n_images - left, first + 4 * (low * n_images + left), 4 * n_images
             n = n if n < LANES else np.int64(LANES)
-            source, stride = first + 4 * (low * n_images + left), 4 * n_images
-            if n < LANES or rows < LANES:
-                # Not within the block as a whole; beyond, it is 0.
+            if (low + LANES - 1) * n_images + left + LANES > n_sites * n_images:
+                # Reading 32 rows of 32 values would go beyond the end.
                 for j in range(LANES):
                     for i in range(LANES):
-                        tiles[0, j, i] = bits[low + j, left + i] if j < rows and i < n else np.int32(0)
-                source, stride = tile, np.int64(_ROW)
-            if not _turn(source, stride, tile + LANES * _ROW):
+                        padded[j, i] = bits[low + j, left + i] if low + j < n_sites and i < n else np.int32(0)
+                source, stride = np.int64(padded.ctypes.data), np.int64(4 * LANES)
+            found = _turn(source, stride, np.int64(len(padded)), np.int64(turned.ctypes.data))
+            signs |= found
+            if low % PAGE == 0:
+                for i in range(left, left + n):
+                    counts[page, i] = counts[page - 1, i]
+            if found & np.int32(_MAGNITUDE) == 0:
                 continue
             for i in range(n):
-                column, image = tile + (LANES + i) * _ROW, np.uint64(left + i)
-                word, found = _mark(column), counts[image]
-                counts[image] += _count(word)
-                if _compresses():
-                    behind = 4 * ((left + i) * room + found)
+                column, image = np.int64(turned.ctypes.data) + 2 * LANES * i, np.uint64(left + i)
+                word, at = _mark(column), counts[page, image]
+                counts[page, image] += _count(word)
+                if compresses():
+                    behind = 2 * ((left + i) * room + at)
                     _compress(column, low, to[0] + behind, to[1] + behind)
                     continue
                 while word != 0:
                     j = np.uint64(trailing_zeros(word))
                     word &= word - np.uint32(1)
-                    values[image, np.uint64(found)] = tiles[1, np.uint64(i), j]
-                    sites[image, np.uint64(found)] = low + np.int64(j)
-                    found += 1
+                    codes[image, np.uint64(at)] = turned[np.uint64(i), j]
+                    sites[image, np.uint64(at)] = low + np.int64(j)
+                    at += 1
+    return signs < 0
+
+
+def find(bits, bins):
+    """Find what is not 0 in each column of ``bits``, intensities of shape (n_sites, N) as int32.
+
+    Returns
+    -------
+    found : tuple of ndarray
+        ``codes``, ``sites`` and ``counts`` as of :func:`gather`, in scratch memory; how many events there are up to the
+        end of each image, int64 of shape (N,), if they are shared out to ``bins``; and what only compiled code needs.
+    valid : bool
+        Whether no intensity is negative or not finite.
+    """
+    n_sites, n_images = bits.shape
+    found = scratch_arrays(
+        ((n_images, n_sites + LANES), np.uint16),
+        ((n_images, n_sites + LANES), np.uint16),
+        ((2 + (n_sites - 1) // PAGE, n_images), np.int64),
+        ((n_images,), np.int64),
+        ((LANES, LANES), np.int32),
+        ((LANES, LANES), np.uint16),
+    )
+    return found, _find(bits, bins, found)
+
+
+@lean_kernel
+def _find(bits, bins, found):
+    """Write what :func:`find` returns to ``found``; return whether all intensities are valid."""
+    codes, sites, counts, ends, padded, turned = found
+    doubtful, end = gather(bits, (padded, turned), codes, sites, counts), np.int64(0)
+    for i in range(bits.shape[1]):
+        n, largest = counts[-1, i], np.uint16(0)
+        for j in range(n):
+            largest = codes[i, j] if codes[i, j] > largest else largest
+        doubtful |= largest >= _INFINITE_CODE
+        size, used = share(n, bins)
+        end += size * used
+        ends[i] = end
+    return not doubtful or _valid(bits)
+
+
+@inner
+def _valid(bits):
+    """Return whether no intensity is negative, infinite or no number; -0 is not negative."""
+    for site in range(len(bits)):
+        for i in range(bits.shape[1]):
+            value = bits[site, i]
+            if value >= _INFINITY or (value < 0 and value & _MAGNITUDE != 0):
+                return False
+    return True
+
+
+@inner
+def share(n, bins):
+    """Return of how many intensities a bin has its spikes, and how many bins have any."""
+    return (n // bins, bins) if n >= bins else (np.int64(1), n)

@@ -7,20 +7,15 @@ one addition after another in the order of the loops.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from eventsnn.encode._sums import share_beginnings, weigh, weigh_two
-from eventsnn.jit import inner, kernel, lean_kernel
-from eventsnn.memory import scratch_empty
+from eventsnn.jit import kernel
 
-_EPSILON = np.float32(1e-12)
 _ZERO = np.float32(0)
-_STRIP = np.int64(256)  # values normalized before those beside them: their windows stay in the nearest cache
 
 
 def _emit_fma(typing_context, factor, term, total):
@@ -30,94 +25,6 @@ def _emit_fma(typing_context, factor, term, total):
 
 
 _fma: Any = intrinsic(_emit_fma)
-
-
-@inner
-def _span(row, n_images):
-    """Return the pixels between which a row of all images is not 0; beyond, images are dark at the borders."""
-    length = np.int32(len(row))
-    low, high = length, np.int32(0)
-    # All of it, since that goes in vectors.
-    for i in range(len(row)):
-        lit = row[i] != _ZERO
-        first, end = np.int32(i) if lit else length, np.int32(i + 1) if lit else np.int32(0)
-        low, high = first if first < low else low, end if end > high else high
-    return np.int64(low) // n_images, (np.int64(high) + n_images - 1) // n_images
-
-
-@inner
-def _spans(plane, n_images, spans):
-    """Write the spans of the rows of a plane (H, W * N) to ``spans`` (H, 2); return the box outside of which it is 0.
-
-    The box is its first and last but one row, and its first and last but one pixel.
-    """
-    height = np.int64(len(plane))
-    top, bottom, left, right = height, np.int64(0), np.int64(plane.shape[1]), np.int64(0)
-    for y in range(height):
-        low, high = _span(plane[y], n_images)
-        spans[y, 0], spans[y, 1] = low, high
-        if low < high:
-            top, bottom = top if top < y else y, y + 1
-            left, right = low if low < left else left, high if high > right else right
-    return top, bottom, left, right
-
-
-def correlate(padded, weights, windows, n_images, mode, out):
-    """Cross-correlate ``padded`` (C, H', W' * N) with K kernels, rectify, and write ``out`` (K, H, W * N).
-
-    Kernel ``k`` is (C, n, n) with ``n = windows[k]``, centred in the largest one's window; ``weights`` (float32) holds
-    all kernels one after another, and their terms are added in its order. ``mode`` is (absolute, signed, threshold):
-    whether to take absolute values, whether to keep the sign, and the float32 below which results, or magnitudes if
-    signed, become 0.
-
-    Fused multiply-adds are the same on every machine, and in this order give SpykeTorch's results to the last
-    bit. That matters where two outputs would be equal but for rounding: the stages after this compare them.
-    """
-    spans, boxes = (scratch_empty((n, m), np.int64) for n, m in ((padded.shape[1], 2), (len(padded), 4)))
-    _correlate(padded, weights, windows, n_images, mode, (spans, boxes), out)
-
-
-@lean_kernel
-def _correlate(padded, weights, windows, n_images, mode, scratch, out):
-    absolute, signed, threshold = mode
-    spans, boxes = scratch
-    channels, height, length = padded.shape
-    largest = height - out.shape[1] + 1
-    for c in range(channels):
-        boxes[c, 0], boxes[c, 1], boxes[c, 2], boxes[c, 3] = _spans(padded[c], n_images, spans)
-    weight = np.int64(weights.ctypes.data)
-    k, plane = np.int64(0), np.int64(out.shape[1]) * out.shape[2]
-    while k < len(out):
-        n = windows[k]
-        two = k + 1 < len(out) and windows[k + 1] == n and out.shape[2] % 64 == 0
-        maps = np.int64(2) if two else np.int64(1)
-        margin = (largest - n) // 2
-        for y in range(out.shape[1]):
-            for j in range(maps):
-                row = out[k + j, y]
-                for i in range(len(row)):
-                    row[i] = _ZERO
-            row = out[k, y]
-            for c in range(channels):
-                below = boxes[c, 0] - y - margin
-                first, end = below if below > 0 else np.int64(0), boxes[c, 1] - y - margin
-                source = ((c * height + y + margin + first) * length) + margin * n_images
-                cells, shape = np.int64(row.ctypes.data), ((end if end < n else n) - first, n)
-                terms, by = np.int64(padded.ctypes.data) + 4 * source, weight + 4 * (c * n + first) * n
-                strides, lit = (length, n_images, n), (boxes[c, 2] - margin, boxes[c, 3] - margin)
-                if maps == 2:
-                    apart = (plane, channels * n * n)
-                    weigh_two(cells, len(row), terms, by, shape, strides, lit, n_images, apart)
-                else:
-                    weigh(cells, len(row), terms, by, shape, strides, lit, n_images)
-            for j in range(maps):
-                row = out[k + j, y]
-                for i in range(len(row)):
-                    value = abs(row[i]) if absolute else row[i]
-                    size = abs(value) if signed else value
-                    row[i] = _ZERO if size < threshold else value
-        weight += 4 * channels * n * n * maps
-        k += maps
 
 
 @kernel
@@ -144,87 +51,6 @@ def moments(cells):
         for i in range(len(mean)):
             spread[i] += (cells[e, i] - mean[i]) ** 2
     return mean, np.sqrt(spread / len(cells))
-
-
-def normalize(block, radius, n_images):
-    """Divide ``block`` (C, H, W * N) in place by its mean over (2 radius + 1)^2 pixels, zeros beyond the border.
-
-    Return whether none of it is negative; else maps from the first negative one on are left as they are. Window sums
-    are plain sums, first along rows: subtracting what leaves the window would be faster, but leave rounding errors
-    behind where a bright part is followed by a dark one. Those that begin at the first lit row, and differ in where
-    they end, share their beginning.
-    """
-    height, length = block.shape[1:]
-    ones, padded = np.ones(2 * radius + 1, np.float32), scratch_empty((length + 2 * radius * n_images,))
-    padded.fill(0)
-    sums, strips = scratch_empty((height, length)), scratch_empty((2, int(_STRIP)))
-    spans = scratch_empty((height, 2), np.int64)
-    return bool(_normalize(block, radius, n_images, (ones, padded, sums, strips, spans)))
-
-
-@inner
-def _sum_rows(plane, radius, n_images, one, padded, spans, sums):
-    """Write window sums along the rows of a plane (H, W * N) to ``sums``; ``one`` is the address of as many ones.
-
-    Return whether any value is negative, and the first and last but one row, and value in it, that is not 0.
-    """
-    length, side, border = plane.shape[1], 2 * radius + 1, radius * n_images
-    top, bottom, left, right = _spans(plane, n_images, spans)
-    start, stop, negative, nothing = left * n_images, right * n_images, np.int32(0), np.int64(0)
-    for y in range(top, bottom):
-        pixels, row = plane[y], sums[y]
-        for i in range(length):
-            pixel = pixels[i]
-            padded[np.uint64(border + i)] = pixel
-            negative |= np.int32(pixel < _ZERO)
-        shared = share_beginnings(pixels, row, (left, right), (spans[y, 0], spans[y, 1]), radius, n_images)
-        begin = shared * n_images
-        for i in range(begin, stop):
-            row[np.uint64(i)] = _ZERO
-        lit = (spans[y, 0] + radius - shared, spans[y, 1] + radius - shared)
-        source = np.int64(padded.ctypes.data) + 4 * begin
-        weigh(np.int64(row.ctypes.data) + 4 * begin, stop - begin, source, one, (np.int64(1), side),
-               (nothing, n_images, nothing), lit, n_images)  # fmt: skip
-    return negative != 0, top, bottom, start, stop
-
-
-@partial(lean_kernel, error_model="numpy")
-def _normalize(block, radius, n_images, scratch):
-    ones, padded, sums, strips, spans = scratch
-    area, unit, nothing = np.float32((2 * radius + 1) ** 2), np.int64(1), np.int64(0)
-    length, one, prefix, window = np.int64(block.shape[2]), np.int64(ones.ctypes.data), strips[0], strips[1]
-    for c in range(len(block)):
-        negative, top, bottom, start, stop = _sum_rows(block[c], radius, n_images, one, padded, spans, sums)
-        if negative:
-            return False
-        for left in range(start, stop, _STRIP):
-            right, reached = left + _STRIP if left + _STRIP < stop else stop, top
-            for i in range(right - left):
-                prefix[i] = _ZERO
-            for y in range(top, bottom):
-                low, high = spans[y, 0] * n_images, spans[y, 1] * n_images
-                low, high = low if low > left else left, high if high < right else right
-                first, end = y - radius, y + radius + 1 if y + radius + 1 < bottom else bottom
-                cells = block[c, y]
-                if first <= top:
-                    while reached < end:
-                        row = sums[reached]
-                        for i in range(right - left):
-                            prefix[np.uint64(i)] += row[np.uint64(left + i)]
-                        reached += 1
-                    for i in range(low, high):
-                        at = np.uint64(i)
-                        cells[at] = cells[at] / (prefix[np.uint64(i - left)] / area + _EPSILON)
-                    continue
-                for i in range(high - low):
-                    window[np.uint64(i)] = _ZERO
-                source = np.int64(sums.ctypes.data) + 4 * (first * length + low)
-                weigh(np.int64(window.ctypes.data), high - low, source, one, (end - first, unit),
-                       (length, nothing, unit), (nothing, length), n_images)  # fmt: skip
-                for i in range(high - low):
-                    at = np.uint64(low + i)
-                    cells[at] = cells[at] / (window[np.uint64(i)] / area + _EPSILON)
-    return True
 
 
 @kernel

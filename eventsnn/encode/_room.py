@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from threading import Condition
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from eventsnn import memory
 
 _TYPES = {"time": np.int64, "channel": np.uint16, "y": np.uint16, "x": np.uint16}
-_SIZES = [np.dtype(kind).itemsize for kind in _TYPES.values()]
+# Where the columns of one event end, one after another.
+_ENDS = [0, *accumulate(np.dtype(kind).itemsize for kind in _TYPES.values())]
 
 
 class Room:
@@ -24,30 +25,31 @@ class Room:
         self._offsets = np.zeros(n_images + 1, np.int64)
         self._parts: list[list[np.ndarray]] = []
         self._used: list[int] = []
-        self._images = 0
+        self._images = self._events = 0
         self._failed = False
         self._turn = Condition()
 
-    def take(self, first: int, counts: np.ndarray) -> list[np.ndarray] | None:
-        """Return columns to fill for the images from ``first`` on, ``counts`` events each, after all images before.
+    def take(self, first: int, ends: np.ndarray) -> list[np.ndarray] | None:
+        """Return columns to fill for the images from ``first`` on, after all images before.
 
-        None once a block has failed.
+        ``ends``, int64, says of how many events each is the last, among those to come. None once a block has failed.
         """
         with self._turn:
-            self._turn.wait_for(lambda: self._failed or self._images == first)
+            if self._images != first:
+                self._turn.wait_for(lambda: self._failed or self._images == first)
             if self._failed:
                 return None
-            ends = np.cumsum(counts) + self._offsets[first]
-            n = int(ends[-1] - self._offsets[first]) if len(ends) else 0
-            self._images += len(counts)
-            self._offsets[first + 1 : self._images + 1] = ends
+            n = int(ends[-1])
+            self._images = first + len(ends)
+            np.add(ends, self._events, out=self._offsets[first + 1 : self._images + 1])
+            self._events += n
             part, begin = self._reserve(n)
             self._turn.notify_all()
         return [column[begin : begin + n] for column in part]
 
-    def put(self, first: int, columns: tuple[np.ndarray, ...], counts: np.ndarray) -> None:
-        """Copy the columns of the images from ``first`` on, ``counts`` events each, after all images before."""
-        if (room := self.take(first, counts)) is not None:
+    def put(self, first: int, columns: tuple[np.ndarray, ...], ends: np.ndarray) -> None:
+        """Copy the columns of the images from ``first`` on to where :meth:`take` says."""
+        if (room := self.take(first, ends)) is not None:
             for column, values in zip(room, columns, strict=True):
                 column[...] = values
 
@@ -70,15 +72,14 @@ class Room:
         if not self._parts or self._used[-1] + n > len(self._parts[-1][0]):
             # Room for as many events of each image to come, and some more. What is not written takes no memory.
             left = len(self._offsets) - 1 - self._images
-            self._append(n + int(self._offsets[self._images]) * left * 9 // (8 * self._images))
+            self._append(n + self._events * left * 9 // (8 * self._images))
         begin = self._used[-1]
         self._used[-1] += n
         return self._parts[-1], begin
 
     def _append(self, length: int) -> None:
         # One piece of memory for all columns, so that those of a few dozen images lie on large pages too.
-        bytes_ = memory.empty(length * sum(_SIZES), np.uint8)
-        bounds = np.cumsum([0, *_SIZES]) * length
-        parts = (bytes_[a:b] for a, b in pairwise(bounds))
-        self._parts.append([part.view(kind) for part, kind in zip(parts, _TYPES.values(), strict=True)])
+        bytes_ = memory.empty(length * _ENDS[-1], np.uint8)
+        bounds = pairwise(length * end for end in _ENDS)
+        self._parts.append([bytes_[a:b].view(kind) for (a, b), kind in zip(bounds, _TYPES.values(), strict=True)])
         self._used.append(0)

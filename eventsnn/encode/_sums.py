@@ -1,201 +1,199 @@
 """Compiled sums over windows, weighted or plain, whose totals stay in registers meanwhile.
 
-Rows are float32 of shape (W * N), the N images innermost. One addition comes after another, in the order of the window.
+Places are addresses of float32 values, distances are in bytes. What lies up to 63 values beyond a row is read and, in
+scratch memory, written: nobody looks at what becomes of it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from eventsnn.encode._vectors import WIDTH, add, fma, load, repeat, store, zeros
 from eventsnn.jit import inner
 
-_ZERO = np.float32(0)
-
-
-def _emit_weigh(width, maps):
-    """Return the code of an addition of weighted windows to ``width`` cells, which stay in registers meanwhile.
-
-    The same is done for as many maps, whose cells and weights differ: what is weighted is loaded once for all of them,
-    where there are enough registers. Arguments are the addresses of the cells, of what the first of them is weighted
-    from, and of the weights; the number of rows and columns of the window; the strides, in values, of source rows,
-    source columns and weight rows; and from the cells, and weights, of one map to those of the next.
-    """
-
-    def emit(typing_context, cells, source, weights, rows, columns, strides, apart):
-        def generate(context, builder, signature, args):
-            vector = ir.VectorType(ir.FloatType(), width)
-            fma = ir.FunctionType(vector, [vector] * 3)
-            fma = cgutils.get_or_insert_function(builder.module, fma, f"llvm.fma.v{width}f32")
-
-            def at(base, *steps):
-                for count, stride in steps:
-                    base = builder.add(base, builder.mul(count, builder.mul(stride, ir.Constant(stride.type, 4))))
-                return base
-
-            def load(address, kind):
-                return builder.load(builder.inttoptr(address, kind.as_pointer()), align=4)
-
-            def splat(value):
-                undefined = ir.Constant(vector, ir.Undefined)
-                first = builder.insert_element(undefined, value, ir.IntType(32)(0))
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-                return builder.shuffle_vector(first, undefined, zeros)
-
-            cells, source, weights, rows, columns, strides, apart = args
-            below, beside, weights_below = cgutils.unpack_tuple(builder, strides, 3)
-            cells_apart, weights_apart = cgutils.unpack_tuple(builder, apart, 2)
-
-            def weigh(together):
-                places = [at(cells, (cells.type(k), cells_apart)) for k in together]
-                totals = [cgutils.alloca_once_value(builder, load(place, vector)) for place in places]
-                with cgutils.for_range(builder, rows) as row, cgutils.for_range(builder, columns) as column:
-                    terms = load(at(source, (row.index, below), (column.index, beside)), vector)
-                    first = at(weights, (row.index, weights_below), (column.index, beside.type(1)))
-                    for k, total in zip(together, totals, strict=True):
-                        weight = load(at(first, (first.type(k), weights_apart)), ir.FloatType())
-                        builder.store(builder.call(fma, [splat(weight), terms, builder.load(total)]), total)
-                for place, total in zip(places, totals, strict=True):
-                    builder.store(builder.load(total), builder.inttoptr(place, vector.as_pointer()), align=4)
-
-            enough = "+avx512f" in context.codegen().magic_tuple()[2]
-            for together in [range(maps)] if enough else [[k] for k in range(maps)]:
-                weigh(together)
-            return context.get_dummy_value()
-
-        integer = types.intp
-        return types.void(*[integer] * 5, types.UniTuple(integer, 3), types.UniTuple(integer, 2)), generate
-
-    return emit
-
-
-_weigh_2x64: Any = intrinsic(_emit_weigh(64, 2))
-_weigh_64: Any = intrinsic(_emit_weigh(64, 1))
-_weigh_8: Any = intrinsic(_emit_weigh(8, 1))
-_weigh_1: Any = intrinsic(_emit_weigh(1, 1))
-
-
-def _emit_add_up(width):
-    """Return the code of running sums of ``width`` values at a time, ``stride`` bytes apart, as are their sums.
-
-    ``counts`` says how many are added before the first sum is written, how many with one sum written after each, and
-    how often the last sum is written again.
-    """
-
-    def emit(typing_context, target, source, counts, stride):
-        def generate(context, builder, signature, args):
-            vector = ir.VectorType(ir.FloatType(), width)
-            target, source, counts, stride = args
-            before, growing, constant = cgutils.unpack_tuple(builder, counts, 3)
-            total = cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * width))
-
-            def at(base, index):
-                return builder.inttoptr(builder.add(base, builder.mul(index, stride)), vector.as_pointer())
-
-            def add(index):
-                builder.store(builder.fadd(builder.load(total), builder.load(at(source, index), align=4)), total)
-
-            def write(index):
-                builder.store(builder.load(total), at(target, index), align=4)
-
-            with cgutils.for_range(builder, before) as loop:
-                add(loop.index)
-            with cgutils.for_range(builder, growing) as loop:
-                add(builder.add(before, loop.index))
-                write(loop.index)
-            with cgutils.for_range(builder, constant) as loop:
-                write(builder.add(growing, loop.index))
-            return context.get_dummy_value()
-
-        integer = types.intp
-        return types.void(integer, integer, types.UniTuple(integer, 3), integer), generate
-
-    return emit
-
-
-_add_up_16: Any = intrinsic(_emit_add_up(16))
-_add_up_1: Any = intrinsic(_emit_add_up(1))
+TERMS = 2  #: outer products that are folded together, with a plain sum
+CHUNK = 64  #: cells that are computed together
+PIXELS = 4  #: pixels of 16 images that are computed together
+SLACK = 64  #: values that may be read, and written in scratch memory, beyond the end of a row
+_LINE = np.int64(4 * WIDTH)
+_ZERO = np.int64(0)
 
 
 @inner
-def weigh(cells, length, source, weights, shape, strides, lit, n_images):
-    """Add to each of ``length`` float32 values from address ``cells`` on a weighted window of a source, in order.
+def weigh(cells, source, weights, shape, strides):
+    """Add to 64 cells a weighted window of a source, row by row: ``cell = fma(weight, value, cell)``.
 
-    Parameters
-    ----------
-    cells, source, weights : int
-        Addresses of the values, of the upper left corner of the first one's window, and of its weight.
-    shape : tuple of int
-        Rows and columns of the window.
-    strides : tuple of int
-        From one row, column and row of weights to the next, in values.
-    lit : tuple of int
-        Columns of the source, from the first cell's corner on, outside of which it is 0. These are left out:
-        adding 0 would change no bit.
+    ``shape`` is the number of rows and columns of the window, ``strides`` from row to row and from column to column of
+    the source, and from row to row of the weights.
     """
-    rows, alone = shape[0], (np.int64(0), np.int64(0))
-    at = np.int64(0)
-    while at < length:
-        width = 64 if length - at >= 64 else 8 if length - at >= 8 else 1
-        first, n = _lit_taps(at, width, shape, lit, n_images)
-        if n > 0:
-            target, terms, by = cells + 4 * at, source + 4 * (at + first * strides[1]), weights + 4 * first
-            if width == 64:
-                _weigh_64(target, terms, by, rows, n, strides, alone)
-            elif width == 8:
-                _weigh_8(target, terms, by, rows, n, strides, alone)
-            else:
-                _weigh_1(target, terms, by, rows, n, strides, alone)
-        at += width
+    a, b = load(cells), load(cells + _LINE)
+    c, d = load(cells + 2 * _LINE), load(cells + 3 * _LINE)
+    for _ in range(shape[0]):
+        value, weight = source, weights
+        for _ in range(shape[1]):
+            w = repeat(weight)
+            a, b = fma(w, load(value), a), fma(w, load(value + _LINE), b)
+            c, d = fma(w, load(value + 2 * _LINE), c), fma(w, load(value + 3 * _LINE), d)
+            value, weight = value + strides[1], weight + 4
+        source, weights = source + strides[0], weights + strides[2]
+    store(cells, a)
+    store(cells + _LINE, b)
+    store(cells + 2 * _LINE, c)
+    store(cells + 3 * _LINE, d)
 
 
 @inner
-def weigh_two(cells, length, source, weights, shape, strides, lit, n_images, apart):
-    """Do as :func:`weigh` for two maps, whose cells and weights are ``apart``; ``length`` is a multiple of 64."""
-    for at in range(0, length, 64):
-        first, n = _lit_taps(at, 64, shape, lit, n_images)
-        if n > 0:
-            terms = source + 4 * (at + first * strides[1])
-            _weigh_2x64(cells + 4 * at, terms, weights + 4 * first, shape[0], n, strides, apart)
+def fold_down(strips, apart, length, source, below, factors, window, skip):
+    """Write sums of symmetric windows down the columns of a source to three strips, which are ``apart``.
 
-
-@inner
-def _lit_taps(at, width, shape, lit, n_images):
-    """Return the first column of a window that is lit for any of ``width`` values, and how many there are."""
-    first, end = lit[0] - (at + width - 1) // n_images, lit[1] - at // n_images
-    first = first if first > 0 else np.int64(0)
-    return first, (end if end < shape[1] else shape[1]) - first
-
-
-@inner
-def share_beginnings(pixels, sums, box, lit, radius, n_images):
-    """Write sums of windows that begin no later than the first lit pixel of a row, each made of the one before it.
-
-    ``box`` is the first and last but one pixel to write, ``lit`` of what is not 0; return the first pixel not written.
+    Values at equal distances from the middle are added, then weighted: ``sum = fma(factor, one + other, sum)``, from
+    the outermost inwards without the first ``skip``, then the middle. ``factors`` are twice ``window``; the third strip
+    has the same sums without factors.
     """
-    first, end = lit[0] - radius, lit[0] + radius + 1
-    first, end = first if first > box[0] else box[0], end if end < box[1] else box[1]
-    if lit[0] >= lit[1] or first >= end:
-        return box[0]
-    for i in range(box[0] * n_images, first * n_images):
-        sums[np.uint64(i)] = _ZERO
-    before = (first + radius if first + radius < lit[1] else lit[1]) - lit[0]
-    growing = (end if end < lit[1] - radius else lit[1] - radius) - first
-    growing = growing if growing > 0 else np.int64(0)
-    counts = (before, growing, end - first - growing)
-    i = np.int64(0)
-    while i < n_images:
-        target = np.int64(sums.ctypes.data) + 4 * (first * n_images + i)
-        source = np.int64(pixels.ctypes.data) + 4 * (lit[0] * n_images + i)
-        if i + 16 <= n_images:
-            _add_up_16(target, source, counts, 4 * n_images)
-            i += 16
-        else:
-            _add_up_1(target, source, counts, 4 * n_images)
-            i += 1
-    return end
+    half, more = window // 2, 4 * window
+    for at in range(_ZERO, 4 * length, 4 * _LINE):
+        a, b = zeros(), zeros()
+        c, d = zeros(), zeros()
+        e, f = zeros(), zeros()
+        g, h = zeros(), zeros()
+        i, j = zeros(), zeros()
+        k, m = zeros(), zeros()
+        upper, lower = source + at + skip * below, source + at + (window - 1 - skip) * below
+        by = factors + 4 * skip
+        for _ in range(skip, half + 1):
+            p, q = load(upper), load(upper + _LINE)
+            r, s = load(upper + 2 * _LINE), load(upper + 3 * _LINE)
+            if upper != lower:
+                p, q = add(p, load(lower)), add(q, load(lower + _LINE))
+                r, s = add(r, load(lower + 2 * _LINE)), add(s, load(lower + 3 * _LINE))
+            u, v = repeat(by), repeat(by + more)
+            a, b = fma(u, p, a), fma(u, q, b)
+            c, d = fma(u, r, c), fma(u, s, d)
+            e, f = fma(v, p, e), fma(v, q, f)
+            g, h = fma(v, r, g), fma(v, s, h)
+            i, j = add(p, i), add(q, j)
+            k, m = add(r, k), add(s, m)
+            upper, lower, by = upper + below, lower - below, by + 4
+        put(strips + at, a, b, c, d)
+        put(strips + at + apart, e, f, g, h)
+        put(strips + at + 2 * apart, i, j, k, m)
+
+
+@inner
+def put(at, a, b, c, d):
+    """Write four vectors one after another."""
+    store(at, a)
+    store(at + _LINE, b)
+    store(at + 2 * _LINE, c)
+    store(at + 3 * _LINE, d)
+
+
+@inner
+def fold_across(cells, strips, apart, beside, factors, terms, window, skip):
+    """Write to 64 cells the sums of symmetric windows along strips, one after another, each as :func:`fold_down`."""
+    half = window // 2
+    a, b = zeros(), zeros()
+    c, d = zeros(), zeros()
+    for _ in range(terms):
+        left, right = strips + skip * beside, strips + (window - 1 - skip) * beside
+        factor = factors + 4 * skip
+        for _ in range(skip, half):
+            w = repeat(factor)
+            a = fma(w, add(load(left), load(right)), a)
+            b = fma(w, add(load(left + _LINE), load(right + _LINE)), b)
+            c = fma(w, add(load(left + 2 * _LINE), load(right + 2 * _LINE)), c)
+            d = fma(w, add(load(left + 3 * _LINE), load(right + 3 * _LINE)), d)
+            left, right, factor = left + beside, right - beside, factor + 4
+        w, middle = repeat(factors + 4 * half), strips + half * beside
+        a, b = fma(w, load(middle), a), fma(w, load(middle + _LINE), b)
+        c, d = fma(w, load(middle + 2 * _LINE), c), fma(w, load(middle + 3 * _LINE), d)
+        strips, factors = strips + apart, factors + 4 * window
+    put(cells, a, b, c, d)
+
+
+@inner
+def roll_across(cells, strips, apart, factors, terms, window, skip):
+    """Do as :func:`fold_across` for 4 pixels of 16 images, which stay in registers from one column to the next."""
+    half = window // 2
+    a, b = zeros(), zeros()
+    c, d = zeros(), zeros()
+    for _ in range(terms):
+        left, right = strips + skip * _LINE, strips + (window - 1 - skip) * _LINE
+        e, f, g = load(left), load(left + _LINE), load(left + 2 * _LINE)
+        r, s, t = load(right + _LINE), load(right + 2 * _LINE), load(right + 3 * _LINE)
+        factor = factors + 4 * skip
+        left += 3 * _LINE
+        for _ in range(skip, half):
+            w, h, q = repeat(factor), load(left), load(right)
+            a, b = fma(w, add(e, q), a), fma(w, add(f, r), b)
+            c, d = fma(w, add(g, s), c), fma(w, add(h, t), d)
+            e, f, g = f, g, h
+            r, s, t = q, r, s
+            left, right, factor = left + _LINE, right - _LINE, factor + 4
+        w = repeat(factors + 4 * half)
+        a, b = fma(w, e, a), fma(w, f, b)
+        c, d = fma(w, g, c), fma(w, load(left), d)
+        strips, factors = strips + apart, factors + 4 * window
+    put(cells, a, b, c, d)
+
+
+@inner
+def sums_of_17(totals, apart, source, beside, steps, work):
+    """Write the sums of windows of 17 vectors around each of ``steps`` vectors ``beside`` each other; beyond is 0.
+
+    Totals are ``apart``. They are those of :func:`window_sums`: sums of 2 and 4 stay in registers until there are 8, of
+    which ``work``, scratch memory for 9 vectors more, takes those that end at each vector and beyond.
+    """
+    a, b = zeros(), zeros()
+    c, d = zeros(), zeros()
+    e, f = zeros(), zeros()
+    g = zeros()
+    nothing, eights = work, work + _LINE
+    store(nothing, zeros())
+    for step in range(steps + 8):
+        one = load(source + step * beside if step < steps else nothing)
+        two = add(a, one)
+        four = add(b, two)
+        store(eights + step * _LINE, add(d, four))
+        a, b, c = one, c, two
+        d, e = e, f
+        f, g = g, four
+    for step in range(steps):
+        sixteen = add(load(eights + step * _LINE), load(eights + (step + 8) * _LINE))
+        store(totals + step * apart, add(load(source + (step - 8) * beside if step >= 8 else nothing), sixteen))
+
+
+@inner
+def window_sums(totals, pieces, line, work, length, step, radius):
+    """Write the sums of windows of ``2 radius + 1`` values, ``step`` apart, of a line, from its first ``length`` on.
+
+    ``pieces`` says how many sums are written together, up to 64, and how far from these the next. A window is made of
+    sums of 1, 2, 4, 8, ... values, each of two that are half as long: of those that the binary digits of its length
+    say, from the left the shortest first. ``work`` is scratch memory as long as the line.
+    """
+    size, taken = np.int64(2), np.int64(1)
+    rest, first = radius, line
+    valid = length + (2 * radius - 1) * step
+    for at in range(_ZERO, 4 * valid, _LINE):
+        store(work + at, add(load(line + at), load(line + at + 4 * step)))
+    gap, apart = 4 * pieces[0], pieces[1]
+    before = gap
+    while rest > 0:
+        last = rest == 2
+        if rest & 1 or last:
+            shift, far = work + 4 * taken * step, 4 * size * step
+            for piece in range((4 * length + gap - 1) // gap):
+                for at in range(_ZERO, gap, _LINE):
+                    more = load(shift + piece * gap + at)
+                    if last:
+                        more = add(more, load(shift + piece * gap + at + far))
+                    store(totals + piece * apart + at, add(load(first + piece * before + at), more))
+            if last:
+                break
+            first, before, taken = totals, apart, taken + size
+        rest >>= 1
+        if rest > 0:
+            valid -= size * step
+            for at in range(_ZERO, 4 * valid, _LINE):
+                store(work + at, add(load(work + at), load(work + at + 4 * size * step)))
+            size *= 2

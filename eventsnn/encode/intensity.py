@@ -19,7 +19,7 @@ from eventsnn.encode.stages import STAGES, Stage
 from eventsnn.encode.whitening import UNFITTED, WHITENING
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.memory import scratch, scratch_empty
-from eventsnn.threads import default_threads, spread
+from eventsnn.threads import default_threads, each
 
 # Intensities computed at a time by one thread: they and their successors should stay in its cache.
 _BLOCK = 2**20
@@ -243,19 +243,23 @@ class ImageEncoder:
         return block
 
     def _encode_block(self, batch: np.ndarray, start: int, stop: int, room: Room) -> None:
-        from eventsnn.encode._spikes import emit, equal_spikes, rank
+        from eventsnn.encode._ranking import emit, rank
+        from eventsnn.encode._spikes import MOST_BINS, equal_spikes
 
-        block = np.require(self._block(batch, start, stop), np.float32, ["C", "W"])
+        block = self._block(batch, start, stop)
+        if not (block.dtype == np.float32 and block.flags.carray):
+            block = np.require(block, np.float32, ["C", "W"])
         bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
-        if isinstance(self.latency, EqualBins) and not self.pointwise:
+        if isinstance(self.latency, EqualBins) and self.latency.bins < MOST_BINS and not self.pointwise:
             if not equal_spikes(bits, self.latency.bins, shape, partial(room.take, start)):
                 _check_intensities(block, start)
         else:
-            _check_intensities(block, start)
-            sites, ranked, ranked_bits, offsets = rank(bits)
+            sites, ranked, ranked_bits, offsets, valid = rank(bits)
+            if not valid:
+                _check_intensities(block, start)
             times = self.latency.times(ranked_bits.view(np.float32), offsets)
             time, columns, kept = emit(sites, ranked, times, offsets, self.pointwise, shape)
-            room.put(start, (time, *columns), np.diff(kept))
+            room.put(start, (time, *columns), kept[1:])
 
 
 def _as_images(images: Any) -> np.ndarray:
@@ -270,7 +274,8 @@ def _as_images(images: Any) -> np.ndarray:
     if batch.ndim != 4 or 0 in batch.shape[1:]:
         raise ValueError(f"images expects shape (n_images, H, W), (H, W) or (n_images, C, H, W), got {shape}")
     limit = np.finfo(np.float32).max
-    if batch.size and not (batch.min() >= -limit and batch.max() <= limit):
+    # No integer is as large as that.
+    if batch.dtype.kind == "f" and batch.size and not (batch.min() >= -limit and batch.max() <= limit):
         bad = int(np.flatnonzero(~(np.abs(batch) <= limit).all(axis=(1, 2, 3)))[0])
         raise ValueError(f"images expects finite values in the range of float32; image {bad} holds others")
     return batch
@@ -298,5 +303,4 @@ def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Sh
         with scratch():
             work(*block)
 
-    for _ in spread(one, blocks, threads):
-        pass
+    each(one, blocks, min(threads, len(blocks)))

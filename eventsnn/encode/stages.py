@@ -10,7 +10,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from eventsnn.encode import _values
-from eventsnn.encode.filters import Kernel
+from eventsnn.encode.filters import Bank, Kernel, bank_of
 from eventsnn.events import Shape
 from eventsnn.memory import scratch_empty
 
@@ -151,8 +151,10 @@ class Filter:
 
     Notes
     -----
-    On a patch of uniform grey the kernels, whose mean is 0, leave rounding errors of about 1e-7 of the grey value
-    rather than 0, here as in SpykeTorch. Where images have uniform backgrounds, a small threshold removes them.
+    On a patch of uniform grey the kernels, whose mean is 0, leave rounding errors of 1e-7 to 1e-6 of the grey value
+    rather than 0; off-centre ones, divided by their small maximum, up to 2e-5. Where images have uniform backgrounds, a
+    small threshold removes them. :func:`~eventsnn.encode.filters.bank_of` says in which order terms are added; results
+    are the same bits on every backend and machine.
     """
 
     kernels: Sequence[Kernel]
@@ -171,15 +173,14 @@ class Filter:
             raise ValueError("Filter: signed expects absolute=False, absolute values have no sign")
 
     @functools.cached_property
+    def bank(self) -> Bank:
+        """How the kernels are summed."""
+        return bank_of(self.kernels)
+
+    @functools.cached_property
     def window(self) -> int:
         """Side length of the largest kernel, in pixels."""
         return max(kernel.window for kernel in self.kernels)
-
-    @functools.cached_property
-    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Weights of all kernels one after another, and their windows."""
-        windows = np.array([kernel.window for kernel in self.kernels], np.int64)
-        return np.concatenate([kernel.array().ravel() for kernel in self.kernels]), windows
 
     def output_shape(self, shape: Shape) -> Shape:
         """Return one map per kernel, smaller by the window less one and larger by twice the padding."""
@@ -196,13 +197,13 @@ class Filter:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the filter outputs."""
-        from eventsnn.encode._kernels import correlate
+        from eventsnn.encode._correlate import correlate
 
         n_images = block.shape[3]
         channels, height, width = self.output_shape(block.shape[:3])
         out = scratch_empty((channels, height, width, n_images))
         mode = (self.absolute, self.signed, np.float32(self.threshold))
-        correlate(_pad(block, self.padding), *self._weights, n_images, mode, rows(out))
+        correlate(rows(block), self.padding, self.bank, n_images, mode, rows(out))
         return out
 
 
@@ -216,6 +217,12 @@ class LocalNormalization:
     ----------
     radius : int
         In pixels, at least 1.
+
+    Notes
+    -----
+    In float32, along rows and then down columns: a sum of 2, 4, 8, ... values is that of its left half plus that of its
+    right half, and a window of ``2 radius + 1`` is, from the left, those that its binary digits say, the shortest
+    first (17 are 1 and 16). The mean is the sum times the float32 ``1 / (2 radius + 1)^2``.
     """
 
     radius: int
@@ -229,7 +236,7 @@ class LocalNormalization:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the block, normalized in place."""
-        from eventsnn.encode._kernels import normalize
+        from eventsnn.encode._normalize import normalize
 
         if not normalize(rows(block), self.radius, block.shape[3]):
             _refuse_negative(self, block)

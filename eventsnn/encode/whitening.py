@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from eventsnn.encode import _values
+from eventsnn.encode.filters import bank_of_arrays
 from eventsnn.encode.stages import rows
 from eventsnn.events import Shape
 
@@ -145,14 +146,13 @@ class PatchZCA:
 
     def apply(self, block: np.ndarray) -> np.ndarray:
         """Return the whitened block."""
-        from eventsnn.encode._kernels import correlate
+        from eventsnn.encode._correlate import correlate
 
-        kernels, n_images = self.weights.array.copy(), block.shape[3]  # Numba compiles anew for what is read-only
-        border = kernels.shape[2] // 2
+        bank, n_images = bank_of_arrays(self.weights.array), block.shape[3]
+        border = bank.window // 2
         padded = np.pad(block, ((0, 0), (border, border), (border, border), (0, 0)), mode="edge")
-        windows = np.full(len(kernels), kernels.shape[2])
         out = np.empty_like(block)
-        correlate(rows(padded), kernels.ravel(), windows, n_images, (False, True, np.float32(0)), rows(out))
+        correlate(rows(padded), 0, bank, n_images, (False, True, np.float32(0)), rows(out))
         return out
 
 

@@ -47,7 +47,11 @@ _byte_of = inner(byte_of)
 
 def hold_for(offsets, samples, lower, upper):
     """Tell whether the bounds hold for some samples and weights within [lower, upper]."""
-    most = np.diff(offsets)[samples].max(initial=0)
+    return hold_up_to(np.diff(offsets)[samples].max(initial=0), lower, upper)
+
+
+def hold_up_to(most, lower, upper):
+    """Tell whether the bounds hold for samples of at most so many spikes, and weights within [lower, upper]."""
     return bool(most <= _MOST_SPIKES and most * max(abs(lower), abs(upper)) < _LARGEST_POTENTIAL)
 
 
@@ -90,7 +94,7 @@ def make_slots(sizes, fields, most):
         np.ones(n, np.int64),
         np.zeros(sizes.channels * sizes.height * sizes.width, np.int64),
         np.zeros(2),
-        Group(*(np.zeros(GROUP, np.int64) for _ in range(3)), np.zeros(GROUP, np.float32)),
+        Group(*(empty(GROUP, np.int64) for _ in range(3)), empty(GROUP, np.float32)),
     )
 
 

@@ -52,12 +52,12 @@ def collected(
     counts, room = offsets[1:], max(most, min(_EXPECTED, most * samples))
     output = first = kept(("output", room), lambda: make_output(room))
     s = run(0, output, counts)
-    used = int(counts[:s].sum())
     while s < samples:
+        used = int(counts[:s].sum())
         output = _larger(output, used, max(used + most, int(used / s * samples * 1.1)))
-        stop = run(s, Output(*(column[used:] for column in output)), counts)
-        used, s = used + int(counts[s:stop].sum()), stop
+        s = run(s, Output(*(column[used:] for column in output)), counts)
     np.cumsum(counts, out=counts)
+    used = int(offsets[-1])
     copy = output is first or 2 * used < len(output.time)  # a few spikes must not keep the memory of many
     columns = output if with_potential else output[:-1]
     return Events.unchecked(

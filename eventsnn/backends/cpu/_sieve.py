@@ -42,7 +42,7 @@ def make_sieve(weights, limit, sizes):
 def make_marks(sizes):
     """Return room for marks of a sample, and for words."""
     wide = sizes.width + 2 * sizes.pw
-    return np.zeros((sizes.height + 2 * sizes.ph) * wide, np.uint32), np.zeros(wide, np.uint32)
+    return np.zeros((sizes.height + 2 * sizes.ph) * wide, np.uint32), aligned(wide).view(np.uint32)
 
 
 def with_room(sieve, room):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from eventsnn.backends import Decision
-from eventsnn.backends.cpu._bounds import Tables, hold_for, make_slots, make_tables
+from eventsnn.backends.cpu._bounds import Tables, hold_up_to, make_slots, make_tables
 from eventsnn.backends.cpu._change import Rates
 from eventsnn.backends.cpu._decide import decide_samples
 from eventsnn.backends.cpu._fields import fields_for
@@ -62,10 +62,11 @@ def decide(backend: CpuBackend, events: Events, packed: Packed, layer: Prepared)
     if not layer.cells.at_end or len(layer.cells.fine):
         return None
     bounds = _held(backend, events, packed, layer)
-    if bounds is None or not hold_for(events.offsets, slice(None), 0, bounds.tables.upper):
+    most = most_spikes(events)
+    if bounds is None or not hold_up_to(most, 0, bounds.tables.upper):
         return None
     found = Decision(np.full((len(events), 4), -1, np.int64), np.zeros(len(events), np.int64))
-    _find(events, bounds, layer, found)
+    _find(events, bounds, layer, found, room_for(most))
     return found
 
 
@@ -81,13 +82,12 @@ def _held(backend: CpuBackend, events: Events, packed: Packed, layer: Prepared) 
         return held.bounds[0]
 
 
-def _find(events: Events, bounds: Bounds, layer: Prepared, found: Decision) -> None:
+def _find(events: Events, bounds: Bounds, layer: Prepared, found: Decision, room: int) -> None:
     """Find the winners of all samples with the kernel that learns to decide: no other needs to be compiled.
 
-    Where ``found`` has no room for any, take the deficits instead.
+    Where ``found`` has no room for any, take the deficits instead. ``room``: for so many spikes of a sample.
     """
-    n, room = len(found.winners), room_for(most_spikes(events))
-    sizes, windows = layer.sizes, layer.windows
+    n, sizes, windows = len(found.winners), layer.sizes, layer.windows
     slots = kept(("decide", sizes, room), lambda: make_slots(sizes, fields_for(sizes, windows, room), room))
     slots, samples = slots._replace(pace=bounds.pace), np.arange(n)
     plan = Plan(samples, _NOBODY, find=n > 0, change=n == 0)
@@ -107,5 +107,5 @@ def _bounds(events: Events, weights: np.ndarray, layer: Prepared) -> Bounds | No
     lower = lowest if lowest < upper else 0.0
     tables = make_tables(weights.reshape(layer.sizes.maps, -1), layer.cells.limit, lower, upper, 0)
     bounds = Bounds(tables, lowest > 0, np.zeros(2))
-    _find(events, bounds, layer, Decision(np.empty((0, 4), np.int64), _NOBODY))
+    _find(events, bounds, layer, Decision(np.empty((0, 4), np.int64), _NOBODY), room_for(most_spikes(events)))
     return bounds

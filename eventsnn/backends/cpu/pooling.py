@@ -16,7 +16,7 @@ from eventsnn.backends.cpu._sift import make_lists
 from eventsnn.backends.cpu._simd import LANES, NEVER
 from eventsnn.backends.cpu.plans import Plan, columns_of, grid_of, most_spikes, room_for
 from eventsnn.events import Events, Shape
-from eventsnn.memory import kept
+from eventsnn.memory import empty, kept
 
 if TYPE_CHECKING:
     from eventsnn.backends.cpu import Packed
@@ -73,7 +73,8 @@ def _joint(packed: Packed, plan: Plan, geometry: Geometry, counted: bool) -> _Jo
 
 def _scratch(joint: _Joint, room: int) -> tuple[Any, ...]:
     """Return what the kernel writes to, but for the output, with room for so many spikes of a sample."""
-    found = np.empty(joint.sizes.oh * joint.sizes.ow * LANES, np.int32), np.empty(LANES, np.int32)
+    # What is written all the time begins at a cache line, and fills it: no other thread writes there.
+    found = empty(joint.sizes.oh * joint.sizes.ow * LANES, np.int32), empty(LANES, np.int32)
     pending = make_pending(joint.grid[0] * joint.grid[1] * joint.grid[2])
     lists, marks = make_lists(joint.sizes, joint.windows, room), make_marks(joint.sizes)
     return lists, marks, pending, np.empty(room + 1, np.int64), *found
