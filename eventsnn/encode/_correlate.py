@@ -35,8 +35,8 @@ def correlate(block, border, bank, n_images, mode, out):
 def _reach(window, lit, folded, lanes, n_chunks, taps):
     """Write for each 64 cells of a row the first of its window's columns that is lit for any of them, and how many are.
 
-    ``lit`` are the first and last but one such column, from the first cell's on. In folded windows as many are left out
-    on either side, and what counts is whether any is lit.
+    ``lit`` are the first such column and one past the last, from the first cell's on. In folded windows as many are
+    left out on either side, and what counts is whether any is lit.
     """
     for j in range(n_chunks):
         first, end = lit[0] - (CHUNK * (j + 1) - 1) // lanes, lit[1] - CHUNK * j // lanes

@@ -41,7 +41,7 @@ def erase(at, length):
 
 @inner
 def box(plane, height, below, shape, pitch, lanes, seen):
-    """Return the box outside of which images are 0: first and last but one row and pixel in it, and the bits of all.
+    """Return the box outside of which images are 0: first row and pixel in it, one past the last, the bits of all.
 
     ``plane`` is the address of the first value, ``below`` what is from row to row, and rows are ``shape`` runs with a
     ``pitch``. ``seen`` is scratch memory of int32, with room for a row and a vector more.

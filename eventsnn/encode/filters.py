@@ -7,8 +7,10 @@ off-centre cells of the same two Gaussians are one response, times a scale of ei
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -21,7 +23,7 @@ Normalization = Literal["maximum", "sum"]
 class Terms(NamedTuple):
     """A kernel as ``scale`` times (the sum of the outer products of ``down[r]`` and ``across[r]``, minus a mean).
 
-    Both are float64 of shape (terms, window), and symmetric.
+    Both are float64 of shape (terms, window), of at least one term, and symmetric to 1e-6 of their largest magnitude.
     """
 
     down: np.ndarray
@@ -33,7 +35,8 @@ class Terms(NamedTuple):
 class Kernel(Protocol):
     """What :class:`~eventsnn.encode.stages.Filter` needs of a kernel; any frozen dataclass may be one.
 
-    One that also has a method ``terms()``, which returns :class:`Terms`, is summed by these.
+    One that also has a method ``terms()``, which returns :class:`Terms` of the same kernel, is summed by these where
+    they do not cancel (:func:`bank_of`).
     """
 
     @property
@@ -93,7 +96,7 @@ class DoG:
         terms = _centred([narrow, (-wide[0], wide[1])], divide=self.normalization == "maximum")
         if self.sigma1 < self.sigma2:
             return terms
-        lowest = (terms.down.T @ terms.across).min() - terms.mean if self.normalization == "maximum" else -1.0
+        lowest = _outer_sum(terms.down, terms.across).min() - terms.mean if self.normalization == "maximum" else -1.0
         return terms._replace(scale=1 / lowest)
 
     def _gaussians(self, *sigmas: float) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -197,6 +200,7 @@ KERNELS = (DoG, LoG, Gabor)
 
 
 _DIRECT = 5  # pixels a side up to which going through the window takes no longer than its terms
+_CANCEL = 10  # times the kernel's largest magnitude that a term may reach: of float32's digits one at most is lost
 _TOGETHER = 2  # terms that the compiled sums take at a time
 
 
@@ -207,8 +211,8 @@ class Bank(NamedTuple):
     ----------
     arrays : tuple of ndarray
         Responses, int64 of shape (responses, 6): window, number of pairs of terms, from where in the largest window on,
-        first weight, first map, last but one. Weights, float32: the terms down, (pairs, 2, window), then across (pairs,
-        3, window) with that of the sums without factors; without terms the window itself (channels, window, window).
+        first weight, first map, one past the last. Weights, float32: the terms down, (pairs, 2, window), then across
+        (pairs, 3, window) with that of the sums without factors; without terms the window itself (channels, window, window).
         The maps' numbers, int64, in the order of their responses, and their scales, float32.
     window : int
         Side length of the largest kernel.
@@ -227,12 +231,22 @@ def bank_of(kernels: Sequence[Kernel]) -> Bank:
     A kernel with terms is ``scale * response``. Beyond 5 pixels a side the response is made of two terms, then the
     mean's (the sum of the window, times ``-mean``), then further terms. Each is summed down a column, and this across a
     row: ``sum = fma(factor, one + other, sum)`` from the outermost two values inwards, then the middle one; the mean's
-    without factors down the column. Up to 5 pixels the response is the window that the terms describe. Windows, as of
-    kernels without terms, are summed row by row: ``sum = fma(weight, value, sum)``.
+    without factors down the column. Up to 5 pixels the response is the window that the terms describe.
+
+    Terms that cancel would leave their rounding errors: where the largest magnitude of a single outer product or of the
+    mean, times the scale, is above 10 times the largest of the kernel, as of two Gaussians of nearly the same size or
+    ones much larger than the window, the response is the window of ``array()``, as of kernels without terms. Windows
+    are summed row by row: ``sum = fma(weight, value, sum)``.
+
+    Raises
+    ------
+    ValueError
+        If a kernel's window is not an odd number, its array or terms are of other shapes or not finite in float32, or
+        terms are not symmetric or describe another kernel than the array.
     """
     shared: dict[tuple[Any, ...], list[tuple[int, float]]] = {}
     for number, kernel in enumerate(kernels):
-        parts, weights, scale = _summed(kernel)
+        parts, weights, scale = _summed(kernel, f"kernel {number} ({type(kernel).__name__})")
         shared.setdefault((kernel.window, parts, weights.tobytes()), []).append((number, scale))
     return _packed([(*key[:2], np.frombuffer(key[2], np.float32)) for key in shared], list(shared.values()))
 
@@ -256,30 +270,91 @@ def _packed(responses: list[tuple[int, int, np.ndarray]], shared: list[list[tupl
     return Bank(arrays, largest, max(1, *(parts for _, parts, _ in responses)))
 
 
-def _summed(kernel: Kernel) -> tuple[int, np.ndarray, float]:
+def _summed(kernel: Kernel, who: str) -> tuple[int, np.ndarray, float]:
     """Return the number of pairs of terms, the weights as a bank has them, and the scale."""
-    if not hasattr(kernel, "terms"):
-        return 0, kernel.array().ravel(), 1.0
-    down, across, mean, scale = kernel.terms()
-    if kernel.window <= _DIRECT:
-        return 0, (down.T @ across - mean).astype(np.float32).ravel(), scale
+    window = _array_of(kernel, who)
+    if not callable(getattr(kernel, "terms", None)):
+        return 0, window.ravel(), 1.0
+    down, across, mean, scale = _terms_of(kernel, len(window), who)
+    response = _outer_sum(down, across) - mean
+    largest = abs(scale) * max(abs(mean), *(np.abs(down).max(axis=1) * np.abs(across).max(axis=1)))
+    # Of factors rounded to float32 no more can be asked.
+    if not np.abs(scale * response - window).max() <= 1e-5 * largest:
+        raise ValueError(f"{who}: terms() expects those of array(), got another kernel's")
+    if largest > _CANCEL * np.abs(window).max():
+        return 0, window.ravel(), 1.0
+    if len(window) <= _DIRECT:
+        return 0, response.astype(np.float32).ravel(), scale
     missing = -len(down) % _TOGETHER
     down, across = (np.pad(factors, ((0, missing), (0, 0))) for factors in (down, across))
-    plain = np.zeros((len(down) // _TOGETHER, 1, kernel.window))
+    plain = np.zeros((len(down) // _TOGETHER, 1, len(window)))
     plain[0] = -mean
     across = np.concatenate([across.reshape(len(plain), _TOGETHER, -1), plain], axis=1)
     return len(plain), np.concatenate([down.ravel(), across.ravel()]).astype(np.float32), scale
 
 
+def _array_of(kernel: Kernel, who: str) -> np.ndarray:
+    """Return a kernel's array as float32, or say what is wrong with it: compiled code reads what it is told to."""
+    window = getattr(kernel, "window", None)
+    if isinstance(window, bool) or not isinstance(window, Integral) or window < 1 or window % 2 == 0:
+        raise ValueError(f"{who}: window expects an odd number of pixels, got {window!r}")
+    return _finite(kernel.array(), f"{who}: array()", int(window), int(window))
+
+
+def _terms_of(kernel: Any, window: int, who: str) -> Terms:
+    """Return a kernel's terms as float64, or say what is wrong with them."""
+    found = kernel.terms()
+    if not isinstance(found, tuple) or len(found) != len(Terms._fields):
+        raise ValueError(f"{who}: terms() expects Terms, got {found!r}")
+    terms, count = Terms(*found), len(_finite(found[0], f"{who}: terms().down", "terms", window))
+    _finite(terms.across, f"{who}: terms().across", count, window)
+    _finite(terms.mean, f"{who}: terms().mean")
+    _finite(terms.scale, f"{who}: terms().scale")
+    down, across = np.asarray(terms.down, np.float64), np.asarray(terms.across, np.float64)
+    for name, values in (("down", down), ("across", across)):
+        if not np.abs(values - values[:, ::-1]).max() <= 1e-6 * np.abs(values).max():
+            raise ValueError(f"{who}: terms().{name} expects symmetric factors, got {values!r}")
+    return Terms(down, across, float(terms.mean), float(terms.scale))
+
+
+def _finite(values: Any, who: str, *shape: int | str) -> np.ndarray:
+    """Return values as float32 if they are finite and of a shape, in which a word is any number above 0."""
+    wanted = f"shape ({', '.join(map(str, shape))})"
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(values, np.float32, order="C")
+    except (TypeError, ValueError):
+        raise ValueError(f"{who} expects numbers of {wanted}, got {values!r}") from None
+    fits = len(array.shape) == len(shape)
+    if not fits or any(n != m and (n == 0 or isinstance(m, int)) for n, m in zip(array.shape, shape, strict=True)):
+        raise ValueError(f"{who} expects {wanted}, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{who} expects finite numbers in the range of float32, got {values!r}")
+    return array
+
+
+def _outer_sum(down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Return the sum of outer products, one after the other: a matrix product's order is the machine's."""
+    total = np.zeros((down.shape[1], across.shape[1]))
+    for column, row in zip(down, across, strict=True):
+        total += np.outer(column, row)
+    return total
+
+
+def _mean(values: np.ndarray) -> float:
+    """Return the mean, of which nothing but the division and the result of all additions is rounded."""
+    return math.fsum(values.ravel()) / values.size
+
+
 def _centred(pairs: list[tuple[np.ndarray, np.ndarray]], divide: bool = True) -> Terms:
     """Return outer products, rounded to float32, minus the mean of their sum; all divided by the maximum."""
     down, across = (np.array(factors) for factors in zip(*pairs, strict=True))
-    values = down.T @ across
+    values = _outer_sum(down, across)
     if divide:
-        down = down / (values - values.mean()).max()
+        down = down / (values - _mean(values)).max()
     down, across = (factors.astype(np.float32).astype(np.float64) for factors in (down, across))
     # The mean of what is rounded, so that uniform grey gives as little as can be.
-    return Terms(down, across, float((down.T @ across).mean()), 1.0)
+    return Terms(down, across, _mean(_outer_sum(down, across)), 1.0)
 
 
 def _check_window(kernel: object) -> None:

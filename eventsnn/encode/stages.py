@@ -171,6 +171,7 @@ class Filter:
         _values.flag(self, "signed")
         if self.absolute and self.signed:
             raise ValueError("Filter: signed expects absolute=False, absolute values have no sign")
+        self.bank  # noqa: B018 - refuses kernels that cannot be summed
 
     @functools.cached_property
     def bank(self) -> Bank:
