@@ -19,6 +19,7 @@ from eventsnn.encode import (
     LoG,
     OnOff,
     Rank,
+    falez2019_mnist,
     kheradpisheh2018_mnist,
     mozafari2019_mnist,
     spyker_mnist,
@@ -105,13 +106,21 @@ def window_by_window(images, weights, scale=1.0):
     return np.float32(scale) * total + np.float32(0)
 
 
+def cancels(kernel):
+    """Tell whether terms add up to far more than the kernel's responses."""
+    down, across, mean, scale = kernel.terms()
+    products = [np.outer(*factors) for factors in zip(down, across, strict=True)]
+    mass = abs(scale) * (np.abs(products).sum() + kernel.window**2 * abs(mean))
+    return mass > 40 * np.linalg.norm(kernel.array().astype(float))
+
+
 def expected_filter(images, stage):
     largest, maps = max(kernel.window for kernel in stage.kernels), []
     padded = np.pad(images.astype(np.float32), ((0, 0), *[(stage.padding, stage.padding)] * 2))
     for kernel in stage.kernels:
         edge = (largest - kernel.window) // 2
         inside = padded[:, edge : padded.shape[1] - edge, edge : padded.shape[2] - edge]
-        if not hasattr(kernel, "terms"):
+        if not hasattr(kernel, "terms") or cancels(kernel):
             response = window_by_window(inside, kernel.array())
         elif kernel.window <= 5:
             down, across, mean, scale = kernel.terms()
@@ -159,7 +168,17 @@ def images_with_dark_parts(data, shape):
 
 GAUSSIANS = [DoG(3, 1 / 3, 2 / 3), DoG(5, 2, 1), DoG(7, 1, 2), DoG(7, 2, 1), DoG(7, 1, 4, "sum"), DoG(13, 3, 1.5)]
 OTHERS = [LoG(7, 1.5), LoG(11, 1), LoG(3, 1), Gabor(5, 67.5), Gabor(9, 20), Steps(3), Steps(7)]
-KERNELS = st.sampled_from([*GAUSSIANS, *OTHERS, DoG(13, 1.5, 3), Several(7, 1), Several(9, 3), Several(7, 4)])
+CANCELLING = [
+    LoG(7, 20),
+    DoG(21, 3.3, 3),
+    LoG(3, 1000),
+    DoG(3, 100, 1000, "sum"),
+    DoG(9, 0.05, 0.1, "sum"),
+    LoG(31, 50),
+]
+KERNELS = st.sampled_from(
+    [*GAUSSIANS, *OTHERS, *CANCELLING[:4], DoG(13, 1.5, 3), Several(7, 1), Several(9, 3), Several(7, 4)]
+)
 N_IMAGES = st.sampled_from([1, 2, 3, 15, 16, 17, 33])
 
 
@@ -205,29 +224,114 @@ def test_windows_of_a_normalization_add_in_this_order_on_every_backend(radius, n
         np.testing.assert_array_equal(np.asarray(host.images.normalize(host.put(maps), radius)), expected)
 
 
-@pytest.mark.parametrize(
-    "kernel", [DoG(7, 1, 2), DoG(13, 26 / 9, 13 / 9), DoG(7, 4, 1, "sum"), DoG(21, 1, 9), LoG(9, 1.2), LoG(15, 3)]
-)
+PLAIN = [DoG(7, 1, 2), DoG(13, 26 / 9, 13 / 9), DoG(7, 4, 1, "sum"), DoG(21, 1, 9), LoG(9, 1.2), LoG(15, 3)]
+
+
+@pytest.mark.parametrize("kernel", [*PLAIN, *CANCELLING, LoG(31, 4), DoG(31, 2, 8)])
 def test_terms_are_the_kernel(kernel):
     down, across, mean, scale = kernel.terms()
     values = scale * (down.T @ across - mean)
-    np.testing.assert_allclose(values, kernel.array(), rtol=0, atol=3e-7 * abs(values).max())
-    assert abs(values.mean()) < 1e-12
+    largest = max(abs(values).max(), *(abs(scale * np.outer(*f)).max() for f in zip(down, across, strict=True)))
+    np.testing.assert_allclose(values, kernel.array(), rtol=0, atol=3e-7 * largest)
+    assert abs(values.mean()) < 1e-12 * largest
     for factors in (down, across):
         np.testing.assert_array_equal(factors, factors[:, ::-1])
 
 
+@pytest.mark.parametrize("kernel", CANCELLING)
+def test_kernels_whose_terms_cancel_go_window_by_window(kernel):
+    responses, weights, _, scales = Filter([kernel]).bank.arrays
+    np.testing.assert_array_equal(responses, [[kernel.window, 0, 0, 0, 0, 1]])
+    np.testing.assert_array_equal(weights.reshape((kernel.window,) * 2), kernel.array())
+    assert scales == 1
+
+
+@pytest.mark.parametrize("encoder", [mozafari2019_mnist(), kheradpisheh2018_mnist(), spyker_mnist(), falez2019_mnist()])
+def test_kernels_of_published_encoders_go_down_and_across(encoder):
+    (stage,) = (stage for stage in encoder.stages if isinstance(stage, Filter))
+    for window, parts, *_ in stage.bank.arrays[0]:
+        assert parts == (window > 5)
+
+
 @pytest.mark.parametrize(
     "kernel",
-    [DoG(3, 1 / 3, 2 / 3), DoG(7, 1, 2), DoG(7, 2, 1), DoG(13, 26 / 9, 13 / 9), LoG(7, 1.5), Several(9, 3), Steps(7)],
+    [DoG(3, 1 / 3, 2 / 3), *PLAIN, *CANCELLING, DoG(31, 6, 9), LoG(31, 20), LoG(21, 10), Several(9, 3), Steps(7)],
 )
 def test_filters_are_close_to_float64(kernel):
-    image = np.random.default_rng(2).integers(0, 256, (30, 26))
+    image = np.random.default_rng(2).integers(0, 256, (44, 41))
     expected = np.zeros(np.array(image.shape) + 1 - kernel.window)
     for (i, j), weight in np.ndenumerate(kernel.array().astype(float)):
         expected += weight * image[i : i + expected.shape[0], j : j + expected.shape[1]]
     found = ImageEncoder([Filter([kernel], signed=True)], Rank()).intensities(image)[0, 0]
     assert abs(found - expected).max() <= 1e-5 * abs(expected).max()
+
+
+@dataclass(frozen=True)
+class Given:
+    """A kernel of given parts, right or wrong."""
+
+    window: object
+    values: object
+    parts: object = None
+
+    def array(self):
+        return self.values
+
+    def terms(self):
+        return self.parts
+
+
+@dataclass(frozen=True)
+class Named:
+    """A kernel with a field that is no method."""
+
+    window: int
+    terms: int = 3
+
+    def array(self):
+        return np.ones((self.window, self.window), int)
+
+
+ONES, ROW = np.ones((7, 7)), np.ones((1, 7))
+FINE = Terms(ROW, ROW, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "message"),
+    [
+        (Given(7, np.ones((5, 5))), r"array\(\) expects shape \(7, 7\), got shape \(5, 5\)"),
+        (Given(7, np.ones((7, 7, 1))), r"array\(\) expects shape \(7, 7\), got shape \(7, 7, 1\)"),
+        (Given(7, [["a"]]), r"array\(\) expects numbers"),
+        (Given(4, np.ones((4, 4))), "window expects an odd number of pixels, got 4"),
+        (Given(7.0, ONES), "window expects an odd number of pixels, got 7.0"),
+        (Given(7, ONES * np.nan), "finite numbers in the range of float32"),
+        (Given(7, ONES * 1e39), "finite numbers in the range of float32"),
+        (Given(7, ONES, 3), "expects Terms, got 3"),
+        (Given(7, ONES, FINE._replace(down=ROW[:0])), r"down expects shape \(terms, 7\), got shape \(0, 7\)"),
+        (Given(7, ONES, FINE._replace(down=ROW[0])), r"down expects shape \(terms, 7\), got shape \(7,\)"),
+        (Given(7, ONES, FINE._replace(across=ROW[:, 1:])), r"across expects shape \(1, 7\), got shape \(1, 6\)"),
+        (Given(7, ONES, FINE._replace(across=ROW * np.arange(7))), "across expects symmetric factors"),
+        (Given(7, ONES, FINE._replace(mean=ROW)), r"mean expects shape \(\), got shape \(1, 7\)"),
+        (Given(7, ONES, FINE._replace(scale=np.nan)), "scale expects finite numbers"),
+        (Given(7, ONES, FINE._replace(scale=2.0)), "expects those of array"),
+    ],
+)
+def test_kernels_that_cannot_be_summed_are_refused(kernel, message):
+    with pytest.raises(ValueError, match=rf"kernel 1 \(Given\).*{message}"):
+        Filter([DoG(7, 1, 2), kernel])
+
+
+@pytest.mark.parametrize("kernel", [Given(7, ONES, FINE), Named(7), Given(7, ONES.astype(int).tolist(), FINE)])
+def test_kernels_may_be_of_any_numbers(kernel):
+    image = np.random.default_rng(4).integers(0, 256, (9, 9))
+    found = ImageEncoder([Filter([kernel])], Rank()).intensities(image)
+    assert found[0, 0, 1, 2] == image[1:8, 2:9].sum()
+
+
+@pytest.mark.parametrize("encoder", [mozafari2019_mnist(), kheradpisheh2018_mnist()])
+def test_filters_that_overflow_are_refused(encoder):
+    with pytest.raises(ValueError, match="finite intensities"):
+        encoder.encode(np.full((1, 28, 28), 1e38))
 
 
 def test_normalization_is_close_to_float64():

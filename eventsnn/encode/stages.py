@@ -151,10 +151,19 @@ class Filter:
 
     Notes
     -----
-    On a patch of uniform grey the kernels, whose mean is 0, leave rounding errors of 1e-7 to 1e-6 of the grey value
-    rather than 0; off-centre ones, divided by their small maximum, up to 2e-5. Where images have uniform backgrounds, a
-    small threshold removes them. :func:`~eventsnn.encode.filters.bank_of` says in which order terms are added; results
-    are the same bits on every backend and machine.
+    On a patch of uniform grey the kernels, whose mean is 0, leave rounding errors rather than 0: of the published
+    encoders up to 3e-6 of the grey value, off-centre ones, divided by their small maximum, up to 3e-5; of kernels with
+    windows of up to 31 pixels and Gaussians of up to 50 up to 2e-4 and 4e-4. Where images have uniform backgrounds,
+    a small threshold removes them. :func:`~eventsnn.encode.filters.bank_of` says in which order terms are added;
+    results are the same bits on every backend and machine.
+
+    Sums of values above about ``1e38 / window^2`` may overflow. Encoders refuse outputs that are then infinite or no
+    number; without ``signed`` one of minus infinity becomes 0, as others below 0 do.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range, or a kernel cannot be summed (:func:`~eventsnn.encode.filters.bank_of`).
     """
 
     kernels: Sequence[Kernel]
