@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -235,9 +236,16 @@ class ImageEncoder:
 
     def _block(self, batch: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Return the intensities of some images, float32 of shape (C, H, W, n_images)."""
-        pixels = batch[start:stop].transpose(1, 2, 3, 0)
-        block = scratch_empty(pixels.shape)
-        block[...] = pixels
+        images, count = batch[start:stop], stop - start
+        block = scratch_empty((*batch.shape[1:], count))
+        if batch.dtype == np.uint8 and images.flags.c_contiguous and count:
+            from eventsnn.encode._pixels import turn
+
+            images = images.reshape(count, -1)
+            images.flags.writeable = False  # as those of some callers are: another type to Numba
+            turn(images, block.reshape(-1, count))
+        else:
+            block[...] = images.transpose(1, 2, 3, 0)
         for stage in self.stages:
             block = stage.apply(block)
         return block
@@ -293,7 +301,7 @@ def _check_intensities(block: np.ndarray, start: int) -> None:
 
 def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Shape]) -> None:
     """Call ``work(start, stop)`` for blocks that fit the cache, in order, shared by threads."""
-    largest = max(int(np.prod(grid, dtype=np.int64)) for grid in grids)
+    largest = max(map(math.prod, grids))
     threads = default_threads()
     share = -(-n_images // (threads * _LINE)) * _LINE
     length = min(_MOST_IMAGES, share, max(1, _BLOCK // largest))
