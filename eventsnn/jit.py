@@ -44,7 +44,9 @@ _known: dict[compiler.Flags, _Flags] = {}
 
 
 class _Library(JITCodeLibrary):
-    """Code whose loops are not unrolled, which makes most of the code and of the work and gains nothing here."""
+    """Code whose loops are not unrolled, which would make most of the code and of the work and mostly gains nothing."""
+
+    _unrolls = False
 
     def _optimize_functions(self, module: Any) -> None:
         module.data_layout = self._codegen._data_layout
@@ -62,8 +64,12 @@ class _Library(JITCodeLibrary):
     def _builder(self) -> Any:
         options = binding.create_pipeline_tuning_options(int(config.OPT))
         options.loop_vectorization, options.slp_vectorization = config.LOOP_VECTORIZE, config.SLP_VECTORIZE
-        options.loop_unrolling = False
+        options.loop_unrolling = self._unrolls
         return binding.create_pass_builder(self._codegen._tm, options)
+
+
+class _UnrollingLibrary(_Library):
+    _unrolls = True
 
 
 class _InnerLibrary(_Library):
@@ -151,13 +157,20 @@ _UNCOUNTED = (
 )
 
 
+class _UnrollingCompiler(_Compiler):
+    _library = _UnrollingLibrary
+
+
 class _InnerCompiler(_Compiler):
     _library = _InnerLibrary
 
 
-def kernel(function: Callable[..., Any], **options: Any) -> Any:
-    """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it."""
-    options["pipeline_class"] = _Compiler
+def kernel(function: Callable[..., Any], unroll: bool = False, **options: Any) -> Any:
+    """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it.
+
+    ``unroll`` is for those that have been measured to gain from unrolled loops more than these take to compile.
+    """
+    options["pipeline_class"] = _UnrollingCompiler if unroll else _Compiler
     try:
         return njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)(function)
     except RuntimeError as error:  # Numba's word for no such place
