@@ -251,7 +251,6 @@ class ImageEncoder:
         return block
 
     def _encode_block(self, batch: np.ndarray, start: int, stop: int, room: Room) -> None:
-        from eventsnn.encode._ranking import emit, rank
         from eventsnn.encode._spikes import MOST_BINS, equal_spikes
 
         block = self._block(batch, start, stop)
@@ -262,6 +261,8 @@ class ImageEncoder:
             if not equal_spikes(bits, self.latency.bins, shape, partial(room.take, start)):
                 _check_intensities(block, start)
         else:
+            from eventsnn.encode._ranking import emit, rank
+
             sites, ranked, ranked_bits, offsets, valid = rank(bits)
             if not valid:
                 _check_intensities(block, start)
