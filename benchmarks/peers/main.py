@@ -63,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments."""
     shared = ROOT.parent / "shared" / "data"
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--images", type=int, default=64, help="images a task; fewer of the large ones (default 64)")
+    parser.add_argument("--images", type=int, default=128, help="images a task; fewer of the large ones (default 128)")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each program (default 3)")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), metavar="NAME")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), metavar="NAME", help=", ".join(PEERS))

@@ -125,13 +125,9 @@ class ImageEncoder:
         room = Room(len(batch))
 
         def work(start: int, stop: int) -> None:
-            try:
-                self._encode_block(batch, start, stop, room)
-            except BaseException:
-                room.fail()
-                raise
+            self._encode_block(batch, start, stop, room)
 
-        _over_blocks(work, len(batch), grids)
+        _over_blocks(work, len(batch), grids, room.fail)
         columns, offsets = room.columns()
         duration = self.latency.duration(grids[-1])
         events = Events.unchecked(**columns, offsets=offsets, shape=grids[-1], duration=duration)
@@ -300,8 +296,10 @@ def _check_intensities(block: np.ndarray, start: int) -> None:
     raise ValueError(f"encoding expects finite intensities of at least 0, image {start + image} has {value:g}")
 
 
-def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Shape]) -> None:
-    """Call ``work(start, stop)`` for blocks that fit the cache, in order, shared by threads."""
+def _over_blocks(
+    work: Callable[[int, int], None], n_images: int, grids: list[Shape], give_up: Callable[[], object] = lambda: None
+) -> None:
+    """Call ``work(start, stop)`` for blocks that fit the cache, shared by threads; ``give_up`` as of :func:`each`."""
     largest = max(map(math.prod, grids))
     threads = default_threads()
     share = -(-n_images // (threads * _LINE)) * _LINE
@@ -312,4 +310,4 @@ def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Sh
         with scratch():
             work(*block)
 
-    each(one, blocks, min(threads, len(blocks)))
+    each(one, blocks, min(threads, len(blocks)), give_up)
