@@ -49,11 +49,14 @@ class _Library(JITCodeLibrary):
     _unrolls = False
 
     def _optimize_functions(self, module: Any) -> None:
+        """Take variables out of memory and join blocks, so that little is linked: all else is done after that."""
         module.data_layout = self._codegen._data_layout
-        builder = self._builder()
+        builder, passes = self._builder(), binding.create_new_function_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
         for function in module.functions:
             if not function.is_declaration:
-                builder.getFunctionPassManager().run(function, builder)
+                passes.run(function, builder)
 
     def _optimize_final_module(self) -> None:
         builder = self._builder()

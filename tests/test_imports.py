@@ -22,6 +22,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # outside of all: nothing listed may import it.
 ORDER = [
     ("calling",),
+    ("unboxing",),
     ("lowering",),
     ("validation", "threads", "targets", "jit", "ahead", "functions", "checks", "memory", "markup"),
     ("notebook",),
@@ -47,7 +48,7 @@ ORDER = [
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
 WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "memory", "markup", "notebook"}
-WITHIN_EVENTS |= {"calling", "lowering", "jit"}
+WITHIN_EVENTS |= {"calling", "unboxing", "lowering", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 

@@ -1,5 +1,7 @@
 """What is compiled our way does what Python does, and gets along with what Numba compiles its own way."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 from numba import njit, types
@@ -72,6 +74,26 @@ def test_operators_are_those_of_python(pair):
 def test_a_division_by_zero_is_an_error():
     with pytest.raises(ZeroDivisionError):
         jit.lean_kernel(arithmetic)(1, 0, np.zeros(7, np.int64))
+
+
+Pair = namedtuple("Pair", "cells factor")
+
+
+def take_apart(nested, empty, flag, nothing, count):
+    cells, (row, strided), pair = nested
+    pair.cells[0, 1, 1] = pair.factor
+    sizes = cells.shape, row.shape, strided.shape, pair.cells.shape, len(empty)
+    return sizes, cells[1, 2], row[-1], strided[1], strided[-1], flag, nothing is None, count
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_arguments_are_what_python_gave(flag):
+    row, cells = np.arange(8, dtype=np.uint8), np.arange(12, dtype=np.float32).reshape(3, 4)
+    found, expected = (Pair(np.zeros((2, 3, 2)), 2.5) for _ in range(2))
+    for _ in range(3):
+        given = jit.lean_kernel(take_apart)((cells, (row, row[::3]), found), (), flag, None, -7)
+        assert given == take_apart((cells, (row, row[::3]), expected), (), flag, None, -7)
+    np.testing.assert_array_equal(found.cells, expected.cells)
 
 
 @jit.inner
