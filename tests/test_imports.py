@@ -23,6 +23,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 ORDER = [
     ("calling",),
     ("lowering",),
+    ("compiling",),
     ("validation", "threads", "targets", "jit", "ahead", "functions", "checks", "memory", "markup"),
     ("notebook",),
     ("store", "processes"),
@@ -47,7 +48,7 @@ ORDER = [
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
 WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "memory", "markup", "notebook"}
-WITHIN_EVENTS |= {"calling", "lowering", "jit"}
+WITHIN_EVENTS |= {"calling", "lowering", "compiling", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 
