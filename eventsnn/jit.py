@@ -67,7 +67,7 @@ def _kept(function: Any, options: dict[str, Any]) -> Any:
     Numba asks whether the text of the function's own file is as it was, not those of the functions that it calls,
     and knows nothing of our way to call them. It makes names of files of the qualified name.
     """
-    name, state = function.__qualname__, _state(function.__module__)
+    name, state = function.__qualname__, _state(function.__module__ or "")
     function.__qualname__ = f"{name}-{state}"
     try:
         compiled = njit(cache=True, **options)(function)
