@@ -25,7 +25,7 @@ BATCH = 512  #: samples at a time where a caller does not say: enough to keep al
 _EVENTS = 1 << 21  # spikes at a time, about: samples of many spikes come fewer at a time, so that memory stays bounded
 _COLUMNS = ("time", "channel", "y", "x")
 _PIECES = 2  # of a batch for each thread, at most: nobody waits long for the last one, and beginning one takes time
-# A piece is worth handing to a thread with so many samples (a layer that decides makes tables from 16 on) or spikes.
+# A piece is worth handing to a thread with so many samples or spikes: Python's part of a call is not done side by side.
 _PIECE_SAMPLES, _PIECE_SPIKES = 32, 1 << 13
 
 

@@ -109,7 +109,7 @@ class Target(CPUContext):
     @property
     def call_conv(self) -> CPUCallConv:
         """How functions are called."""
-        return _Calls(self)
+        return Calls(self)
 
     def declare_function(self, module: Any, description: Any) -> Any:
         """Declare a function in a module."""
@@ -137,7 +137,7 @@ class Target(CPUContext):
         return _sizes[kind]
 
 
-class _Calls(CPUCallConv):
+class Calls(CPUCallConv):
     """Calls of our functions, and of Numba's in its way."""
 
     def call_function(self, builder: Any, callee: Any, *args: Any, **options: Any) -> Any:

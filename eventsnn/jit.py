@@ -1,165 +1,59 @@
-"""How kernels are compiled: as little as their code needs, since a first command waits for it.
+"""How kernels are compiled, and kept on disk.
 
-Numba turns each function into machine code of its own, by way of two rounds of optimization, even where only other
-kernels call it. Here an inner function stays as LLVM writes it down, and is optimized once, in the entry point that
-calls it. ``benchmarks/NOTES.md`` says what this and the rest is worth.
+With versions of Numba that were tried, by a compiler of our own (``compiling.py``), which takes a fraction of the time;
+with others as Numba compiles any function, which needs nothing but what Numba offers to everybody. Both give the same
+results.
 """
 
 from __future__ import annotations
 
-import gc
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import os
+import re
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from llvmlite import binding, ir
+import llvmlite
+import numba
+from llvmlite import ir
 from numba import njit, types
-from numba.core import compiler, config, typed_passes, untyped_passes
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_machinery import PassManager
 from numba.extending import intrinsic
 
-from eventsnn.calling import TAG, Target
-from eventsnn.lowering import Lowering, Simplify, StripPhis
+#: first and last minor version of Numba of which each was tried with our compiler
+TRIED = (0, 62), (0, 68)
 
 
-class _Flags(compiler.Flags):
-    """Options that do not change, equal to nothing else: Numba compares them for each operator of each function."""
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def copy(self) -> _Flags:
-        return self
-
-    def get_mangle_string(self) -> str:
-        """Return what the names of functions tell about the options."""
-        return TAG + super().get_mangle_string()
+def is_tried(version: str) -> bool:
+    """Tell whether our compiler was tried with a version of Numba."""
+    minor = re.match(r"(\d+)\.(\d+)\.", version)
+    return minor is not None and TRIED[0] <= (int(minor[1]), int(minor[2])) <= TRIED[1]
 
 
-_known: dict[compiler.Flags, _Flags] = {}
+OWN_COMPILER = is_tried(numba.__version__)
+
+_ENTRY: dict[str, Any] = {}
+_UNROLLING: dict[str, Any] = {}
+_INNER: dict[str, Any] = {}
+if OWN_COMPILER:
+    from eventsnn.compiling import Compiler, InnerCompiler, UnrollingCompiler
+
+    _ENTRY, _UNROLLING = {"pipeline_class": Compiler}, {"pipeline_class": UnrollingCompiler}
+    _INNER = {"pipeline_class": InnerCompiler}
 
 
-class _Library(JITCodeLibrary):
-    """Code whose loops are not unrolled, which makes most of the code and of the work and gains nothing here."""
+def kernel(function: Callable[..., Any], unroll: bool = False, **options: Any) -> Any:
+    """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it.
 
-    def _optimize_functions(self, module: Any) -> None:
-        module.data_layout = self._codegen._data_layout
-        builder = self._builder()
-        for function in module.functions:
-            if not function.is_declaration:
-                builder.getFunctionPassManager().run(function, builder)
-
-    def _optimize_final_module(self) -> None:
-        builder = self._builder()
-        passes = builder.getModulePassManager()
-        passes.add_refprune_pass()
-        passes.run(self._final_module, builder)
-
-    def _builder(self) -> Any:
-        options = binding.create_pipeline_tuning_options(int(config.OPT))
-        options.loop_vectorization, options.slp_vectorization = config.LOOP_VECTORIZE, config.SLP_VECTORIZE
-        options.loop_unrolling = False
-        return binding.create_pass_builder(self._codegen._tm, options)
-
-
-class _InnerLibrary(_Library):
-    """Code for other libraries to link, without machine code."""
-
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
-        self._finalized = True
-
-    def get_pointer_to_function(self, name: str) -> int:
-        """Return that there is no such function in machine code."""
-        return 0
-
-    @property
-    def codegen(self) -> Any:
-        """Where Numba makes the function's environment known: nowhere, since there is no machine code."""
-        return _NoEnvironment
-
-
-class _NoEnvironment:
-    @staticmethod
-    def set_env(name: str, environment: Any) -> None:
-        pass
-
-
-class _Compiler(compiler.CompilerBase):  # type: ignore[misc]
-    """Numba's compiler without the passes that nothing in a kernel needs."""
-
-    _library: Any = _Library
-
-    def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
-        super().__init__(typing, target, library, args, result, _known.setdefault(flags, _Flags(flags)), *rest)
-        if library is None and self._library is not None:
-            self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
-            self.state.library.enable_object_caching()
-        self.state.targetctx = Target.like(self.state.targetctx)
-        self.state.typingctx = self.state.targetctx.typing_context
-
-    def compile_extra(self, func: Any) -> Any:
-        """Compile without the garbage collector, which would go through all that Numba makes again and again."""
-        collects = gc.isenabled()
-        gc.disable()
-        try:
-            return super().compile_extra(func)
-        finally:
-            if collects:
-                # All that is new now counts as old: looking through it at once would take a second of a first command.
-                gc.freeze()
-                gc.unfreeze()
-                gc.enable()
-
-    def define_pipelines(self) -> list[PassManager]:
-        """Return the one pipeline."""
-        passes = PassManager("kernel")
-        for step in _COUNTED if self.state.flags.nrt else _UNCOUNTED:
-            passes.add_pass(step, step.__name__)
-        passes.finalize()
-        return [passes]
-
-
-_COUNTED = (
-    untyped_passes.TranslateByteCode,
-    untyped_passes.FixupArgs,
-    untyped_passes.IRProcessing,
-    untyped_passes.InlineClosureLikes,
-    untyped_passes.GenericRewrites,
-    untyped_passes.ReconstructSSA,
-    typed_passes.NopythonTypeInference,
-    typed_passes.PreLowerStripPhis,
-    typed_passes.IRLegalization,
-    typed_passes.NativeLowering,
-    typed_passes.NoPythonBackend,
-)
-_UNCOUNTED = (
-    untyped_passes.TranslateByteCode,
-    untyped_passes.FixupArgs,
-    Simplify,
-    typed_passes.NopythonTypeInference,
-    StripPhis,
-    Lowering,
-    typed_passes.NoPythonBackend,
-)
-
-
-class _InnerCompiler(_Compiler):
-    _library = _InnerLibrary
-
-
-def kernel(function: Callable[..., Any], **options: Any) -> Any:
-    """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it."""
-    options["pipeline_class"] = _Compiler
+    ``unroll`` is for those that have been measured to gain from unrolled loops more than these take to compile.
+    """
+    options |= {"nogil": True, "no_cfunc_wrapper": True, **(_UNROLLING if unroll else _ENTRY)}
     try:
-        return njit(cache=True, nogil=True, no_cfunc_wrapper=True, **options)(function)
+        return _kept(function, options)
     except RuntimeError as error:  # Numba's word for no such place
         if "no locator" not in str(error):
             raise
@@ -169,7 +63,62 @@ def kernel(function: Callable[..., Any], **options: Any) -> Any:
         RuntimeWarning,
         stacklevel=1,
     )
-    return njit(nogil=True, no_cfunc_wrapper=True, **options)(function)
+    return njit(**options)(function)
+
+
+def _kept(function: Any, options: dict[str, Any]) -> Any:
+    """Compile a function and keep it in files that have its state in their names.
+
+    Numba asks whether the text of the function's own file is as it was, not those of the functions that it calls,
+    and knows nothing of our way to call them. It makes names of files of the qualified name.
+    """
+    name, state = function.__qualname__, _state(function.__module__ or "")
+    function.__qualname__ = f"{name}-{state}"
+    try:
+        compiled = njit(cache=True, **options)(function)
+    finally:
+        function.__qualname__ = name
+    compiled.__qualname__ = name
+    if compiled is not function:  # as it is with NUMBA_DISABLE_JIT
+        stem = f"{Path(function.__code__.co_filename).stem}.{name}-".replace("<", "").replace(">", "")
+        _remove_others(compiled.stats.cache_path, stem, state)
+    return compiled
+
+
+@functools.cache
+def _state(module: str) -> str:
+    """Return what changes with the versions, with a module of this package and with all that it imports of it."""
+    found: dict[str, bytes] = {}
+    left = [__name__, "eventsnn.compiling", *([module] if module.startswith("eventsnn.") else [])]
+    while left:
+        if (name := left.pop()) not in found:
+            found[name], imported = _text(name)
+            left += imported
+    state = hashlib.sha256(repr((numba.__version__, llvmlite.__version__, sorted(found))).encode())
+    for name in sorted(found):
+        state.update(found[name])
+    return state.hexdigest()[:16]
+
+
+@functools.cache
+def _text(module: str) -> tuple[bytes, list[str]]:
+    """Return a module's text, and what it imports of this package at its top."""
+    spec: Any = importlib.util.find_spec(module)
+    text = spec.loader.get_data(spec.origin)
+    return text, [name.decode() for name in re.findall(rb"^from (eventsnn\S*) import", text, re.MULTILINE)]
+
+
+def _remove_others(folder: str, stem: str, state: str) -> None:
+    """Remove what was kept of a function in other states."""
+    for name in _listed(folder):
+        if name.startswith(stem) and not name.startswith(stem + state):
+            with contextlib.suppress(OSError):  # somebody else's, or in use: it takes room and nothing else
+                Path(folder, name).unlink()
+
+
+@functools.cache
+def _listed(folder: str) -> list[str]:
+    return os.listdir(folder)
 
 
 def lean_kernel(function: Callable[..., Any], **options: Any) -> Any:
@@ -180,16 +129,11 @@ def lean_kernel(function: Callable[..., Any], **options: Any) -> Any:
     return kernel(function, _nrt=False, **options)
 
 
-_INNER: dict[str, Any] = {
-    "nogil": True,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-    "pipeline_class": _InnerCompiler,
-}
+_CALLED: dict[str, Any] = {"nogil": True, "no_cpython_wrapper": True, "no_cfunc_wrapper": True, **_INNER}
 #: what entry points call: without wrappers for Python, which would take most of the time to compile
-making_arrays = njit(**_INNER)
+making_arrays = njit(**_CALLED)
 #: the same for functions that make no array
-inner = njit(_nrt=False, **_INNER)
+inner = njit(_nrt=False, **_CALLED)
 
 
 def _emit_trailing_zeros(typing_context, word):

@@ -12,13 +12,13 @@ from typing import Any
 from llvmlite import ir as llvm
 from numba.core import ir, lowering, ssa, typed_passes
 from numba.core import types as numba_types
-from numba.core.callwrapper import PyCallWrapper
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions
-from numba.core.postproc import PostProcessor
 from numba.core.rewrites import rewrite_registry
+from numba.core.transforms import canonicalize_cfg
 
 from eventsnn.calling import call_type
+from eventsnn.unboxing import Wrapper
 
 types: Any = numba_types
 _I64 = llvm.IntType(64)
@@ -33,7 +33,7 @@ class _Lower(lowering.Lower):
         module = context.create_module("wrapper")
         kind = context.call_conv.get_function_type(description.restype, description.argtypes)
         inner = llvm.Function(module, kind, description.llvm_func_name)
-        made = PyCallWrapper(context, module, inner, description, self.env, self.call_helper, release_gil)
+        made = Wrapper(context, module, inner, description, self.env, self.call_helper, release_gil)
         wrapper, _ = made.build()
         wrapper.attributes.add("noinline")
         wrapper.attributes.add("optnone")
@@ -216,7 +216,7 @@ class Simplify(FunctionPass):
 
     def run_pass(self, state: Any) -> bool:
         """Simplify a function."""
-        PostProcessor(state.func_ir).run()
+        state.func_ir.blocks = canonicalize_cfg(state.func_ir.blocks)
         for make in rewrite_registry.rewrites["before-inference"]:
             _rewrite(make(state), state)
         state.func_ir = ssa.reconstruct_ssa(state.func_ir)

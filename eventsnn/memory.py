@@ -170,7 +170,8 @@ def scratch() -> Iterator[None]:
 
 def scratch_empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     """Return an array as :func:`empty` does; within :func:`scratch`, it is gone when that ends."""
-    return scratch_arrays((shape, dtype))[0]
+    mine: Scratch | None = getattr(_current, "scratch", None)
+    return empty(shape, dtype) if mine is None else mine.arrays((shape, dtype))[0]
 
 
 def scratch_arrays(*wanted: tuple[tuple[int, ...], Any]) -> tuple[np.ndarray, ...]:

@@ -43,30 +43,49 @@ def spread(work: Callable[[T], R], tasks: Sequence[T], threads: int) -> Iterator
         yield from pool.map(work, tasks)
 
 
-def each(work: Callable[[T], object], tasks: Iterable[T], threads: int) -> None:
+def each(
+    work: Callable[[T], object], tasks: Sequence[T], threads: int, give_up: Callable[[], object] = lambda: None
+) -> None:
     """Call ``work(task)`` for all tasks, begun in order, shared by this thread and ``threads - 1`` others.
 
-    After a task has failed none is begun; the error of the first one of those that failed is raised.
+    After a task has failed none is begun; the error of the first one of those that failed is raised, once no thread
+    works any more. ``give_up`` is called where a thread ends early, Ctrl-C included, for others that wait for it.
     """
     todo, failed = enumerate(tasks), dict[int, BaseException]()
 
     def run() -> None:
-        for number, task in todo:
-            try:
+        number = -1
+        try:
+            for one in todo:
+                number, task = one
+                if failed:
+                    return
                 work(task)
-            except BaseException as error:
-                failed[number] = error
-            if failed:
-                return
+        except BaseException as error:
+            failed[number] = error
+            give_up()
 
     others = [Thread(target=run) for _ in range(threads - 1)]
-    for thread in others:
-        thread.start()
-    run()
-    for thread in others:
-        thread.join()
+    try:
+        for thread in others:
+            thread.start()
+        run()
+        for thread in others:
+            thread.join()
+    except BaseException as error:  # Ctrl-C between tasks, or a thread cannot be started
+        failed[-1] = error
+        give_up()
+        for thread in others:
+            if thread.ident is not None:
+                thread.join()
+        raise
     if failed:
-        raise failed[min(failed)]
+        first = failed[min(failed)]
+        failed.clear()
+        try:
+            raise first
+        finally:
+            del first  # it holds this frame, which would hold it, and what its task held, until the next collection
 
 
 def in_turn(work: Callable[[C, T], R], common: C, tasks: Iterable[T]) -> Iterator[R]:

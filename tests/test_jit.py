@@ -1,5 +1,12 @@
 """What is compiled our way does what Python does, and gets along with what Numba compiles its own way."""
 
+import ast
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numba import njit, types
@@ -74,6 +81,26 @@ def test_a_division_by_zero_is_an_error():
         jit.lean_kernel(arithmetic)(1, 0, np.zeros(7, np.int64))
 
 
+Pair = namedtuple("Pair", "cells factor")
+
+
+def take_apart(nested, empty, flag, nothing, count):
+    cells, (row, strided), pair = nested
+    pair.cells[0, 1, 1] = pair.factor
+    sizes = cells.shape, row.shape, strided.shape, pair.cells.shape, len(empty)
+    return sizes, cells[1, 2], row[-1], strided[1], strided[-1], flag, nothing is None, count
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_arguments_are_what_python_gave(flag):
+    row, cells = np.arange(8, dtype=np.uint8), np.arange(12, dtype=np.float32).reshape(3, 4)
+    found, expected = (Pair(np.zeros((2, 3, 2)), 2.5) for _ in range(2))
+    for _ in range(3):
+        given = jit.lean_kernel(take_apart)((cells, (row, row[::3]), found), (), flag, None, -7)
+        assert given == take_apart((cells, (row, row[::3]), expected), (), flag, None, -7)
+    np.testing.assert_array_equal(found.cells, expected.cells)
+
+
 @jit.inner
 def scaled_sum(cells, factor):
     total = np.float64(0)
@@ -134,3 +161,104 @@ def test_types_that_become_known_later_can_be_used():
         return late is None or n
 
     assert jit.lean_kernel(through)(2) == 2
+
+
+UNTRIED = """
+import sys
+
+import numba
+
+numba.__version__ = "0.999.0"
+
+import numpy as np
+import pytest
+
+from eventsnn import jit
+
+assert not jit.OWN_COMPILER
+options = ["-q", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "addopts="]
+sys.exit(pytest.main([*options, "-k", sys.argv[2], sys.argv[1]]))
+"""
+
+
+def test_other_versions_of_numba_compile_their_own_way(tmp_path):
+    program = [sys.executable, "-c", UNTRIED, __file__, "of_python or error or either_way or contiguous or later"]
+    run = subprocess.run(program, env=os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "skipped" not in run.stdout
+
+
+@pytest.mark.parametrize("version", ["0.61.2", "0.999.0", "1.0.0", "2.0.0rc1", "0+unknown", "later"])
+def test_our_compiler_is_left_alone_where_nobody_tried_it(version):
+    assert not jit.is_tried(version)
+
+
+@pytest.mark.parametrize("version", ["0.62.0", "0.62.1", "0.68.1", "0.68.0rc1"])
+def test_our_compiler_is_used_where_it_was_tried(version):
+    assert jit.is_tried(version)
+
+
+KERNELS = {
+    "eventsnn/__init__.py": "",
+    "eventsnn/scale.py": "from eventsnn.jit import inner\n\n\n@inner\ndef scaled(x):\n    return 2 * x\n",
+    "eventsnn/entry.py": "from eventsnn.jit import lean_kernel\nfrom eventsnn.scale import scaled\n\n\n"
+    "@lean_kernel\ndef run(x):\n    return scaled(x)\n",
+}
+RUN = "from eventsnn.entry import run; print(run(3), sum(run.stats.cache_hits.values()))"
+
+
+@pytest.fixture
+def package(tmp_path):
+    """Return a function that runs a kernel of a small package with our jit.py, and what it has kept."""
+    for name, text in KERNELS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name in ("jit", "compiling", "lowering", "unboxing", "calling"):
+        source = Path(jit.__file__).with_name(f"{name}.py")
+        (tmp_path / "eventsnn" / source.name).write_text(source.read_text())
+
+    def run(*options, program=RUN):
+        env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, *options, "-c", program]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True).stdout.split()
+
+    return run
+
+
+def test_kept_code_is_used_until_what_it_was_made_of_changes(package, tmp_path):
+    assert package() == ["6", "0"]
+    assert package("-O") == ["6", "1"]
+    for name in ("scale", "calling"):
+        before = sorted(tmp_path.rglob("*.nb?"))
+        source = tmp_path / "eventsnn" / f"{name}.py"
+        source.write_text(source.read_text().replace("2 * x", "5 * x") + "# changed\n")
+        assert package() == ["15", "0"]
+        after = sorted(tmp_path.rglob("*.nb?"))
+        assert len(after) == len(before)
+        assert not set(after) & set(before)
+
+
+def test_kept_code_of_either_compiler_is_not_that_of_the_other(package):
+    plain = "import numba; numba.__version__ = '0.999.0'; " + RUN
+    assert package() == ["6", "0"]
+    assert package(program=plain) == ["6", "0"]
+    assert package(program=plain) == ["6", "1"]
+    assert package() == ["6", "0"]
+
+
+def test_all_that_kernels_import_of_the_package_is_found():
+    folder = Path(jit.__file__).parent
+    for path in folder.rglob("*.py"):
+        text = path.read_text()
+        if "eventsnn.jit import" not in text:
+            continue
+        module = ".".join(path.relative_to(folder.parent).with_suffix("").parts)
+        _, imported = jit._text(module)
+        for node in ast.parse(text).body:
+            assert not (isinstance(node, ast.Import) and any(a.name.startswith("eventsnn") for a in node.names)), module
+            if isinstance(node, ast.ImportFrom):
+                assert not node.level, module
+                if (node.module or "").startswith("eventsnn"):
+                    assert node.module in imported, module
+                    whole = folder.parent.joinpath(*node.module.split("."))
+                    assert not any((whole / f"{a.name}.py").exists() for a in node.names), module

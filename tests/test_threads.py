@@ -1,8 +1,11 @@
 """Threads that share what goes through a network: each carries some samples through all layers."""
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -233,3 +236,72 @@ def test_the_first_task_that_failed_is_told_and_no_more_are_begun(threads):
     with pytest.raises(ValueError, match="task 0"):
         each(work, range(30), threads)
     assert sorted(begun) == list(range(threads))
+
+
+class InterruptedAtOnce:
+    """Tasks for one other thread; whoever made them is interrupted when it asks for one, once that thread has begun."""
+
+    def __init__(self):
+        self.caller, self.left, self.begun = threading.get_ident(), [0], threading.Event()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if threading.get_ident() == self.caller:
+            assert self.begun.wait(60)
+            raise KeyboardInterrupt
+        if not self.left:
+            raise StopIteration
+        return self.left.pop()
+
+
+def test_nobody_waits_for_a_caller_that_was_interrupted_between_tasks():
+    tasks, given_up, waited = InterruptedAtOnce(), threading.Event(), []
+
+    def work(_):
+        tasks.begun.set()
+        waited.append(given_up.wait(60))
+
+    with pytest.raises(KeyboardInterrupt):
+        each(work, tasks, 2, given_up.set)
+    assert waited == [True]
+
+
+def test_threads_end_where_another_one_cannot_be_started(monkeypatch):
+    started = []
+
+    class OnlyOne(threading.Thread):
+        def start(self):
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+            super().start()
+
+    monkeypatch.setattr("eventsnn.threads.Thread", OnlyOne)
+    with pytest.raises(RuntimeError, match="can't start"):
+        each(lambda task: time.sleep(0.001), range(10_000), 3)
+    assert not started[0].is_alive()
+
+
+class Held:
+    """Something that can be referred to weakly."""
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_what_a_failed_task_held_is_let_go_with_its_error(threads):
+    held = []
+
+    def work(_):
+        large = Held()
+        held.append(weakref.ref(large))
+        raise ValueError("failed")
+
+    gc.disable()
+    try:
+        with suppress(ValueError):
+            each(work, range(2), threads)
+        assert held
+        assert not any(reference() for reference in held)
+    finally:
+        gc.enable()

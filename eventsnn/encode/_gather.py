@@ -139,7 +139,7 @@ def _emit_compress(typing_context, source, first, codes, sites):
     return types.void(types.intp, types.intp, types.intp, types.intp), generate
 
 
-def _emitcompresses(typing_context):
+def _emit_compresses(typing_context):
     """Return whether the machine can compress vectors of 16-bit numbers, known when code is compiled."""
 
     def generate(context, builder, signature, args):
@@ -159,7 +159,7 @@ _turn: Any = intrinsic(_emit_turn)
 any_high: Any = intrinsic(_emit_any_high)
 _mark: Any = intrinsic(_emit_mark)
 _compress: Any = intrinsic(_emit_compress)
-compresses: Any = intrinsic(_emitcompresses)
+compresses: Any = intrinsic(_emit_compresses)
 _count: Any = intrinsic(_emit_count)
 
 

@@ -73,7 +73,7 @@ def equal_spikes(bits, bins, shape, take):
     return True
 
 
-@partial(lean_kernel, error_model="numpy")
+@partial(lean_kernel, unroll=True, error_model="numpy")
 def _deal(bits, found, bins, by, scratch, time, channel, y, x):
     """Write the events."""
     codes, sites, counts = found[:3]

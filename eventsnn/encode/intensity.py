@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -124,13 +125,9 @@ class ImageEncoder:
         room = Room(len(batch))
 
         def work(start: int, stop: int) -> None:
-            try:
-                self._encode_block(batch, start, stop, room)
-            except BaseException:
-                room.fail()
-                raise
+            self._encode_block(batch, start, stop, room)
 
-        _over_blocks(work, len(batch), grids)
+        _over_blocks(work, len(batch), grids, room.fail)
         columns, offsets = room.columns()
         duration = self.latency.duration(grids[-1])
         events = Events.unchecked(**columns, offsets=offsets, shape=grids[-1], duration=duration)
@@ -235,15 +232,21 @@ class ImageEncoder:
 
     def _block(self, batch: np.ndarray, start: int, stop: int) -> np.ndarray:
         """Return the intensities of some images, float32 of shape (C, H, W, n_images)."""
-        pixels = batch[start:stop].transpose(1, 2, 3, 0)
-        block = scratch_empty(pixels.shape)
-        block[...] = pixels
+        images, count = batch[start:stop], stop - start
+        block = scratch_empty((*batch.shape[1:], count))
+        if batch.dtype == np.uint8 and images.flags.c_contiguous and count:
+            from eventsnn.encode._pixels import turn
+
+            images = images.reshape(count, -1)
+            images.flags.writeable = False  # as those of some callers are: another type to Numba
+            turn(images, block.reshape(-1, count))
+        else:
+            block[...] = images.transpose(1, 2, 3, 0)
         for stage in self.stages:
             block = stage.apply(block)
         return block
 
     def _encode_block(self, batch: np.ndarray, start: int, stop: int, room: Room) -> None:
-        from eventsnn.encode._ranking import emit, rank
         from eventsnn.encode._spikes import MOST_BINS, equal_spikes
 
         block = self._block(batch, start, stop)
@@ -254,6 +257,8 @@ class ImageEncoder:
             if not equal_spikes(bits, self.latency.bins, shape, partial(room.take, start)):
                 _check_intensities(block, start)
         else:
+            from eventsnn.encode._ranking import emit, rank
+
             sites, ranked, ranked_bits, offsets, valid = rank(bits)
             if not valid:
                 _check_intensities(block, start)
@@ -291,9 +296,11 @@ def _check_intensities(block: np.ndarray, start: int) -> None:
     raise ValueError(f"encoding expects finite intensities of at least 0, image {start + image} has {value:g}")
 
 
-def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Shape]) -> None:
-    """Call ``work(start, stop)`` for blocks that fit the cache, in order, shared by threads."""
-    largest = max(int(np.prod(grid, dtype=np.int64)) for grid in grids)
+def _over_blocks(
+    work: Callable[[int, int], None], n_images: int, grids: list[Shape], give_up: Callable[[], object] = lambda: None
+) -> None:
+    """Call ``work(start, stop)`` for blocks that fit the cache, shared by threads; ``give_up`` as of :func:`each`."""
+    largest = max(map(math.prod, grids))
     threads = default_threads()
     share = -(-n_images // (threads * _LINE)) * _LINE
     length = min(_MOST_IMAGES, share, max(1, _BLOCK // largest))
@@ -303,4 +310,4 @@ def _over_blocks(work: Callable[[int, int], None], n_images: int, grids: list[Sh
         with scratch():
             work(*block)
 
-    each(one, blocks, min(threads, len(blocks)))
+    each(one, blocks, min(threads, len(blocks)), give_up)

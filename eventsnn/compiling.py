@@ -1,0 +1,170 @@
+"""Numba's compiler with what the code of kernels needs, and no more.
+
+Numba turns each function into machine code of its own, by way of two rounds of optimization, even where only other
+kernels call it. Here an inner function stays as LLVM writes it down, and is optimized once, in the entry point that
+calls it. ``benchmarks/NOTES.md`` says what this and the rest is worth. All of it leans on what Numba keeps to itself,
+so ``jit.py`` says with which versions it is used.
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import Any
+
+from llvmlite import binding
+from numba.core import compiler, config, typed_passes, untyped_passes
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_machinery import PassManager
+
+from eventsnn.calling import TAG, Target
+from eventsnn.lowering import Lowering, Simplify, StripPhis
+
+
+class _Flags(compiler.Flags):
+    """Options that do not change, equal to nothing else: Numba compares them for each operator of each function."""
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def copy(self) -> _Flags:
+        return self
+
+    def get_mangle_string(self) -> str:
+        """Return what the names of functions tell about the options."""
+        return TAG + super().get_mangle_string()
+
+
+_known: dict[compiler.Flags, _Flags] = {}
+
+
+class _Library(JITCodeLibrary):
+    """Code whose loops are not unrolled, which would make most of the code and of the work and mostly gains nothing."""
+
+    _unrolls = False
+
+    def _optimize_functions(self, module: Any) -> None:
+        """Take variables out of memory and join blocks, so that little is linked: all else is done after that."""
+        module.data_layout = self._codegen._data_layout
+        builder, passes = self._builder(), binding.create_new_function_pass_manager()
+        passes.add_sroa_pass()
+        passes.add_simplify_cfg_pass()
+        for function in module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+    def _optimize_final_module(self) -> None:
+        builder = self._builder()
+        passes = builder.getModulePassManager()
+        passes.add_refprune_pass()
+        passes.run(self._final_module, builder)
+
+    def _builder(self) -> Any:
+        options = binding.create_pipeline_tuning_options(int(config.OPT))
+        options.loop_vectorization, options.slp_vectorization = config.LOOP_VECTORIZE, config.SLP_VECTORIZE
+        options.loop_unrolling = self._unrolls
+        return binding.create_pass_builder(self._codegen._tm, options)
+
+
+class _UnrollingLibrary(_Library):
+    _unrolls = True
+
+
+class _InnerLibrary(_Library):
+    """Code for other libraries to link, without machine code."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """Return that there is no such function in machine code."""
+        return 0
+
+    @property
+    def codegen(self) -> Any:
+        """Where Numba makes the function's environment known: nowhere, since there is no machine code."""
+        return _NoEnvironment
+
+
+class _NoEnvironment:
+    @staticmethod
+    def set_env(name: str, environment: Any) -> None:
+        pass
+
+
+class Compiler(compiler.CompilerBase):
+    """The compiler of entry points: Numba's without the passes that nothing in a kernel needs."""
+
+    _library: Any = _Library
+
+    def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
+        super().__init__(typing, target, library, args, result, _known.setdefault(flags, _Flags(flags)), *rest)
+        if library is None and self._library is not None:
+            self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
+            self.state.library.enable_object_caching()
+        self.state.targetctx = Target.like(self.state.targetctx)
+        self.state.typingctx = self.state.targetctx.typing_context
+
+    def compile_extra(self, func: Any) -> Any:
+        """Compile without the garbage collector, which would go through all that Numba makes again and again."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(func)
+        finally:
+            if collects:
+                if not gc.get_freeze_count():  # else somebody wants to keep what is frozen so
+                    # All that is new now counts as old: to look through it at once would take a second.
+                    gc.freeze()
+                    gc.unfreeze()
+                gc.enable()
+
+    def define_pipelines(self) -> list[PassManager]:
+        """Return the one pipeline."""
+        passes = PassManager("kernel")
+        for step in _COUNTED if self.state.flags.nrt else _UNCOUNTED:
+            passes.add_pass(step, step.__name__)
+        passes.finalize()
+        return [passes]
+
+
+_COUNTED = (
+    untyped_passes.TranslateByteCode,
+    untyped_passes.FixupArgs,
+    untyped_passes.IRProcessing,
+    untyped_passes.InlineClosureLikes,
+    untyped_passes.GenericRewrites,
+    untyped_passes.ReconstructSSA,
+    typed_passes.NopythonTypeInference,
+    typed_passes.PreLowerStripPhis,
+    typed_passes.IRLegalization,
+    typed_passes.NativeLowering,
+    typed_passes.NoPythonBackend,
+)
+_UNCOUNTED = (
+    untyped_passes.TranslateByteCode,
+    untyped_passes.FixupArgs,
+    Simplify,
+    typed_passes.NopythonTypeInference,
+    StripPhis,
+    Lowering,
+    typed_passes.NoPythonBackend,
+)
+
+
+class UnrollingCompiler(Compiler):
+    """The compiler of entry points that gain from unrolled loops."""
+
+    _library = _UnrollingLibrary
+
+
+class InnerCompiler(Compiler):
+    """The compiler of functions that only kernels call."""
+
+    _library = _InnerLibrary
