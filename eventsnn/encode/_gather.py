@@ -10,6 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from eventsnn.encode._vectors import splatted, turned
 from eventsnn.jit import inner, lean_kernel, trailing_zeros
 from eventsnn.memory import scratch_arrays
 
@@ -45,12 +46,6 @@ def _call(builder, name, result, *arguments):
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
-def _splat(builder, value, kind):
-    undefined = ir.Constant(kind, ir.Undefined)
-    first = builder.insert_element(undefined, value, _INT(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_INT, kind.count), [0] * kind.count))
-
-
 def _emit_turn(typing_context, source, stride, rows, target):
     """Write the codes of 32 rows of 32 int32, ``stride`` bytes apart, as columns, unless all are of 0.
 
@@ -73,13 +68,7 @@ def _emit_turn(typing_context, source, stride, rows, target):
         bits = _call(builder, "vector.reduce.or", _INT, builder.load(union))
         with builder.if_then(builder.icmp_unsigned("!=", builder.and_(bits, _INT(_MAGNITUDE)), _INT(0))):
             rows = [_codes(builder, *halves(source.type(row))) for row in range(LANES)]
-            # Each round moves one bit of the row's number to the column's.
-            orders = [[k // 2 + LANES * (k % 2) + offset for k in range(LANES)] for offset in (0, _HALF)]
-            orders = [ir.Constant(ir.VectorType(_INT, LANES), order) for order in orders]
-            for _ in range(LANES.bit_length() - 1):
-                pairs = list(zip(rows[:_HALF], rows[_HALF:], strict=True))
-                rows = [builder.shuffle_vector(*pair, order) for pair in pairs for order in orders]
-            for column, row in enumerate(rows):
+            for column, row in enumerate(turned(builder, rows)):
                 _store(builder, row, builder.add(target, target.type(2 * LANES * column)))
         return bits
 
@@ -129,7 +118,7 @@ def _emit_compress(typing_context, source, first, codes, sites):
     def generate(context, builder, signature, args):
         source, first, codes, sites = args
         row, undefined = _load(builder, source, _ROW, 2), ir.Constant(_ROW, ir.Undefined)
-        start = _splat(builder, builder.trunc(first, _CODE), _ROW)
+        start = splatted(builder, builder.trunc(first, _CODE), LANES)
         numbers = builder.add(start, ir.Constant(_ROW, list(range(LANES))))
         for what, to in ((row, codes), (numbers, sites)):
             found = _call(builder, "experimental.vector.compress", _ROW, what, _marks(builder, row), undefined)

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 from eventsnn.encode._gather import LANES, compresses
 from eventsnn.encode._places import prefetch
+from eventsnn.encode._vectors import splatted
 from eventsnn.jit import inner
 
 _ROW = ir.VectorType(ir.IntType(16), LANES)
@@ -36,10 +37,7 @@ def _emit_part(first):
             narrow, number = ir.IntType(16), n.type
 
             def splat(value):
-                undefined = ir.Constant(_ROW, ir.Undefined)
-                one = builder.insert_element(undefined, builder.trunc(value, narrow), ir.IntType(32)(0))
-                zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-                return builder.shuffle_vector(one, undefined, zeros)
+                return splatted(builder, builder.trunc(value, narrow), LANES)
 
             def constant(value):
                 return ir.Constant(_ROW, [value] * LANES)

@@ -9,6 +9,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from eventsnn.encode._vectors import turned
 from eventsnn.jit import lean_kernel
 
 _SIDE = 16
@@ -27,14 +28,7 @@ def _emit_turn(typing_context, source, stride, target, pitch):
             place = builder.add(source, builder.mul(stride, stride.type(number)))
             return builder.load(builder.inttoptr(place, _BYTES.as_pointer()), align=1)
 
-        rows = [row(number) for number in range(_SIDE)]
-        # Each round moves one bit of the row's number to the column's.
-        orders = [[k // 2 + _SIDE * (k % 2) + offset for k in range(_SIDE)] for offset in (0, _SIDE // 2)]
-        orders = [ir.Constant(ir.VectorType(ir.IntType(32), _SIDE), order) for order in orders]
-        for _ in range(_SIDE.bit_length() - 1):
-            pairs = list(zip(rows[: _SIDE // 2], rows[_SIDE // 2 :], strict=True))
-            rows = [builder.shuffle_vector(*pair, order) for pair in pairs for order in orders]
-        for number, values in enumerate(rows):
+        for number, values in enumerate(turned(builder, [row(number) for number in range(_SIDE)])):
             place = builder.add(target, builder.mul(pitch, pitch.type(number)))
             values = builder.sitofp(builder.zext(values, _WORDS), _FLOATS)
             builder.store(values, builder.inttoptr(place, _FLOATS.as_pointer()), align=4)

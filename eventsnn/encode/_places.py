@@ -11,6 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from eventsnn.encode._vectors import splatted
 from eventsnn.jit import inner
 
 _LANES = 32
@@ -45,7 +46,9 @@ def _emit_write(typing_context, sites, by, channel, y, x):
     def generate(context, builder, signature, args):
         sites, by, *columns = args
         numbers = [builder.trunc(number, ir.IntType(16)) for number in cgutils.unpack_tuple(builder, by, 6)]
-        plane, by_plane, plane_shift, width, by_width, width_shift = (_splat(builder, number) for number in numbers)
+        plane, by_plane, plane_shift, width, by_width, width_shift = (
+            splatted(builder, number, _LANES) for number in numbers
+        )
 
         def divided(values, factor, shift):
             product = builder.mul(builder.zext(values, _WIDE), builder.zext(factor, _WIDE))
@@ -62,12 +65,6 @@ def _emit_write(typing_context, sites, by, channel, y, x):
 
     integer = types.intp
     return types.void(integer, types.UniTuple(integer, 6), integer, integer, integer), generate
-
-
-def _splat(builder, value):
-    undefined = ir.Constant(_NARROW, ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(_WIDE, [0] * _LANES))
 
 
 def prefetch(builder, address):

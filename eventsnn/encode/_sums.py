@@ -20,6 +20,15 @@ _ZERO = np.int64(0)
 
 
 @inner
+def put(at, a, b, c, d):
+    """Write four vectors one after another."""
+    store(at, a)
+    store(at + _LINE, b)
+    store(at + 2 * _LINE, c)
+    store(at + 3 * _LINE, d)
+
+
+@inner
 def weigh(cells, source, weights, shape, strides):
     """Add to 64 cells a weighted window of a source, row by row: ``cell = fma(weight, value, cell)``.
 
@@ -36,10 +45,7 @@ def weigh(cells, source, weights, shape, strides):
             c, d = fma(w, load(value + 2 * _LINE), c), fma(w, load(value + 3 * _LINE), d)
             value, weight = value + strides[1], weight + 4
         source, weights = source + strides[0], weights + strides[2]
-    store(cells, a)
-    store(cells + _LINE, b)
-    store(cells + 2 * _LINE, c)
-    store(cells + 3 * _LINE, d)
+    put(cells, a, b, c, d)
 
 
 @inner
@@ -77,15 +83,6 @@ def fold_down(strips, apart, length, source, below, factors, window, skip):
         put(strips + at, a, b, c, d)
         put(strips + at + apart, e, f, g, h)
         put(strips + at + 2 * apart, i, j, k, m)
-
-
-@inner
-def put(at, a, b, c, d):
-    """Write four vectors one after another."""
-    store(at, a)
-    store(at + _LINE, b)
-    store(at + 2 * _LINE, c)
-    store(at + 3 * _LINE, d)
 
 
 @inner

@@ -42,17 +42,29 @@ def _by(result: Any, arguments: tuple[Any, ...], emit: Callable[..., Any]) -> An
     return result(*arguments), lambda context, builder, signature, values: emit(builder, *values)
 
 
-def _all(builder: Any, value: Any) -> Any:
-    """Return a vector of 16 times one value."""
-    kind, number = ir.VectorType(value.type, WIDTH), ir.IntType(32)
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, number(0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(number, WIDTH), [0] * WIDTH))
+def splatted(builder: Any, value: Any, width: int = WIDTH) -> Any:
+    """Return the code of a vector of ``width`` times one value."""
+    undefined, number = ir.Constant(ir.VectorType(value.type, width), ir.Undefined), ir.IntType(32)
+    first = builder.insert_element(undefined, value, number(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(number, width), [0] * width))
+
+
+def turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """Return the code of as many columns of a square of vectors as it has rows, a power of two."""
+    side, half = len(rows), len(rows) // 2
+    # Each round moves one bit of the row's number to the column's.
+    orders = [[k // 2 + side * (k % 2) + offset for k in range(side)] for offset in (0, half)]
+    orders = [ir.Constant(ir.VectorType(ir.IntType(32), side), order) for order in orders]
+    for _ in range(side.bit_length() - 1):
+        pairs = list(zip(rows[:half], rows[half:], strict=True))
+        rows = [builder.shuffle_vector(*pair, order) for pair in pairs for order in orders]
+    return rows
 
 
 def _first(builder: Any, count: Any) -> Any:
     """Return a mask of the first so many values."""
     places = ir.Constant(ir.VectorType(count.type, WIDTH), list(range(WIDTH)))
-    return builder.icmp_signed("<", places, _all(builder, count))
+    return builder.icmp_signed("<", places, splatted(builder, count))
 
 
 def _call(builder: Any, name: str, result: Any, arguments: Any) -> Any:
@@ -105,7 +117,7 @@ def repeat(typing_context, address):
     """Return a vector of 16 times the one value at an address."""
 
     def emit(builder, at):
-        return _all(builder, builder.load(_place(builder, at, ir.FloatType()), align=4))
+        return splatted(builder, builder.load(_place(builder, at, ir.FloatType()), align=4))
 
     return _by(_VECTOR, (types.int64,), emit)
 
@@ -113,7 +125,7 @@ def repeat(typing_context, address):
 @intrinsic
 def splat(typing_context, value):
     """Return a vector of 16 times a float32."""
-    return _by(_VECTOR, (types.float32,), _all)
+    return _by(_VECTOR, (types.float32,), splatted)
 
 
 @intrinsic
@@ -165,7 +177,7 @@ def only(typing_context, vector, mask):
     """Return the bits of each value that are set in an int32: all of them in -1, all but the sign in 0x7FFFFFFF."""
 
     def emit(builder, value, mask):
-        return builder.bitcast(builder.and_(_bits(builder, value), _all(builder, mask)), _LLVM)
+        return builder.bitcast(builder.and_(_bits(builder, value), splatted(builder, mask)), _LLVM)
 
     return _by(_VECTOR, (_VECTOR, types.int32), emit)
 
