@@ -24,7 +24,8 @@ _MOST_KEPT = 2**24  # bytes of small arrays that a thread keeps from call to cal
 _MOST_VIEWS = 64  # arrays in it that are made only once
 
 
-_pages_kept: list[mmap.mmap] = []
+_Pages = tuple[mmap.mmap, int]  # and where in it the first large page begins
+_pages_kept: list[_Pages] = []
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -39,41 +40,43 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
 
 def _memory(size: int) -> np.ndarray:
     if size < _LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return _from_multiple(np.empty(size + _LINE, np.uint8), _LINE, size)
-    pages = _take(size) or _pages(size)
+        memory = np.empty(size + _LINE, np.uint8)
+        start = -_address(memory) % _LINE
+        return memory[start : start + size]
+    pages, start = kept = _take(size) or _pages(size)
     whole = np.frombuffer(pages, np.uint8)
     # Every view of it keeps it alive, so nobody can see this memory any more when it goes.
-    weakref.finalize(whole, _keep, pages).atexit = False
-    return _from_multiple(whole, _LARGE_PAGE, size)
+    weakref.finalize(whole, _keep, kept).atexit = False
+    return whole[start : start + size]
 
 
-def _pages(size: int) -> mmap.mmap:
+def _pages(size: int) -> _Pages:
     """Return new memory that holds ``size`` bytes from the beginning of a large page on."""
     length = size + -size % _LARGE_PAGE + _LARGE_PAGE
     pages = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     pages.madvise(mmap.MADV_HUGEPAGE)
-    return pages
+    return pages, -_address(np.frombuffer(pages, np.uint8)) % _LARGE_PAGE
 
 
-def _take(size: int) -> mmap.mmap | None:
+def _take(size: int) -> _Pages | None:
     """Return kept memory for ``size`` bytes that is not much too long, or None."""
-    for pages in list(_pages_kept):
-        if size + _LARGE_PAGE <= len(pages) <= 2 * size + 2 * _LARGE_PAGE:
+    for kept in list(_pages_kept):
+        if size + _LARGE_PAGE <= len(kept[0]) <= 2 * size + 2 * _LARGE_PAGE:
             # Another thread, or the end of an array in this one, may have changed the list.
             with suppress(ValueError):
-                _pages_kept.remove(pages)
-                return pages
+                _pages_kept.remove(kept)
+                return kept
     return None
 
 
-def _keep(pages: mmap.mmap) -> None:
-    if sum(map(len, list(_pages_kept))) + len(pages) <= _MOST_PAGES:
-        _pages_kept.append(pages)
+def _keep(kept: _Pages) -> None:
+    if sum(len(pages) for pages, _ in list(_pages_kept)) + len(kept[0]) <= _MOST_PAGES:
+        _pages_kept.append(kept)
 
 
-def _from_multiple(memory: np.ndarray, of: int, size: int) -> np.ndarray:
-    start = -memory.__array_interface__["data"][0] % of  # without ctypes, which takes longer than all the rest
-    return memory[start : start + size]
+def _address(memory: np.ndarray) -> int:
+    address: int = memory.__array_interface__["data"][0]  # without ctypes, which takes longer than all the rest
+    return address
 
 
 class _Kept(threading.local):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eventsnn.encode import EqualBins, ImageEncoder, Linear, LocalNormalization
+from eventsnn.encode import DoG, EqualBins, Filter, Gabor, ImageEncoder, Linear, LocalNormalization, LoG, Scale
 
 N_IMAGES = (1, 15, 32, 33, 80)
 
@@ -85,6 +85,33 @@ def test_spikes_of_equal_bins_are_their_definition(kind, shape):
                 np.testing.assert_array_equal(found[first:end], expected)
 
 
+FRONTS = {
+    "centres": (
+        Filter([DoG(w, *s) for w in (3, 7, 13) for s in ((w / 9, w / 4), (w / 4, w / 9))], padding=6, threshold=50),
+    ),
+    "normalized": (Filter([DoG(7, 1, 2), DoG(7, 2, 1)], padding=3, threshold=20), LocalNormalization(8)),
+    "without border": (Filter([LoG(9, 1.5)]), LocalNormalization(8)),
+    "wide border": (Filter([DoG(3, 0.5, 1), DoG(13, 1, 3)], padding=9), LocalNormalization(8)),
+    "bars": (Scale(1 / 255), Filter([Gabor(5, 45), Gabor(5, 90)], padding=1, absolute=True), LocalNormalization(8)),
+    "another radius": (Filter([DoG(7, 1, 2)], padding=3), LocalNormalization(3)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 150])
+@pytest.mark.parametrize("front", FRONTS)
+def test_one_pass_gives_what_stages_give_one_after_another(front, n, dtype):
+    images = 255 * images_with_dark_parts(n, (1, 17, 14))[:, 0]
+    images[-1, -1, -1] = 255  # alone in its rows and columns, for some
+    for bins in (1, 15, 16, 300):
+        encoder = ImageEncoder(FRONTS[front], EqualBins(bins))
+        events = encoder.encode(images.astype(dtype))
+        expected = ImageEncoder((), EqualBins(bins)).encode(encoder.intensities(images.astype(dtype)))
+        assert events.shape == expected.shape
+        for name in ("time", "channel", "y", "x", "offsets"):
+            np.testing.assert_array_equal(getattr(events, name), getattr(expected, name))
+
+
 @dataclass(frozen=True)
 class Set:
     """Stage that gives one image's last pixel a value."""
@@ -110,6 +137,17 @@ def test_what_is_no_intensity_is_refused(bits, latency, monkeypatch):
         ImageEncoder((Set(value, 33),), latency).encode(np.ones((40, 5, 7), np.uint8))
 
 
+@pytest.mark.parametrize("front", ["centres", "normalized"])
+def test_what_overflows_in_one_pass_is_refused(front):
+    images = np.ones((150, 20, 20), np.float32)
+    images[140, 5, 5] = 3e38
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ValueError, match="finite intensities of at least 0, image 140 has"),
+    ):
+        ImageEncoder((Scale(100), *FRONTS[front]), EqualBins(15)).encode(images)
+
+
 @pytest.mark.skipif("GATHERING" in os.environ, reason="this is the other machine")
 def test_a_machine_without_these_vectors_finds_the_same(tmp_path):
     machine = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -122,4 +160,4 @@ def test_a_machine_without_these_vectors_finds_the_same(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"{5 * len(N_IMAGES) + len(SHAPES) * len(INTENSITIES) + 12} passed" in run.stdout
+    assert f"{5 * len(N_IMAGES) + len(SHAPES) * len(INTENSITIES) + 10 * len(FRONTS) + 14} passed" in run.stdout

@@ -8,7 +8,7 @@ from eventsnn.encode._lanes import box, erase, move, runs
 from eventsnn.encode._sums import CHUNK, PIXELS, SLACK, TERMS, fold_across, fold_down, roll_across, weigh
 from eventsnn.encode._vectors import WIDTH, drop, fma, load, only, repeat, splat, store, store_some, zeros
 from eventsnn.jit import inner, lean_kernel
-from eventsnn.memory import scratch_empty
+from eventsnn.memory import scratch_arrays
 
 _LINE = np.int64(4 * WIDTH)
 _ALL, _MAGNITUDE = np.int32(-1), np.int32(0x7FFFFFFF)
@@ -22,13 +22,22 @@ def correlate(block, border, bank, n_images, mode, out):
     the sign, and the float32 below which results, or magnitudes if signed, become 0. What is 0 for all images is left
     out, which changes no bit.
     """
-    channels, height, width = len(block), block.shape[1] + 2 * border, block.shape[2] // n_images + 2 * border
+    room = room_to_correlate(block.shape, border, bank.parts, n_images)
+    _correlate(block, border, bank.arrays, n_images, mode, scratch_arrays(*room), out)
+
+
+def room_to_correlate(shape, border, parts, n_images):
+    """Return shapes and types of the scratch memory for blocks of a shape (C, H, W * N)."""
+    channels, height, width = shape[0], shape[1] + 2 * border, shape[2] // n_images + 2 * border
     lanes = min(n_images, WIDTH)
     length = width * lanes + SLACK + PIXELS * lanes
-    tile, row = scratch_empty((channels * height * width * lanes + length,)), scratch_empty((length,))
-    strips = scratch_empty(((TERMS + 1) * bank.parts * length + WIDTH,))
-    taps, seen = scratch_empty((width * lanes // CHUNK + 1, 2), np.int64), scratch_empty((length,), np.int32)
-    _correlate(block, border, bank.arrays, n_images, mode, (tile, strips, row, taps, seen), out)
+    return (
+        ((channels * height * width * lanes + length,), np.float32),
+        (((TERMS + 1) * parts * length + WIDTH,), np.float32),
+        ((length,), np.float32),
+        ((width * lanes // CHUNK + 1, 2), np.int64),
+        ((length,), np.int32),
+    )
 
 
 @inner
@@ -103,45 +112,60 @@ def _gather(cells, source, strides, weights, window, rows, folded, lanes, n_chun
             roll_across(cells, source, below, weights, rows, window, first)
         elif count > 0:
             fold_across(cells, source, below, beside, weights, rows, window, first)
+        elif folded:
+            erase(cells, np.int64(CHUNK))
         cells, source = cells + 4 * CHUNK, source + 4 * CHUNK
 
 
 @lean_kernel
 def _correlate(block, border, bank, n_images, mode, scratch, out):
+    for start in range(np.int64(0), n_images, np.int64(WIDTH)):
+        lanes = n_images - start if n_images - start < WIDTH else np.int64(WIDTH)
+        respond(block, border, bank, (start, lanes, n_images), mode, scratch, out, (start, n_images))
+
+
+@inner
+def respond(block, border, bank, group, mode, scratch, out, to):
+    """Do as :func:`correlate` for some images: the first of them, how many, and how many there are in all.
+
+    ``to`` is the first of the output's images that they become, and how many it has. Return the box outside of which
+    they are 0, its border included: first row, row after the last, and of pixels.
+    """
     responses, weights, maps, scales = bank
+    start, lanes, n_images = group
     channels, height, n_rows = np.int64(len(block)), np.int64(block.shape[1]) + 2 * border, np.int64(out.shape[1])
-    width, columns = np.int64(block.shape[2]) // n_images + 2 * border, np.int64(out.shape[2]) // n_images
+    width, columns = np.int64(block.shape[2]) // n_images + 2 * border, np.int64(out.shape[2]) // to[1]
     tile, strips, row, taps, seen = scratch
     pixels, strip, cells = np.int64(tile.ctypes.data), np.int64(strips.ctypes.data), np.int64(row.ctypes.data)
     apart = np.int64(4 * len(row))
-    for start in range(np.int64(0), n_images, np.int64(WIDTH)):
-        lanes = n_images - start if n_images - start < WIDTH else np.int64(WIDTH)
-        beside, below, shape = 4 * lanes, 4 * width * lanes, runs(columns, lanes, n_images)
-        n_chunks = (columns * lanes + CHUNK - 1) // CHUNK
-        if start == 0 or lanes < WIDTH:
-            erase(pixels, channels * height * width * lanes)
-        top, bottom, left, right = _take(block, border, (start, lanes, n_images), tile, seen)
-        erase(strip, len(strips) - WIDTH)
-        for b in range(len(responses)):
-            window, parts, edge = responses[b, 0], responses[b, 1], responses[b, 2]
-            weight = np.int64(weights.ctypes.data) + 4 * responses[b, 3]
-            folded = parts > 0
-            _reach(window, (left - edge, right - edge), folded, lanes, n_chunks, taps)
-            for y in range(n_rows):
+    beside, below, shape = 4 * lanes, 4 * width * lanes, runs(columns, lanes, to[1])
+    n_chunks = (columns * lanes + CHUNK - 1) // CHUNK
+    if start == 0 or lanes < WIDTH:
+        erase(pixels, channels * height * width * lanes)
+    top, bottom, left, right = _take(block, border, group, tile, seen)
+    erase(strip, len(strips) - WIDTH)
+    for b in range(len(responses)):
+        window, parts, edge = responses[b, 0], responses[b, 1], responses[b, 2]
+        weight = np.int64(weights.ctypes.data) + 4 * responses[b, 3]
+        folded = parts > 0
+        _reach(window, (left - edge, right - edge), folded, lanes, n_chunks, taps)
+        for y in range(n_rows):
+            above, under, source = top - y - edge, bottom - y - edge, pixels + (y + edge) * below
+            above, under = above if above > 0 else np.int64(0), under if under < window else window
+            rows = under - above
+            if rows <= 0 or not folded:
                 erase(cells, columns * lanes)
-                above, under, source = top - y - edge, bottom - y - edge, pixels + (y + edge) * below
-                above, under = above if above > 0 else np.int64(0), under if under < window else window
-                rows = under - above
-                if rows > 0 and folded:
-                    skip = above if above < window - under else window - under
-                    lit = (skip if skip < window // 2 else window // 2), left, right
-                    _fold(strip, apart, source, below, lit, lanes, weight, parts, window)
-                by = weight + 4 * window * (TERMS * parts if folded else above)
-                source = (strip if folded else source + above * below) + edge * beside
-                strides, rows = (apart if folded else below, beside), (TERMS + 1) * parts if folded else rows
-                for _ in range(channels if under > above else 0):
-                    _gather(cells, source, strides, by, window, rows, folded, lanes, n_chunks, taps)
-                    by, source = by + 4 * window * window, source + height * below
-                for m in range(responses[b, 4], responses[b, 5]):
-                    target = np.int64(out.ctypes.data) + 4 * ((maps[m] * n_rows + y) * columns * n_images + start)
-                    _rectify(cells, np.int64(scales.ctypes.data) + 4 * m, mode, target, shape, 4 * n_images)
+            else:
+                skip = above if above < window - under else window - under
+                lit = (skip if skip < window // 2 else window // 2), left, right
+                _fold(strip, apart, source, below, lit, lanes, weight, parts, window)
+            by = weight + 4 * window * (TERMS * parts if folded else above)
+            source = (strip if folded else source + above * below) + edge * beside
+            strides, rows = (apart if folded else below, beside), (TERMS + 1) * parts if folded else rows
+            for _ in range(channels if under > above else 0):
+                _gather(cells, source, strides, by, window, rows, folded, lanes, n_chunks, taps)
+                by, source = by + 4 * window * window, source + height * below
+            for m in range(responses[b, 4], responses[b, 5]):
+                target = np.int64(out.ctypes.data) + 4 * ((maps[m] * n_rows + y) * columns * to[1] + to[0])
+                _rectify(cells, np.int64(scales.ctypes.data) + 4 * m, mode, target, shape, 4 * to[1])
+    return top, bottom, left, right

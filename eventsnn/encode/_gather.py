@@ -46,20 +46,21 @@ def _call(builder, name, result, *arguments):
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
-def _emit_turn(typing_context, source, stride, rows, target):
-    """Write the codes of 32 rows of 32 int32, ``stride`` bytes apart, as columns, unless all are of 0.
+def _emit_turn(typing_context, source, strides, rows, target):
+    """Write the codes of 32 rows of 32 int32 as columns, unless all are of 0.
 
-    Return all bits that are set in any of them. That there are 32 rows is said by an argument, that LLVM does not
-    know, and keep what it has looked at, for which there are too few registers.
+    ``strides`` are from row to row and from the first half of each to the second, in bytes. Return all bits that are
+    set in any of them. That there are 32 rows is said by an argument, that LLVM does not know, and keep what it has
+    looked at, for which there are too few registers.
     """
 
     def generate(context, builder, signature, args):
-        source, stride, n_rows, target = args
+        source, strides, n_rows, target = args
+        stride, apart = cgutils.unpack_tuple(builder, strides, 2)
 
         def halves(row):
             place = builder.add(source, builder.mul(stride, row))
-            places = place, builder.add(place, place.type(4 * _HALF))
-            return [_load(builder, at, _HALF_ROW) for at in places]
+            return [_load(builder, at, _HALF_ROW) for at in (place, builder.add(place, apart))]
 
         union = cgutils.alloca_once_value(builder, _constant(_HALF_ROW, 0))
         with cgutils.for_range(builder, n_rows) as loop:
@@ -72,7 +73,7 @@ def _emit_turn(typing_context, source, stride, rows, target):
                 _store(builder, row, builder.add(target, target.type(2 * LANES * column)))
         return bits
 
-    return types.int32(types.intp, types.intp, types.intp, types.intp), generate
+    return types.int32(types.intp, types.UniTuple(types.intp, 2), types.intp, types.intp), generate
 
 
 def _codes(builder, *halves):
@@ -144,6 +145,28 @@ def _emit_count(typing_context, word):
     )
 
 
+def _emit_sum_of_8(typing_context, source):
+    """Return the sum of 8 int32 at an address."""
+
+    def generate(context, builder, signature, args):
+        values = _load(builder, args[0], ir.VectorType(_INT, 8))
+        return builder.sext(_call(builder, "vector.reduce.add", _INT, values), ir.IntType(64))
+
+    return types.int64(types.intp), generate
+
+
+def _emit_fill_8(typing_context, target, value):
+    """Write a number as 8 uint16 to an address."""
+
+    def generate(context, builder, signature, args):
+        _store(builder, splatted(builder, builder.trunc(args[1], _CODE), 8), args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.int64), generate
+
+
+sum_of_8: Any = intrinsic(_emit_sum_of_8)
+fill_8: Any = intrinsic(_emit_fill_8)
 _turn: Any = intrinsic(_emit_turn)
 any_high: Any = intrinsic(_emit_any_high)
 _mark: Any = intrinsic(_emit_mark)
@@ -160,7 +183,7 @@ def gather(bits, tiles, codes, sites, counts):
     share one, and only that of 0 is 0. Return whether a sign bit is set, be it that of -0.
 
     Whether a site is 0 is hard to predict. So 32 sites of 32 images at a time are turned, that each image's lie side
-    by side, and then what is not 0 is moved together.
+    by side, or 64 sites of up to 16 images, and then what is not 0 is moved together.
 
     Parameters
     ----------
@@ -172,82 +195,105 @@ def gather(bits, tiles, codes, sites, counts):
         How much is found in each image before each page of 2**16 sites, and in all.
     """
     n_sites, n_images = bits.shape
-    first, room = np.int64(bits.ctypes.data), codes.shape[1]
+    first, few, stride = np.int64(bits.ctypes.data), n_images <= _HALF, 4 * n_images
+    step, apart = (2 * LANES, LANES * stride) if few else (LANES, np.int64(4 * _HALF))
     padded, turned = tiles
-    to, signs = (np.int64(codes.ctypes.data), np.int64(sites.ctypes.data)), np.int32(0)
+    at, signs = (np.int64(padded.ctypes.data), np.int64(turned.ctypes.data)), np.int32(0)
     for i in range(n_images):
         counts[0, i] = 0
-    for low in range(0, n_sites, LANES):
-        page = low // PAGE + 1
+    for low in range(0, n_sites, step):
         for left in range(0, n_images, LANES):
-            n, source, stride = n_images - left, first + 4 * (low * n_images + left), 4 * n_images
-            n = n if n < LANES else np.int64(LANES)
-            if (low + LANES - 1) * n_images + left + LANES > n_sites * n_images:
-                # Reading 32 rows of 32 values would go beyond the end.
-                for j in range(LANES):
-                    for i in range(LANES):
-                        padded[j, i] = bits[low + j, left + i] if low + j < n_sites and i < n else np.int32(0)
-                source, stride = np.int64(padded.ctypes.data), np.int64(4 * LANES)
-            found = _turn(source, stride, np.int64(len(padded)), np.int64(turned.ctypes.data))
+            n = n_images - left if n_images - left < LANES else np.int64(LANES)
+            if (low + step - 1) * n_images + left + (_HALF if few else LANES) > n_sites * n_images:
+                _copy(bits, low, left, n, padded)
+                found = _turn(at[0], (np.int64(4 * LANES), np.int64(4 * _HALF)), np.int64(LANES), at[1])
+            else:
+                found = _turn(first + 4 * (low * n_images + left), (stride, apart), np.int64(LANES), at[1])
             signs |= found
             if low % PAGE == 0:
                 for i in range(left, left + n):
-                    counts[page, i] = counts[page - 1, i]
-            if found & np.int32(_MAGNITUDE) == 0:
-                continue
-            for i in range(n):
-                column, image = np.int64(turned.ctypes.data) + 2 * LANES * i, np.uint64(left + i)
-                word, at = _mark(column), counts[page, image]
-                counts[page, image] += _count(word)
-                if compresses():
-                    behind = 2 * ((left + i) * room + at)
-                    _compress(column, low, to[0] + behind, to[1] + behind)
-                    continue
-                while word != 0:
-                    j = np.uint64(trailing_zeros(word))
-                    word &= word - np.uint32(1)
-                    codes[image, np.uint64(at)] = turned[np.uint64(i), j]
-                    sites[image, np.uint64(at)] = low + np.int64(j)
-                    at += 1
+                    counts[low // PAGE + 1, i] = counts[low // PAGE, i]
+            if found & np.int32(_MAGNITUDE) != 0:
+                _compact(turned, low, (left, n, few), codes, sites, counts[low // PAGE + 1])
     return signs < 0
 
 
-def find(bits, bins):
+@inner
+def _copy(bits, low, left, n, padded):
+    """Copy a tile beyond whose end nothing may be read, as it is turned."""
+    few = bits.shape[1] <= _HALF
+    for j in range(LANES):
+        for i in range(LANES):
+            half, rest = i // _HALF, i % _HALF
+            site, image = (low + j + LANES * half, rest) if few else (low + j, left + i)
+            padded[j, i] = bits[site, image] if site < len(bits) and image < left + n else np.int32(0)
+
+
+@inner
+def _compact(turned, low, images, codes, sites, counts):
+    """Append what is not 0 in a turned tile to what is found of each of ``n`` images from ``left`` on."""
+    left, n, few = images
+    to, room = (np.int64(codes.ctypes.data), np.int64(sites.ctypes.data)), codes.shape[1]
+    for i in range(_HALF + n if few else n):
+        half, rest = i // _HALF, i % _HALF
+        if few and rest >= n:
+            continue
+        image, first = (np.uint64(rest), low + LANES * half) if few else (np.uint64(left + i), low)
+        column, at = np.int64(turned.ctypes.data) + 2 * LANES * i, counts[image]
+        word = _mark(column)
+        counts[image] += _count(word)
+        if compresses():
+            behind = 2 * (np.int64(image) * room + at)
+            _compress(column, first, to[0] + behind, to[1] + behind)
+            continue
+        while word != 0:
+            j = np.uint64(trailing_zeros(word))
+            word &= word - np.uint32(1)
+            codes[image, np.uint64(at)] = turned[np.uint64(i), j]
+            sites[image, np.uint64(at)] = first + np.int64(j)
+            at += 1
+
+
+def find(bits):
     """Find what is not 0 in each column of ``bits``, intensities of shape (n_sites, N) as int32.
 
     Returns
     -------
     found : tuple of ndarray
-        ``codes``, ``sites`` and ``counts`` as of :func:`gather`, in scratch memory; how many events there are up to the
-        end of each image, int64 of shape (N,), if they are shared out to ``bins``; and what only compiled code needs.
+        ``codes``, ``sites`` and ``counts`` as of :func:`gather`, in scratch memory, and what only compiled code needs.
     valid : bool
         Whether no intensity is negative or not finite.
     """
-    n_sites, n_images = bits.shape
-    found = scratch_arrays(
+    found = scratch_arrays(*room_to_find(*bits.shape))
+    return found, _find(bits, found)
+
+
+def room_to_find(n_sites, n_images):
+    """Return shapes and types of the arrays of :func:`find`."""
+    return (
         ((n_images, n_sites + LANES), np.uint16),
         ((n_images, n_sites + LANES), np.uint16),
         ((2 + (n_sites - 1) // PAGE, n_images), np.int64),
-        ((n_images,), np.int64),
         ((LANES, LANES), np.int32),
         ((LANES, LANES), np.uint16),
     )
-    return found, _find(bits, bins, found)
 
 
 @lean_kernel
-def _find(bits, bins, found):
+def _find(bits, found):
+    return valid_codes(bits, found)
+
+
+@inner
+def valid_codes(bits, found):
     """Write what :func:`find` returns to ``found``; return whether all intensities are valid."""
-    codes, sites, counts, ends, padded, turned = found
-    doubtful, end = gather(bits, (padded, turned), codes, sites, counts), np.int64(0)
+    codes, sites, counts, padded, turned = found
+    doubtful = gather(bits, (padded, turned), codes, sites, counts)
     for i in range(bits.shape[1]):
-        n, largest = counts[-1, i], np.uint16(0)
-        for j in range(n):
+        largest = np.uint16(0)
+        for j in range(counts[-1, i]):
             largest = codes[i, j] if codes[i, j] > largest else largest
         doubtful |= largest >= _INFINITE_CODE
-        size, used = share(n, bins)
-        end += size * used
-        ends[i] = end
     return not doubtful or _valid(bits)
 
 

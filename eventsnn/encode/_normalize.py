@@ -6,9 +6,9 @@ import numpy as np
 
 from eventsnn.encode._lanes import box, erase, move, runs
 from eventsnn.encode._sums import CHUNK, SLACK, sums_of_17, window_sums
-from eventsnn.encode._vectors import WIDTH, add, div, load, load_some, mul, splat, store, store_some
+from eventsnn.encode._vectors import WIDTH, add, div, load, load_some, mul, splat, store, store_some, zeros
 from eventsnn.jit import inner, lean_kernel
-from eventsnn.memory import scratch_empty
+from eventsnn.memory import scratch_arrays
 
 _EPSILON = np.float32(1e-12)
 _LINE, _PIECE = np.int64(4 * WIDTH), np.int64(4 * CHUNK)
@@ -22,13 +22,22 @@ def normalize(block, radius, n_images):
     subtracting what goes would leave rounding errors behind where a dark part follows a bright one. The mean is the sum
     times the float32 ``1 / (2 radius + 1)^2``.
     """
-    height, lanes = block.shape[1], min(n_images, WIDTH)
-    length = block.shape[2] // n_images * lanes
+    scratch = scratch_arrays(*room_to_normalize(block.shape, radius, n_images))
+    return bool(_normalize(block, radius, n_images, scratch))
+
+
+def room_to_normalize(shape, radius, n_images):
+    """Return shapes and types of the scratch memory for blocks of a shape (C, H, W * N)."""
+    height, lanes = shape[1], min(n_images, WIDTH)
+    length = shape[2] // n_images * lanes
     longest = max(length + 2 * radius * lanes, (height + 2 * radius) * CHUNK) + SLACK
-    line, work, means = scratch_empty((longest,)), scratch_empty((longest,)), scratch_empty((height * length,))
-    sums = scratch_empty((-(-length // (CHUNK - CHUNK % lanes)) * (height + 2 * radius + 1) * CHUNK,))
-    seen = scratch_empty((block.shape[2] + WIDTH,), np.int32)
-    return bool(_normalize(block, radius, n_images, (line, work, sums, means, seen)))
+    return (
+        ((longest,), np.float32),
+        ((longest,), np.float32),
+        ((-(-length // (CHUNK - CHUNK % lanes)) * (height + 2 * radius + 1) * CHUNK,), np.float32),
+        ((height * lanes,), np.float32),
+        ((shape[2] + WIDTH,), np.int32),
+    )
 
 
 @inner
@@ -37,16 +46,16 @@ def _of_17(plane, below, pitch, size, scratch):
     n_rows, columns = size
     _, work, sums, means = scratch
     apart = n_rows * _LINE
+    store(work, zeros())
     for y in range(n_rows):
-        sums_of_17(sums + y * _LINE, apart, plane + y * below, pitch, columns, work)
-    for x in range(columns):
-        sums_of_17(means + x * _LINE, columns * _LINE, sums + x * apart, _LINE, n_rows, work)
+        sums_of_17((sums + y * _LINE, apart), (plane + y * below, pitch), columns, work)
     share, least = splat(np.float32(1) / np.float32(17 * 17)), splat(_EPSILON)
-    for y in range(n_rows):
-        cells = plane + y * below
-        for _ in range(columns):
-            store(cells, div(load(cells), add(mul(load(means), share), least)))
-            cells, means = cells + pitch, means + _LINE
+    for x in range(columns):
+        sums_of_17((means, _LINE), (sums + x * apart, _LINE), n_rows, work)
+        cells, total = plane + x * pitch, means
+        for _ in range(n_rows):
+            store(cells, div(load(cells), add(mul(load(total), share), least)))
+            cells, total = cells + below, total + _LINE
 
 
 @inner
@@ -101,6 +110,35 @@ def _normalize(block, radius, n_images, scratch):
             else:
                 _of_any(first, below, pitch, size, radius, lanes, places)
     return True
+
+
+@inner
+def _within(first, end, length):
+    return first if first > 0 else np.int64(0), end if end < length else length
+
+
+@inner
+def normalize_16(block, lit, responses, maps, scratch):
+    """Do as :func:`normalize` for a radius of 8 and responses of 16 images to a bank, none of which is negative.
+
+    ``lit`` is the box outside of which the images are 0, as :func:`~eventsnn.encode._correlate.respond` returns it.
+    """
+    work, sums, means = (
+        np.int64(scratch[1].ctypes.data),
+        np.int64(scratch[2].ctypes.data),
+        np.int64(scratch[3].ctypes.data),
+    )
+    height, width, none = np.int64(block.shape[1]), np.int64(block.shape[2]) // WIDTH, np.int64(0)
+    top, bottom, left, right = lit
+    for b in range(len(responses)):
+        # A window of ``size`` that begins at a pixel sees the ``size - 1`` after it, too.
+        size, edge = responses[b, 0], responses[b, 2]
+        rows = _within(top - edge - size + 1, bottom - edge, height)
+        columns = _within(left - edge - size + 1, right - edge, width)
+        for m in range(responses[b, 4], responses[b, 5] if rows[0] < rows[1] and columns[0] < columns[1] else none):
+            place = np.int64(block.ctypes.data) + _LINE * ((maps[m] * height + rows[0]) * width + columns[0])
+            extent = rows[1] - rows[0], columns[1] - columns[0]
+            _of_17(place, _LINE * width, _LINE, extent, (work, work, sums, means))
 
 
 @inner

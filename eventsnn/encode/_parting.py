@@ -15,7 +15,6 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from eventsnn.encode._gather import LANES, compresses
-from eventsnn.encode._places import prefetch
 from eventsnn.encode._vectors import splatted
 from eventsnn.jit import inner
 
@@ -26,14 +25,14 @@ _MOST_BINS, _MOST_SITES = 16, 2**14
 def _emit_part(first):
     """Return the code that writes, of ``n`` values, those of one part to ``target``, and returns where they end.
 
-    In the first round ``source`` holds bins and ``sites`` their sites, and bins and sites are put into one word; the
-    memory at ``ahead``, where as many numbers will be written, comes to the cache meanwhile. In the second round
-    ``source`` holds such words, of which only sites are left. All arguments are addresses but ``n`` and ``part``.
+    In the first round ``source`` holds bins and ``sites`` their sites, and bins and sites are put into one word. In the
+    second round ``source`` holds such words, of which only sites are left. All arguments are addresses but ``n`` and
+    ``part``.
     """
 
-    def emit(typing_context, source, sites, n, part, target, ahead):
+    def emit(typing_context, source, sites, n, part, target):
         def generate(context, builder, signature, args):
-            source, sites, n, part, target, ahead = args
+            source, sites, n, part, target = args
             narrow, number = ir.IntType(16), n.type
 
             def splat(value):
@@ -67,11 +66,9 @@ def _emit_part(first):
                 builder.store(found, builder.inttoptr(place, _ROW.as_pointer()), align=2)
                 count = builder.zext(builder.ctpop(builder.bitcast(chosen, ir.IntType(LANES))), number)
                 builder.store(builder.add(place, builder.shl(count, number(1))), end)
-                if first:
-                    prefetch(builder, builder.add(ahead, builder.shl(at, number(1))))
             return builder.load(end)
 
-        return types.intp(*[types.intp] * 6), generate
+        return types.intp(*[types.intp] * 5), generate
 
     return emit
 
@@ -93,20 +90,19 @@ def parts_well(n_sites, bins):
 
 
 @inner
-def part_out(times, sites, n, scratch, dealt, to):
-    """Write ``n`` sites to ``dealt`` in the order of their times, otherwise as they are; all are uint16.
+def part_out(times, sites, n, scratch, dealt):
+    """Write ``n`` sites to the address ``dealt`` in the order of their times, otherwise as they are; all are uint16.
 
     Of times above the most bins none is written. ``scratch`` is uint16, and int64 of at least 5; all but ``sites`` have
-    room for 32 more. ``to`` is three addresses of memory that as many numbers will be written to.
+    room for 32 more.
     """
     words, stops = scratch
-    stops[0], end = np.int64(words.ctypes.data), np.int64(dealt.ctypes.data)
+    stops[0], end = np.int64(words.ctypes.data), dealt
     # All of them first: what has just been written, and not at one blow, is slow to be read.
     for upper in range(4):
-        ahead = to[0] if upper == 0 else to[1] if upper == 1 else to[2]
         bins, of = np.int64(times.ctypes.data), np.int64(sites.ctypes.data)
-        stops[upper + 1] = _first_part(bins, of, n, upper, stops[upper], ahead)
+        stops[upper + 1] = _first_part(bins, of, n, upper, stops[upper])
     for upper in range(4):
         size = (stops[upper + 1] - stops[upper]) >> 1
         for lower in range(4):
-            end = _second_part(stops[upper], end, size, lower, end, end)
+            end = _second_part(stops[upper], end, size, lower, end)

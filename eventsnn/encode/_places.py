@@ -67,34 +67,18 @@ def _emit_write(typing_context, sites, by, channel, y, x):
     return types.void(integer, types.UniTuple(integer, 6), integer, integer, integer), generate
 
 
-def prefetch(builder, address):
-    """Let the cache line of an address come that will be written to."""
-    place, number = builder.inttoptr(address, ir.IntType(8).as_pointer()), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
-    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    builder.call(function, [place, number(1), number(3), number(1)])
-
-
-def _emit_expect(typing_context, address):
-    """Let the cache line of an address come that will be written to."""
-
-    def generate(context, builder, signature, args):
-        prefetch(builder, args[0])
-        return context.get_dummy_value()
-
-    return types.void(types.intp), generate
-
-
-expect: Any = intrinsic(_emit_expect)
 _write: Any = intrinsic(_emit_write)
 
 
 @inner
 def write_places(sites, n, by, to):
-    """Write channel, y and x of ``n`` sites, at least 32 and uint16, to three addresses of uint16; no factor is 0."""
+    """Write channel, y and x of ``n`` sites, at least 32 and uint16, to three addresses of uint16; no factor is 0.
+
+    ``sites`` is an address, too.
+    """
     at = np.int64(0)
     while at < n:
         # The last ones together with some before them, so that nothing is written beyond.
         at = at if at + _LANES <= n else n - _LANES
-        _write(np.int64(sites.ctypes.data) + 2 * at, by, to[0] + 2 * at, to[1] + 2 * at, to[2] + 2 * at)
+        _write(sites + 2 * at, by, to[0] + 2 * at, to[1] + 2 * at, to[2] + 2 * at)
         at += _LANES

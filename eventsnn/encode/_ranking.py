@@ -33,8 +33,8 @@ def rank(bits):
     valid : bool
         Whether no intensity is negative or not finite; else the rest says nothing.
     """
-    found, valid = find(bits, 1)
-    offsets = np.concatenate(([0], found[3]))
+    found, valid = find(bits)
+    offsets = np.concatenate(([0], np.cumsum(found[2][-1])))
     sites, ranked, ranked_bits = (np.empty(offsets[-1], np.int32) for _ in range(3))
     scratch = scratch_arrays(((2, len(bits)), np.int64), ((4, 256), np.int64))
     _rank(bits, found, scratch, sites, ranked, ranked_bits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import accumulate, pairwise
 from threading import Condition
 
@@ -12,6 +13,9 @@ from eventsnn import memory
 _TYPES = {"time": np.int64, "channel": np.uint16, "y": np.uint16, "x": np.uint16}
 # Where the columns of one event end, one after another.
 _ENDS = [0, *accumulate(np.dtype(kind).itemsize for kind in _TYPES.values())]
+
+#: ``Room.take`` of some images
+Take = Callable[[np.ndarray], list[np.ndarray] | None]
 
 
 class Room:

@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from eventsnn.encode._gather import LANES, PAGE, any_high, find, share
+from eventsnn.encode._gather import LANES, PAGE, any_high, fill_8, room_to_find, share, sum_of_8, valid_codes
 from eventsnn.encode._parting import part_out, parts_well
-from eventsnn.encode._places import divisors, expect, write_places
+from eventsnn.encode._places import divisors, write_places
 from eventsnn.encode._ranking import sort
 from eventsnn.jit import inner, lean_kernel, trailing_zeros
 from eventsnn.memory import scratch_arrays
@@ -27,7 +27,6 @@ _GROUP = 8  # buckets that are gone through together where they lie in one bin
 _SHARED = np.uint16(2**15)  # of a bucket in several bins, and a number of its own
 #: Bins that can be told from shared buckets.
 MOST_BINS = 2**15
-_STEP = 16  # intensities between which a cache line is asked for
 
 
 def equal_spikes(bits, bins, shape, take):
@@ -50,84 +49,116 @@ def equal_spikes(bits, bins, shape, take):
     Returns
     -------
     bool
-        False if an intensity is negative or not finite; then the events are not complete.
+        False if an intensity is negative or not finite; then there are no events.
     """
-    found, valid = find(bits, bins)
-    if not valid:
+    n_sites, n_images = bits.shape
+    ordered, ends = room_for_sites(n_sites, n_images)
+    found, room = room_to_find(n_sites, n_images), room_to_order(n_sites)
+    if not _order(bits, bins, (scratch_arrays(*found), scratch_arrays(*room)), ordered, ends):
         return False
-    columns = take(found[3])
-    if columns is None:
-        return True
-    n_sites = len(bits)
-    scratch = scratch_arrays(
+    write(ordered, ends, bins, shape, take)
+    return True
+
+
+def room_for_sites(n_sites, n_images):
+    """Return scratch memory for the sites of all events and for where those of each image end."""
+    kind = np.uint16 if n_sites <= PAGE else np.int32
+    return scratch_arrays(((n_sites * n_images + LANES,), kind), ((n_images,), np.int64))
+
+
+def room_to_order(n_sites):
+    """Return shapes and types of the scratch memory of :func:`order` beside what is found."""
+    return (
         ((_BUCKETS + _GROUP,), np.int32),
         ((_BUCKETS + _GROUP,), np.uint16),
         ((2, _BUCKETS), np.int64),
         ((n_sites + LANES,), np.uint16),
-        ((n_sites + LANES,), np.uint16),
-        ((n_sites,), np.int32),
         ((2, n_sites + 1), np.int64),
         ((4, 256), np.int64),
     )
-    _deal(bits, found, bins, divisors(shape), scratch, *columns)
-    return True
 
 
-@partial(lean_kernel, unroll=True, error_model="numpy")
-def _deal(bits, found, bins, by, scratch, time, channel, y, x):
-    """Write the events."""
+def write(ordered, ends, bins, shape, take):
+    """Write the events of ordered sites where :func:`equal_spikes`'s ``take`` says."""
+    if (columns := take(ends)) is not None:
+        _write(ordered, ends, bins, divisors(shape), *columns)
+
+
+@partial(lean_kernel, error_model="numpy")
+def _order(bits, bins, scratch, ordered, ends):
+    return order(bits, bins, scratch, ordered, ends, np.int64(0)) >= 0
+
+
+@inner
+def order(bits, bins, scratch, ordered, ends, start):
+    """Write the sites of events of equal numbers in each bin, in canonical order, from ``start`` on.
+
+    Return where they end, which is written to ``ends`` for each image, too; or -1 if an intensity is negative or not
+    finite. ``ordered`` has room for 32 more.
+    """
+    found, (times, keys, digits) = scratch[0], scratch[1][3:]
     codes, sites, counts = found[:3]
-    times, near, far, keys, digits = scratch[3:]
-    start, pages, fill, stops = np.int64(0), len(counts) - 1, keys[0], digits[0]
-    at = np.int64(time.ctypes.data), np.int64(channel.ctypes.data), np.int64(y.ctypes.data), np.int64(x.ctypes.data)
-    for i in range(bits.shape[1]):
+    if not valid_codes(bits, found):
+        return np.int64(-1)
+    pages, fill, stops = len(counts) - 1, keys[0], digits[0]
+    for i in range(len(ends)):
         n = counts[pages, i]
-        if n == 0:
-            continue
         size, used = share(n, bins)
-        m, behind = size * used, 2 * start
-        to = at[1] + behind, at[2] + behind, at[3] + behind
-        _equal_times(bits, i, codes[i], sites[i], counts, bins, scratch, at[0] + 8 * start)
-        for t in range(used):
-            for k in range(start + t * size, start + (t + 1) * size):
-                time[np.uint64(k)] = t
-        narrow = by[1] != 0 and m >= LANES
-        if narrow and parts_well(len(bits), bins):
-            part_out(times, sites[i], n, (codes[i], stops), near, to)
-        else:
+        if n > 0:
+            _equal_times(bits, i, codes[i], sites[i], counts, bins, scratch[1])
+        if n > 0 and parts_well(len(bits), bins):
+            to = np.int64(ordered.ctypes.data) + 2 * start
+            part_out(times, sites[i], n, (codes[i], stops), to)
+        elif n > 0:
             for t in range(used):
-                fill[t] = t * size
-            fill[used] = m
+                fill[t] = start + t * size
+            # Those left over go to where the next image's will be.
+            fill[used] = start + size * used
             for page in range(pages):
                 for j in range(counts[page, i], counts[page + 1, i]):
                     bin_ = np.uint64(times[np.uint64(j)])
                     k = fill[bin_]
                     fill[bin_] = k + 1
-                    far[np.uint64(k)] = page * PAGE + sites[i, np.uint64(j)]
-            for j in range(m):
-                near[j] = far[j]
-        if narrow:
-            write_places(near, m, by, to)
+                    ordered[np.uint64(k)] = page * PAGE + sites[i, np.uint64(j)]
+        start += size * used
+        ends[i] = start
+    return start
+
+
+@partial(lean_kernel, error_model="numpy")
+def _write(ordered, ends, bins, by, time, channel, y, x):
+    """Write the events of ordered sites; ``by`` are divisors."""
+    start = np.int64(0)
+    at = np.int64(channel.ctypes.data), np.int64(y.ctypes.data), np.int64(x.ctypes.data)
+    for i in range(len(ends)):
+        m = ends[i] - start
+        size, used = share(m, bins)
+        for t in range(used):
+            for k in range(start + t * size, start + (t + 1) * size):
+                time[np.uint64(k)] = t
+        if by[1] != 0 and m >= LANES:
+            to = at[0] + 2 * start, at[1] + 2 * start, at[2] + 2 * start
+            write_places(np.int64(ordered.ctypes.data) + 2 * start, m, by, to)
         else:
             # Half a site more, so that rounding in float64 never reaches the next number.
             by_plane, by_width = 1.0 / by[0], 1.0 / by[3]
-            for j in range(m):
-                event, site = np.uint64(start + j), far[np.uint64(j)]
+            for event in range(np.uint64(start), np.uint64(start + m)):
+                site = np.int32(ordered[event])
                 map_ = np.int32((site + 0.5) * by_plane)
                 rest = site - map_ * np.int32(by[0])
                 row = np.int32((rest + 0.5) * by_width)
                 channel[event], y[event], x[event] = map_, row, rest - row * np.int32(by[3])
-        start += m
+        start = ends[i]
 
 
 @inner
-def _equal_times(bits, image, codes, sites, counts, bins, scratch, to):
+def _equal_times(bits, image, codes, sites, counts, bins, scratch):
     """Write the bin of each intensity of an image to ``scratch[3]``, one more than the last for those left over.
 
     Codes are dealt into buckets of near ones, and become their buckets. Most buckets lie in one bin as a
     whole; only what is in the others must be sorted.
     """
-    edges, table, shared, times, _, _, keys, digits = scratch
+    edges, table, shared, times, keys, digits = scratch
     n = counts[-1, image]
     low = high = codes[0]
     for j in range(n):
@@ -141,16 +172,24 @@ def _equal_times(bits, image, codes, sites, counts, bins, scratch, to):
         codes[j] = np.uint32(high - codes[j]) >> shift
     for bucket in range(last + _GROUP):
         edges[bucket] = 0
-    for first in range(0, n, _STEP):
-        expect(to + 4 * first)
-        for j in range(first, first + _STEP if first + _STEP < n else n):
-            edges[np.uint64(codes[np.uint64(j)])] += 1
+    # Four at a time, as LLVM does not by itself in kernels of this size (``jit.py``).
+    end = n & ~np.int64(3)
+    for j in range(np.uint64(0), np.uint64(end), np.uint64(4)):
+        edges[np.uint64(codes[j])] += 1
+        edges[np.uint64(codes[j + np.uint64(1)])] += 1
+        edges[np.uint64(codes[j + np.uint64(2)])] += 1
+        edges[np.uint64(codes[j + np.uint64(3)])] += 1
+    for j in range(end, n):
+        edges[np.uint64(codes[np.uint64(j)])] += 1
     size, used = share(n, bins)
     _assign(edges, table, shared, last, n, size, used)
-    for first in range(0, n, _STEP):
-        expect(to + 4 * (n + first))
-        for j in range(first, first + _STEP if first + _STEP < n else n):
-            times[np.uint64(j)] = table[np.uint64(codes[np.uint64(j)])]
+    for j in range(np.uint64(0), np.uint64(end), np.uint64(4)):
+        times[j] = table[np.uint64(codes[j])]
+        times[j + np.uint64(1)] = table[np.uint64(codes[j + np.uint64(1)])]
+        times[j + np.uint64(2)] = table[np.uint64(codes[j + np.uint64(2)])]
+        times[j + np.uint64(3)] = table[np.uint64(codes[j + np.uint64(3)])]
+    for j in range(end, n):
+        times[np.uint64(j)] = table[np.uint64(codes[np.uint64(j)])]
     for j in range(n, n + LANES):
         times[np.uint64(j)] = 0
     m, ordered = np.int64(0), keys[1]
@@ -182,11 +221,9 @@ def _assign(counts, table, shared, last, n, size, used):
     """
     bin_, end, edge, which, held = np.int64(0), np.int64(0), size, np.int64(0), np.int64(0)
     for low in range(0, last + 1, _GROUP):
-        total = np.int64(0)
-        for bucket in range(low, low + _GROUP):
-            total += counts[np.uint64(bucket)]
-            table[np.uint64(bucket)] = bin_
+        total = sum_of_8(np.int64(counts.ctypes.data) + 4 * low)
         if end + total < edge:
+            fill_8(np.int64(table.ctypes.data) + 2 * low, bin_)
             end += total
             continue
         for bucket in range(low, low + _GROUP):

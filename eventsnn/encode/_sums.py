@@ -6,9 +6,15 @@ scratch memory, written: nobody looks at what becomes of it.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from eventsnn.encode._vectors import WIDTH, add, fma, load, repeat, store, zeros
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from eventsnn.encode._vectors import VECTOR, WIDTH, add, fma, load, repeat, store, zeros
 from eventsnn.jit import inner
 
 TERMS = 2  #: outer products that are folded together, with a plain sum
@@ -134,30 +140,50 @@ def roll_across(cells, strips, apart, factors, terms, window, skip):
     put(cells, a, b, c, d)
 
 
-@inner
-def sums_of_17(totals, apart, source, beside, steps, work):
-    """Write the sums of windows of 17 vectors around each of ``steps`` vectors ``beside`` each other; beyond is 0.
+def _emit_sums_of_17(typing_context, totals, source, steps, nothing):
+    """Write the sums of windows of 17 vectors around each of a number of vectors; beyond the first and last is 0.
 
-    Totals are ``apart``. They are those of :func:`window_sums`: sums of 2 and 4 stay in registers until there are 8, of
-    which ``work``, scratch memory for 9 vectors more, takes those that end at each vector and beyond.
+    ``totals`` and ``source`` are the first address and the distance from one to the next. They are those of
+    :func:`window_sums`: sums of 1, 2, 4 and 8 vectors stay in registers, eight steps at a time, so that which one is in
+    which is known beforehand. ``nothing`` is the address of a vector of zeros and of one that is written over.
     """
-    a, b = zeros(), zeros()
-    c, d = zeros(), zeros()
-    e, f = zeros(), zeros()
-    g = zeros()
-    nothing, eights = work, work + _LINE
-    store(nothing, zeros())
-    for step in range(steps + 8):
-        one = load(source + step * beside if step < steps else nothing)
-        two = add(a, one)
-        four = add(b, two)
-        store(eights + step * _LINE, add(d, four))
-        a, b, c = one, c, two
-        d, e = e, f
-        f, g = g, four
-    for step in range(steps):
-        sixteen = add(load(eights + step * _LINE), load(eights + (step + 8) * _LINE))
-        store(totals + step * apart, add(load(source + (step - 8) * beside if step >= 8 else nothing), sixteen))
+
+    def generate(context, builder, signature, args):
+        (totals, apart), (source, beside) = (cgutils.unpack_tuple(builder, pair, 2) for pair in args[:2])
+        steps, nothing = args[2:]
+        number, zero = steps.type, ir.Constant(VECTOR, [0.0] * WIDTH)
+        ones, twos, fours, eights = ([cgutils.alloca_once_value(builder, zero) for _ in range(n)] for n in (1, 2, 4, 8))
+
+        def load(step):
+            inside = builder.icmp_unsigned("<", step, steps)  # what is below 0 is not, either
+            place = builder.select(inside, builder.add(source, builder.mul(step, beside)), nothing)
+            return builder.load(builder.inttoptr(place, VECTOR.as_pointer()), align=4)
+
+        def add(a, b):
+            return builder.fadd(a, b)
+
+        with cgutils.for_range_slice(builder, number(0), builder.add(steps, number(8)), number(8)) as (first, _):
+            for k in range(8):
+                end = builder.add(first, number(k))
+                step, one = builder.sub(end, number(8)), load(end)
+                two = add(builder.load(ones[0]), one)
+                four = add(builder.load(twos[k % 2]), two)
+                eight = add(builder.load(fours[k % 4]), four)
+                sixteen = add(builder.load(eights[k]), eight)
+                for held, value in ((ones[0], one), (twos[k % 2], two), (fours[k % 4], four), (eights[k], eight)):
+                    builder.store(value, held)
+                total = add(load(builder.sub(step, number(8))), sixteen)
+                inside = builder.icmp_unsigned("<", step, steps)
+                place = builder.add(totals, builder.mul(step, apart))
+                place = builder.select(inside, place, builder.add(nothing, number(4 * WIDTH)))
+                builder.store(total, builder.inttoptr(place, VECTOR.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    pair, integer = types.UniTuple(types.int64, 2), types.int64
+    return types.void(pair, pair, integer, integer), generate
+
+
+sums_of_17: Any = intrinsic(_emit_sums_of_17)
 
 
 @inner

@@ -16,7 +16,8 @@ from numba.core.datamodel import models
 from numba.extending import intrinsic, register_model
 
 WIDTH = 16
-_LLVM = ir.VectorType(ir.FloatType(), WIDTH)
+#: of LLVM
+VECTOR = ir.VectorType(ir.FloatType(), WIDTH)
 
 
 class _Vector(types.Type):  # type: ignore[misc]
@@ -27,13 +28,13 @@ class _Vector(types.Type):  # type: ignore[misc]
 @register_model(_Vector)
 class _VectorModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
-        super().__init__(manager, kind, _LLVM)
+        super().__init__(manager, kind, VECTOR)
 
 
 _VECTOR = _Vector()
 
 
-def _place(builder: Any, address: Any, kind: Any = _LLVM) -> Any:
+def _place(builder: Any, address: Any, kind: Any = VECTOR) -> Any:
     return builder.inttoptr(address, kind.as_pointer())
 
 
@@ -83,8 +84,8 @@ def load_some(typing_context, address, count):
     """Return a vector of the first ``count`` values at an address, and zeros; no others are read."""
 
     def emit(builder, at, count):
-        arguments = (_place(builder, at), ir.IntType(32)(4), _first(builder, count), ir.Constant(_LLVM, [0.0] * WIDTH))
-        return _call(builder, f"llvm.masked.load.v{WIDTH}f32.p0", _LLVM, arguments)
+        arguments = (_place(builder, at), ir.IntType(32)(4), _first(builder, count), ir.Constant(VECTOR, [0.0] * WIDTH))
+        return _call(builder, f"llvm.masked.load.v{WIDTH}f32.p0", VECTOR, arguments)
 
     return _by(_VECTOR, (types.int64, types.int64), emit)
 
@@ -131,7 +132,7 @@ def splat(typing_context, value):
 @intrinsic
 def zeros(typing_context):
     """Return a vector of zeros."""
-    return _by(_VECTOR, (), lambda builder: ir.Constant(_LLVM, [0.0] * WIDTH))
+    return _by(_VECTOR, (), lambda builder: ir.Constant(VECTOR, [0.0] * WIDTH))
 
 
 @intrinsic
@@ -155,7 +156,9 @@ def div(typing_context, one, other):
 @intrinsic
 def fma(typing_context, factor, term, total):
     """Return ``factor * term + total``, rounded once."""
-    return _by(_VECTOR, (_VECTOR,) * 3, lambda builder, *values: _call(builder, f"llvm.fma.v{WIDTH}f32", _LLVM, values))
+    return _by(
+        _VECTOR, (_VECTOR,) * 3, lambda builder, *values: _call(builder, f"llvm.fma.v{WIDTH}f32", VECTOR, values)
+    )
 
 
 def _bits(builder: Any, vector: Any) -> Any:
@@ -167,7 +170,7 @@ def either(typing_context, one, other):
     """Return the bits that are set in either of two vectors."""
 
     def emit(builder, *values):
-        return builder.bitcast(builder.or_(*(_bits(builder, value) for value in values)), _LLVM)
+        return builder.bitcast(builder.or_(*(_bits(builder, value) for value in values)), VECTOR)
 
     return _by(_VECTOR, (_VECTOR, _VECTOR), emit)
 
@@ -177,7 +180,7 @@ def only(typing_context, vector, mask):
     """Return the bits of each value that are set in an int32: all of them in -1, all but the sign in 0x7FFFFFFF."""
 
     def emit(builder, value, mask):
-        return builder.bitcast(builder.and_(_bits(builder, value), splatted(builder, mask)), _LLVM)
+        return builder.bitcast(builder.and_(_bits(builder, value), splatted(builder, mask)), VECTOR)
 
     return _by(_VECTOR, (_VECTOR, types.int32), emit)
 
@@ -187,7 +190,7 @@ def drop(typing_context, vector, sizes, threshold):
     """Return a vector with 0 where ``sizes`` are below those of a threshold."""
 
     def emit(builder, value, sizes, threshold):
-        return builder.select(builder.fcmp_ordered("<", sizes, threshold), ir.Constant(_LLVM, [0.0] * WIDTH), value)
+        return builder.select(builder.fcmp_ordered("<", sizes, threshold), ir.Constant(VECTOR, [0.0] * WIDTH), value)
 
     return _by(_VECTOR, (_VECTOR,) * 3, emit)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,16 +17,22 @@ from eventsnn.encode import _values
 from eventsnn.encode._room import Room
 from eventsnn.encode.filters import KERNELS
 from eventsnn.encode.latency import LATENCIES, EqualBins, Latency
-from eventsnn.encode.stages import STAGES, Stage
+from eventsnn.encode.stages import STAGES, Stage, contiguous
 from eventsnn.encode.whitening import UNFITTED, WHITENING
 from eventsnn.events import Events, Shape, check_shape
 from eventsnn.memory import scratch, scratch_empty
 from eventsnn.threads import default_threads, each
 
+if TYPE_CHECKING:
+    from eventsnn.encode._one_pass import OnePass
+
 # Intensities computed at a time by one thread: they and their successors should stay in its cache.
 _BLOCK = 2**20
 # More images share what is done for a block once, but fewer of them are dark at the same pixels.
 _MOST_IMAGES = 64
+# In one pass what stages leave stays in the cache, and only what Python takes for a block counts.
+_MOST_OF_ONE_PASS = 128
+_MOST_PLANS = 64  # sizes of images that an encoder remembers
 _LINE = 16  # images whose values of one pixel fill a cache line
 
 
@@ -121,13 +128,13 @@ class ImageEncoder:
             finite.
         """
         batch = _as_images(images)
-        grids = self._grids(batch.shape[1:])
+        grids, one_pass = self._plan(batch.shape[1:])
         room = Room(len(batch))
 
         def work(start: int, stop: int) -> None:
-            self._encode_block(batch, start, stop, room)
+            self._encode_block(batch, start, stop, room, one_pass)
 
-        _over_blocks(work, len(batch), grids, room.fail)
+        _over_blocks(work, len(batch), _MOST_IMAGES if one_pass is None else _MOST_OF_ONE_PASS, grids, room.fail)
         columns, offsets = room.columns()
         duration = self.latency.duration(grids[-1])
         events = Events.unchecked(**columns, offsets=offsets, shape=grids[-1], duration=duration)
@@ -163,7 +170,7 @@ class ImageEncoder:
         def work(start: int, stop: int) -> None:
             out[start:stop] = first._block(batch, start, stop).transpose(3, 0, 1, 2)
 
-        _over_blocks(work, len(batch), grids)
+        _over_blocks(work, len(batch), _MOST_IMAGES, grids)
         return out
 
     def output_shape(self, height: int, width: int, channels: int = 1) -> Shape:
@@ -230,8 +237,8 @@ class ImageEncoder:
             grids.append(check_shape(stage.output_shape(grids[-1])))
         return grids
 
-    def _block(self, batch: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """Return the intensities of some images, float32 of shape (C, H, W, n_images)."""
+    def _block(self, batch: np.ndarray, start: int, stop: int, stages: int | None = None) -> np.ndarray:
+        """Return what all or the first stages make of some images, float32 of shape (C, H, W, n_images)."""
         images, count = batch[start:stop], stop - start
         block = scratch_empty((*batch.shape[1:], count))
         if batch.dtype == np.uint8 and images.flags.c_contiguous and count:
@@ -242,19 +249,36 @@ class ImageEncoder:
             turn(images, block.reshape(-1, count))
         else:
             block[...] = images.transpose(1, 2, 3, 0)
-        for stage in self.stages:
+        for stage in self.stages[:stages]:
             block = stage.apply(block)
         return block
 
-    def _encode_block(self, batch: np.ndarray, start: int, stop: int, room: Room) -> None:
+    def _plan(self, shape: Shape) -> tuple[list[Shape], OnePass | None]:
+        """Return the grids of images of a shape and of what stages make, and how the last of these are one pass."""
+        if shape not in self._plans:
+            from eventsnn.encode._one_pass import one_pass_of
+
+            if len(self._plans) == _MOST_PLANS:
+                self._plans.clear()
+            grids = self._grids(shape)
+            self._plans[shape] = grids, None if self.pointwise else one_pass_of(self.stages, self.latency, grids)
+        return self._plans[shape]
+
+    @functools.cached_property
+    def _plans(self) -> dict[Shape, tuple[list[Shape], OnePass | None]]:
+        return {}
+
+    def _encode_block(self, batch: np.ndarray, start: int, stop: int, room: Room, one_pass: OnePass | None) -> None:
         from eventsnn.encode._spikes import MOST_BINS, equal_spikes
 
-        block = self._block(batch, start, stop)
-        if not (block.dtype == np.float32 and block.flags.carray):
-            block = np.require(block, np.float32, ["C", "W"])
+        take = partial(room.take, start)
+        if one_pass is not None and one_pass(self._block(batch, start, stop, one_pass.before), take):
+            return
+        # Or something is wrong, which is looked for where it comes from.
+        block = contiguous(self._block(batch, start, stop))
         bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
         if isinstance(self.latency, EqualBins) and self.latency.bins < MOST_BINS and not self.pointwise:
-            if not equal_spikes(bits, self.latency.bins, shape, partial(room.take, start)):
+            if not equal_spikes(bits, self.latency.bins, shape, take):
                 _check_intensities(block, start)
         else:
             from eventsnn.encode._ranking import emit, rank
@@ -269,7 +293,7 @@ class ImageEncoder:
 
 def _as_images(images: Any) -> np.ndarray:
     batch = np.asarray(images)
-    if not (np.issubdtype(batch.dtype, np.integer) or np.issubdtype(batch.dtype, np.floating)):
+    if batch.dtype.kind not in "iuf":
         raise TypeError(f"images expects integers or floats, got {batch.dtype}")
     shape = batch.shape
     if batch.ndim == 2:
@@ -297,13 +321,19 @@ def _check_intensities(block: np.ndarray, start: int) -> None:
 
 
 def _over_blocks(
-    work: Callable[[int, int], None], n_images: int, grids: list[Shape], give_up: Callable[[], object] = lambda: None
+    work: Callable[[int, int], None],
+    n_images: int,
+    most: int,
+    grids: list[Shape],
+    give_up: Callable[[], object] = lambda: None,
 ) -> None:
     """Call ``work(start, stop)`` for blocks that fit the cache, shared by threads; ``give_up`` as of :func:`each`."""
     largest = max(map(math.prod, grids))
     threads = default_threads()
     share = -(-n_images // (threads * _LINE)) * _LINE
-    length = min(_MOST_IMAGES, share, max(1, _BLOCK // largest))
+    length = min(most, share, max(1, _BLOCK // largest))
+    if length > _LINE:
+        length -= length % _LINE
     blocks = [(start, min(start + length, n_images)) for start in range(0, n_images, length or 1)]
 
     def one(block: tuple[int, int]) -> None:

@@ -187,6 +187,11 @@ class Filter:
         """How the kernels are summed."""
         return bank_of(self.kernels)
 
+    @property
+    def mode(self) -> tuple[bool, bool, np.float32]:
+        """What becomes of the sums: whether of their magnitudes, whether with signs, the threshold."""
+        return self.absolute, self.signed, np.float32(self.threshold)
+
     @functools.cached_property
     def window(self) -> int:
         """Side length of the largest kernel, in pixels."""
@@ -212,8 +217,7 @@ class Filter:
         n_images = block.shape[3]
         channels, height, width = self.output_shape(block.shape[:3])
         out = scratch_empty((channels, height, width, n_images))
-        mode = (self.absolute, self.signed, np.float32(self.threshold))
-        correlate(rows(block), self.padding, self.bank, n_images, mode, rows(out))
+        correlate(rows(block), self.padding, self.bank, n_images, self.mode, rows(out))
         return out
 
 
@@ -349,6 +353,12 @@ def _refuse_negative(stage: object, block: np.ndarray) -> None:
         raise ValueError(
             f"{type(stage).__name__} expects intensities of at least 0, found {least:g}; put OnOff() before"
         )
+
+
+def contiguous(block: np.ndarray) -> np.ndarray:
+    """Return a block as kernels take it: float32, contiguous, and writable, since stages may return any."""
+    fits = block.dtype == np.float32 and block.flags.carray
+    return block if fits else np.require(block, np.float32, ["C", "W"])
 
 
 def rows(block: np.ndarray) -> np.ndarray:

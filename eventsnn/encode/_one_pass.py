@@ -1,0 +1,97 @@
+"""Filters, local normalization and latencies in one compiled pass, 16 images at a time.
+
+What a stage leaves for the next one stays in the second-level cache, and Python is called once for many images. Results
+are those of stages one after another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate, chain, pairwise
+
+import numpy as np
+
+from eventsnn.encode._correlate import respond, room_to_correlate
+from eventsnn.encode._gather import room_to_find
+from eventsnn.encode._normalize import normalize_16, room_to_normalize
+from eventsnn.encode._room import Take
+from eventsnn.encode._spikes import MOST_BINS, order, room_for_sites, room_to_order, write
+from eventsnn.encode.latency import EqualBins, Latency
+from eventsnn.encode.stages import Filter, LocalNormalization, Stage, contiguous, rows
+from eventsnn.events import Shape
+from eventsnn.jit import lean_kernel
+from eventsnn.memory import scratch_arrays, scratch_empty
+
+_LANES = 16  # images that are done together
+_RADIUS = 8  # of local normalization, if there is any
+_MOST_SITES = 2**14  # of a grid: 16 of these fill the second-level cache
+
+
+def one_pass_of(stages: Sequence[Stage], latency: Latency, grids: list[Shape]) -> OnePass | None:
+    """Return how the last stages and the latencies are one pass: a filter, perhaps normalized, and equal bins.
+
+    None for other encoders and large images. ``grids`` are those of the images and of what each stage makes.
+    """
+    if not isinstance(latency, EqualBins) or latency.bins >= MOST_BINS or math.prod(grids[-1]) > _MOST_SITES:
+        return None
+    normalized = tuple(stages[-1:]) == (LocalNormalization(_RADIUS),)
+    first = len(stages) - 2 if normalized else len(stages) - 1
+    if first < 0 or not isinstance(filters := stages[first], Filter) or filters.signed:
+        return None
+    return OnePass(first, filters, normalized, latency.bins, grids[first], grids[-1])
+
+
+class OnePass:
+    """The stages from number ``before`` on, and what follows, of images of one size."""
+
+    def __init__(self, before: int, filters: Filter, normalized: bool, bins: int, inner: Shape, outer: Shape) -> None:
+        self.before, self._bins, self._grid = before, bins, outer
+        block, out = (*inner[:2], inner[2] * _LANES), (*outer[:2], outer[2] * _LANES)
+        parts = (
+            [(out, np.float32)],
+            room_to_correlate(block, filters.padding, filters.bank.parts, _LANES),
+            room_to_normalize(out, _RADIUS, _LANES),
+            room_to_find(math.prod(outer), _LANES),
+            room_to_order(math.prod(outer)),
+        )
+        self._room = tuple(chain(*parts))
+        self._ends = list(accumulate(map(len, parts), initial=0))
+        self._parameters = filters.padding, filters.bank.arrays, filters.mode, normalized, bins
+
+    def __call__(self, block: np.ndarray, take: Take) -> bool:
+        """Write the events of a block (C, H, W, N) as ``equal_spikes`` does; return whether all is valid."""
+        n_images = block.shape[3]
+        ordered, ends = room_for_sites(math.prod(self._grid), n_images)
+        block = _filled_up(block) if n_images % _LANES else contiguous(block)
+        arrays = scratch_arrays(*self._room)
+        (out,), *scratch = (arrays[a:b] for a, b in pairwise(self._ends))
+        if not _one_pass(rows(block), block.shape[3], *self._parameters, tuple(scratch), out, ordered, ends):
+            return False
+        write(ordered, ends, self._bins, self._grid, take)
+        return True
+
+
+def _filled_up(block: np.ndarray) -> np.ndarray:
+    """Return a block with images of zeros, so that no code for fewer than 16 is needed."""
+    n_images = block.shape[3]
+    filled = scratch_empty((*block.shape[:3], n_images + -n_images % _LANES))
+    filled[..., :n_images], filled[..., n_images:] = block, 0
+    return filled
+
+
+@partial(lean_kernel, error_model="numpy")
+def _one_pass(block, n_images, padding, bank, mode, normalized, bins, scratch, out, ordered, ends):  # type: ignore[no-untyped-def]
+    lanes, end = np.int64(_LANES), np.int64(0)
+    bits = out.reshape(len(out) * out.shape[1] * (out.shape[2] // _LANES), _LANES).view(np.int32)
+    for start in range(np.int64(0), n_images, lanes):
+        stop = start + lanes if start + lanes < len(ends) else np.int64(len(ends))
+        group = start, lanes, n_images
+        lit = respond(block, padding, bank, group, mode, scratch[0], out, (np.int64(0), lanes))
+        if normalized:
+            normalize_16(out, lit, bank[0], bank[2], scratch[1])
+        end = order(bits, bins, scratch[2:], ordered, ends[start:stop], end)
+        if end < 0:
+            return False
+    return True
