@@ -74,12 +74,11 @@ def _rectify(row, scale, mode, target, shape, pitch):
 @inner
 def _take(block, border, group, tile, seen):
     """Copy some images of a block into a tile with zeros around; return the box outside of which all are 0."""
-    start, lanes, n_images = group
-    channels, height, width = np.int64(len(block)), np.int64(block.shape[1]), np.int64(block.shape[2]) // n_images
+    (start, lanes, n_images), (place, channels, height, width) = group, block
     below, shape = 4 * (width + 2 * border) * lanes, runs(width, lanes, n_images)
     top, bottom, left, right = height, np.int64(0), width, np.int64(0)
     for c in range(channels):
-        source = np.int64(block.ctypes.data) + 4 * (c * height * width * n_images + start)
+        source = place + 4 * (c * height * width * n_images + start)
         target = np.int64(tile.ctypes.data) + (c * (height + 2 * border) + border) * below + 4 * border * lanes
         first, end, low, high, _ = box(source, height, 4 * width * n_images, shape, 4 * n_images, lanes, seen)
         top, bottom = first if first < top else top, end if end > bottom else bottom
@@ -121,26 +120,28 @@ def _gather(cells, source, strides, weights, window, rows, folded, lanes, n_chun
 def _correlate(block, border, bank, n_images, mode, scratch, out):
     for start in range(np.int64(0), n_images, np.int64(WIDTH)):
         lanes = n_images - start if n_images - start < WIDTH else np.int64(WIDTH)
-        respond(block, border, bank, (start, lanes, n_images), mode, scratch, out, (start, n_images))
+        source = np.int64(block.ctypes.data), np.int64(len(block)), np.int64(block.shape[1])
+        group = start, lanes, n_images
+        respond((*source, np.int64(block.shape[2]) // n_images), border, bank, group, mode, scratch, out, group)
 
 
 @inner
 def respond(block, border, bank, group, mode, scratch, out, to):
     """Do as :func:`correlate` for some images: the first of them, how many, and how many there are in all.
 
-    ``to`` is the first of the output's images that they become, and how many it has. Return the box outside of which
-    they are 0, its border included: first row, row after the last, and of pixels.
+    ``block`` is an address and channels, rows and pixels; ``to`` says the same as ``group`` of what they become. Return
+    the box outside of which they are 0, its border included: first row, row after the last, and of pixels.
     """
     responses, weights, maps, scales = bank
-    start, lanes, n_images = group
-    channels, height, n_rows = np.int64(len(block)), np.int64(block.shape[1]) + 2 * border, np.int64(out.shape[1])
-    width, columns = np.int64(block.shape[2]) // n_images + 2 * border, np.int64(out.shape[2]) // to[1]
+    lanes, (_, channels, height, width) = group[1], block
+    height, width, n_rows = height + 2 * border, width + 2 * border, np.int64(out.shape[1])
+    columns = np.int64(out.shape[2]) // to[2]
     tile, strips, row, taps, seen = scratch
     pixels, strip, cells = np.int64(tile.ctypes.data), np.int64(strips.ctypes.data), np.int64(row.ctypes.data)
     apart = np.int64(4 * len(row))
-    beside, below, shape = 4 * lanes, 4 * width * lanes, runs(columns, lanes, to[1])
+    beside, below, shape = 4 * lanes, 4 * width * lanes, runs(columns, lanes, to[2])
     n_chunks = (columns * lanes + CHUNK - 1) // CHUNK
-    if start == 0 or lanes < WIDTH:
+    if group[0] == 0 or lanes < WIDTH:
         erase(pixels, channels * height * width * lanes)
     top, bottom, left, right = _take(block, border, group, tile, seen)
     erase(strip, len(strips) - WIDTH)
@@ -166,6 +167,6 @@ def respond(block, border, bank, group, mode, scratch, out, to):
                 _gather(cells, source, strides, by, window, rows, folded, lanes, n_chunks, taps)
                 by, source = by + 4 * window * window, source + height * below
             for m in range(responses[b, 4], responses[b, 5]):
-                target = np.int64(out.ctypes.data) + 4 * ((maps[m] * n_rows + y) * columns * to[1] + to[0])
-                _rectify(cells, np.int64(scales.ctypes.data) + 4 * m, mode, target, shape, 4 * to[1])
+                target = np.int64(out.ctypes.data) + 4 * ((maps[m] * n_rows + y) * columns * to[2] + to[0])
+                _rectify(cells, np.int64(scales.ctypes.data) + 4 * m, mode, target, shape, 4 * to[2])
     return top, bottom, left, right

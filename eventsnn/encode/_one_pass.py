@@ -16,10 +16,11 @@ import numpy as np
 from eventsnn.encode._correlate import respond, room_to_correlate
 from eventsnn.encode._gather import room_to_find
 from eventsnn.encode._normalize import normalize_16, room_to_normalize
+from eventsnn.encode._pixels import turn_16
 from eventsnn.encode._room import Take
 from eventsnn.encode._spikes import MOST_BINS, order, room_for_sites, room_to_order, write
 from eventsnn.encode.latency import EqualBins, Latency
-from eventsnn.encode.stages import Filter, LocalNormalization, Stage, contiguous, rows
+from eventsnn.encode.stages import Filter, LocalNormalization, Stage, contiguous
 from eventsnn.events import Shape
 from eventsnn.jit import lean_kernel
 from eventsnn.memory import scratch_arrays, scratch_empty
@@ -63,11 +64,20 @@ class OnePass:
     def __call__(self, block: np.ndarray, take: Take) -> bool:
         """Write the events of a block (C, H, W, N) as ``equal_spikes`` does; return whether all is valid."""
         n_images = block.shape[3]
+        return self._run(_NO_BYTES, _filled_up(block) if n_images % _LANES else contiguous(block), n_images, take)
+
+    def of_bytes(self, images: np.ndarray, take: Take) -> bool:
+        """Do the same for contiguous images, uint8 of shape (N, C, H, W)."""
+        n_images, block = len(images), scratch_empty((*images.shape[1:], _LANES))
+        images = images.reshape(n_images, -1)
+        images.flags.writeable = False  # as those of some callers are: another type to Numba
+        return self._run(images, block, n_images, take)
+
+    def _run(self, images: np.ndarray, block: np.ndarray, n_images: int, take: Take) -> bool:
         ordered, ends = room_for_sites(math.prod(self._grid), n_images)
-        block = _filled_up(block) if n_images % _LANES else contiguous(block)
         arrays = scratch_arrays(*self._room)
         (out,), *scratch = (arrays[a:b] for a, b in pairwise(self._ends))
-        if not _one_pass(rows(block), block.shape[3], *self._parameters, tuple(scratch), out, ordered, ends):
+        if not _one_pass(images, block, *self._parameters, tuple(scratch), out, ordered, ends):
             return False
         write(ordered, ends, self._bins, self._grid, take)
         return True
@@ -81,14 +91,24 @@ def _filled_up(block: np.ndarray) -> np.ndarray:
     return filled
 
 
+_NO_BYTES = np.empty((0, 1), np.uint8)
+_NO_BYTES.flags.writeable = False
+
+
 @partial(lean_kernel, error_model="numpy")
-def _one_pass(block, n_images, padding, bank, mode, normalized, bins, scratch, out, ordered, ends):  # type: ignore[no-untyped-def]
-    lanes, end = np.int64(_LANES), np.int64(0)
+def _one_pass(images, block, padding, bank, mode, normalized, bins, scratch, out, ordered, ends):  # type: ignore[no-untyped-def]
+    """Write what ``order`` does of a block, or of bytes that become one 16 at a time; return whether all is valid."""
+    lanes, end, n_images = np.int64(_LANES), np.int64(0), np.int64(block.shape[3])
     bits = out.reshape(len(out) * out.shape[1] * (out.shape[2] // _LANES), _LANES).view(np.int32)
-    for start in range(np.int64(0), n_images, lanes):
+    pixels = block.reshape(len(block) * block.shape[1] * block.shape[2], n_images)
+    source = np.int64(block.ctypes.data), np.int64(len(block)), np.int64(block.shape[1]), np.int64(block.shape[2])
+    to = np.int64(0), lanes, lanes
+    for start in range(np.int64(0), np.int64(len(ends)), lanes):
         stop = start + lanes if start + lanes < len(ends) else np.int64(len(ends))
-        group = start, lanes, n_images
-        lit = respond(block, padding, bank, group, mode, scratch[0], out, (np.int64(0), lanes))
+        if len(images) > 0:
+            turn_16(images[start:stop], pixels)
+        group = np.int64(0) if len(images) > 0 else start, lanes, n_images
+        lit = respond(source, padding, bank, group, mode, scratch[0], out, to)
         if normalized:
             normalize_16(out, lit, bank[0], bank[2], scratch[1])
         end = order(bits, bins, scratch[2:], ordered, ends[start:stop], end)

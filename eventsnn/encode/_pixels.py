@@ -10,7 +10,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from eventsnn.encode._vectors import turned
-from eventsnn.jit import lean_kernel
+from eventsnn.jit import inner, lean_kernel
 
 _SIDE = 16
 _BYTES, _WORDS, _FLOATS = (
@@ -53,3 +53,17 @@ def turn(images, block):
             for q in range(p, p + _SIDE if p + _SIDE < pixels else pixels):
                 for j in range(i, i + _SIDE if i + _SIDE < n_images else n_images):
                     block[q, j] = np.float32(images[j, q])
+
+
+@inner
+def turn_16(images, block):
+    """Write up to 16 images, uint8 of shape (N, pixels), to float32 of shape (pixels, 16); 0 where there is none."""
+    n_images, pixels = images.shape
+    source, target = np.int64(images.ctypes.data), np.int64(block.ctypes.data)
+    for p in range(0, pixels, _SIDE):
+        if p + _SIDE <= pixels and n_images == _SIDE:
+            _turn(source + p, pixels, target + 4 * p * _SIDE, 4 * _SIDE)
+            continue
+        for q in range(p, p + _SIDE if p + _SIDE < pixels else pixels):
+            for j in range(_SIDE):
+                block[q, j] = np.float32(images[j, q]) if j < n_images else np.float32(0)

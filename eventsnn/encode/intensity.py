@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eventsnn.encode import _values
-from eventsnn.encode._room import Room
+from eventsnn.encode._room import Room, Take
 from eventsnn.encode.filters import KERNELS
 from eventsnn.encode.latency import LATENCIES, EqualBins, Latency
 from eventsnn.encode.stages import STAGES, Stage, contiguous
@@ -253,6 +253,11 @@ class ImageEncoder:
             block = stage.apply(block)
         return block
 
+    def _in_one_pass(self, batch: np.ndarray, start: int, stop: int, one_pass: OnePass, take: Take) -> bool:
+        if one_pass.before == 0 and batch.dtype == np.uint8 and batch.flags.c_contiguous:
+            return one_pass.of_bytes(batch[start:stop], take)
+        return one_pass(self._block(batch, start, stop, one_pass.before), take)
+
     def _plan(self, shape: Shape) -> tuple[list[Shape], OnePass | None]:
         """Return the grids of images of a shape and of what stages make, and how the last of these are one pass."""
         if shape not in self._plans:
@@ -269,12 +274,12 @@ class ImageEncoder:
         return {}
 
     def _encode_block(self, batch: np.ndarray, start: int, stop: int, room: Room, one_pass: OnePass | None) -> None:
-        from eventsnn.encode._spikes import MOST_BINS, equal_spikes
-
         take = partial(room.take, start)
-        if one_pass is not None and one_pass(self._block(batch, start, stop, one_pass.before), take):
+        if one_pass is not None and self._in_one_pass(batch, start, stop, one_pass, take):
             return
         # Or something is wrong, which is looked for where it comes from.
+        from eventsnn.encode._spikes import MOST_BINS, equal_spikes
+
         block = contiguous(self._block(batch, start, stop))
         bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
         if isinstance(self.latency, EqualBins) and self.latency.bins < MOST_BINS and not self.pointwise:
@@ -340,4 +345,8 @@ def _over_blocks(
         with scratch():
             work(*block)
 
-    each(one, blocks, min(threads, len(blocks)), give_up)
+    if min(threads, len(blocks)) > 1:
+        each(one, blocks, min(threads, len(blocks)), give_up)
+    else:
+        for block in blocks:
+            one(block)
