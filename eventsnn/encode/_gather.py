@@ -145,28 +145,6 @@ def _emit_count(typing_context, word):
     )
 
 
-def _emit_sum_of_8(typing_context, source):
-    """Return the sum of 8 int32 at an address."""
-
-    def generate(context, builder, signature, args):
-        values = _load(builder, args[0], ir.VectorType(_INT, 8))
-        return builder.sext(_call(builder, "vector.reduce.add", _INT, values), ir.IntType(64))
-
-    return types.int64(types.intp), generate
-
-
-def _emit_fill_8(typing_context, target, value):
-    """Write a number as 8 uint16 to an address."""
-
-    def generate(context, builder, signature, args):
-        _store(builder, splatted(builder, builder.trunc(args[1], _CODE), 8), args[0])
-        return context.get_dummy_value()
-
-    return types.void(types.intp, types.int64), generate
-
-
-sum_of_8: Any = intrinsic(_emit_sum_of_8)
-fill_8: Any = intrinsic(_emit_fill_8)
 _turn: Any = intrinsic(_emit_turn)
 any_high: Any = intrinsic(_emit_any_high)
 _mark: Any = intrinsic(_emit_mark)

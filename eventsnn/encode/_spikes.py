@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from eventsnn.encode._gather import LANES, PAGE, any_high, fill_8, room_to_find, share, sum_of_8, valid_codes
+from eventsnn.encode._eights import count_8, fill_8, look_up_8, sum_of_8
+from eventsnn.encode._gather import LANES, PAGE, any_high, room_to_find, share, valid_codes
 from eventsnn.encode._parting import part_out, parts_well
 from eventsnn.encode._places import divisors, write_places
 from eventsnn.encode._ranking import sort
@@ -172,22 +173,15 @@ def _equal_times(bits, image, codes, sites, counts, bins, scratch):
         codes[j] = np.uint32(high - codes[j]) >> shift
     for bucket in range(last + _GROUP):
         edges[bucket] = 0
-    # Four at a time, as LLVM does not by itself in kernels of this size (``jit.py``).
-    end = n & ~np.int64(3)
-    for j in range(np.uint64(0), np.uint64(end), np.uint64(4)):
-        edges[np.uint64(codes[j])] += 1
-        edges[np.uint64(codes[j + np.uint64(1)])] += 1
-        edges[np.uint64(codes[j + np.uint64(2)])] += 1
-        edges[np.uint64(codes[j + np.uint64(3)])] += 1
+    at, end = np.int64(codes.ctypes.data), n & ~np.int64(7)
+    for j in range(np.int64(0), end, np.int64(8)):
+        count_8(at + 2 * j, np.int64(edges.ctypes.data))
     for j in range(end, n):
         edges[np.uint64(codes[np.uint64(j)])] += 1
     size, used = share(n, bins)
     _assign(edges, table, shared, last, n, size, used)
-    for j in range(np.uint64(0), np.uint64(end), np.uint64(4)):
-        times[j] = table[np.uint64(codes[j])]
-        times[j + np.uint64(1)] = table[np.uint64(codes[j + np.uint64(1)])]
-        times[j + np.uint64(2)] = table[np.uint64(codes[j + np.uint64(2)])]
-        times[j + np.uint64(3)] = table[np.uint64(codes[j + np.uint64(3)])]
+    for j in range(np.int64(0), end, np.int64(8)):
+        look_up_8(at + 2 * j, np.int64(table.ctypes.data), np.int64(times.ctypes.data) + 2 * j)
     for j in range(end, n):
         times[np.uint64(j)] = table[np.uint64(codes[np.uint64(j)])]
     for j in range(n, n + LANES):
