@@ -201,10 +201,13 @@ def _equal_times(bits, image, codes, sites, counts, bins, scratch):
             shared[0, which] += 1
             m += 1
     sort(ordered, m, keys[0], digits)
+    bin_, edge = np.int64(0), size
     for k in range(m):
         j = np.uint64(ordered[k] & _LOW_HALF)
-        bin_ = (k + shared[1, times[j] ^ _SHARED]) // size
-        times[j] = bin_ if bin_ < used else used
+        # Ranks rise, so that nothing need be divided.
+        while bin_ < used and k + shared[1, times[j] ^ _SHARED] >= edge:
+            bin_, edge = bin_ + 1, edge + size
+        times[j] = bin_
 
 
 @inner
@@ -230,5 +233,6 @@ def _assign(counts, table, shared, last, n, size, used):
                 shared[0, which], shared[1, which] = held, first - held
                 held += end - first
                 which += 1
-            bin_ = end // size if end // size < used else used
-            edge = (bin_ + 1) * size if bin_ < used else n + 1
+            while bin_ < used and end >= edge:
+                bin_, edge = bin_ + 1, edge + size
+            edge = edge if bin_ < used else n + 1
