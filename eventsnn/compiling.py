@@ -9,6 +9,7 @@ so ``jit.py`` says with which versions it is used.
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import binding
@@ -17,7 +18,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
 
 from eventsnn.calling import TAG, Target
-from eventsnn.lowering import Lowering, Simplify, StripPhis
+from eventsnn.lowering import Lowering, Simplify
 
 
 class _Flags(compiler.Flags):
@@ -44,6 +45,27 @@ class _Library(JITCodeLibrary):
     """Code whose loops are not unrolled, which would make most of the code and of the work and mostly gains nothing."""
 
     _unrolls = False
+
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Add a function, to be verified together with all that it is linked with."""
+        module = binding.parse_assembly(str(ir_module))
+        module.name = ir_module.name
+        self._optimize_functions(module)
+        self._final_module.link_in(module)
+
+    def finalize(self) -> None:
+        """Link all that is called, directly or not, once, and make machine code of it."""
+        for library in dict.fromkeys(self._called()):
+            self._final_module.link_in(library._get_module_for_linking(), preserve=True)
+        self._final_module.verify()
+        self._optimize_final_module()
+        self._finalize_final_module()
+
+    def _called(self) -> Iterator[Any]:
+        for library in self._linking_libraries:
+            yield library
+            if isinstance(library, _InnerLibrary):
+                yield from library._called()
 
     def _optimize_functions(self, module: Any) -> None:
         """Take variables out of memory and join blocks, so that little is linked: all else is done after that."""
@@ -75,12 +97,15 @@ class _UnrollingLibrary(_Library):
 class _InnerLibrary(_Library):
     """Code for other libraries to link, without machine code."""
 
-    def _optimize_final_module(self) -> None:
-        pass
-
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
+    def finalize(self) -> None:
+        """Let other libraries link each function, which is left out where all calls are inlined."""
+        for function in self._final_module.functions:
+            if not function.is_declaration:
+                function.linkage = "linkonce_odr"
         self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        return self._final_module
 
     def get_pointer_to_function(self, name: str) -> int:
         """Return that there is no such function in machine code."""
@@ -152,7 +177,6 @@ _UNCOUNTED = (
     untyped_passes.FixupArgs,
     Simplify,
     typed_passes.NopythonTypeInference,
-    StripPhis,
     Lowering,
     typed_passes.NoPythonBackend,
 )

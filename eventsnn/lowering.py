@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 from llvmlite import ir as llvm
-from numba.core import ir, lowering, ssa, typed_passes
+from numba.core import ir, lowering, typed_passes
 from numba.core import types as numba_types
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions
@@ -19,6 +19,7 @@ from numba.core.transforms import canonicalize_cfg
 
 from eventsnn.calling import call_type
 from eventsnn.unboxing import Wrapper
+from eventsnn.variables import constant, split
 
 types: Any = numba_types
 _I64 = llvm.IntType(64)
@@ -26,6 +27,9 @@ _I64 = llvm.IntType(64)
 
 class _Lower(lowering.Lower):
     """What functions without counted references become."""
+
+    def _find_singly_assigned_variable(self) -> None:
+        self._singly_assigned_vars, self._blk_local_varmap = constant(self.blocks), {}
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
         """Make the function that Python calls; only what it calls is worth optimizing."""
@@ -219,7 +223,7 @@ class Simplify(FunctionPass):
         state.func_ir.blocks = canonicalize_cfg(state.func_ir.blocks)
         for make in rewrite_registry.rewrites["before-inference"]:
             _rewrite(make(state), state)
-        state.func_ir = ssa.reconstruct_ssa(state.func_ir)
+        split(state.func_ir.blocks)
         state.func_ir._definitions = build_definitions(state.func_ir.blocks)
         return True
 
@@ -232,22 +236,6 @@ def _rewrite(rewrite: Any, state: Any) -> None:
         if rewrite.match(state.func_ir, blocks[key], state.typemap, state.calltypes):
             blocks[key] = rewrite.apply()
             left.append(key)
-
-
-@register_pass(mutates_CFG=False, analysis_only=False)
-class StripPhis(FunctionPass):
-    """Numba's way out of single assignment, without looking lifetimes up after it."""
-
-    _name = "eventsnn_strip_phis"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def run_pass(self, state: Any) -> bool:
-        """Strip a function of its phi nodes."""
-        state.func_ir = typed_passes.PreLowerStripPhis()._strip_phi_nodes(state.func_ir)
-        state.func_ir._definitions = build_definitions(state.func_ir.blocks)
-        return True
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
