@@ -17,6 +17,7 @@ from numba.core.ir_utils import build_definitions
 from numba.core.rewrites import rewrite_registry
 from numba.core.transforms import canonicalize_cfg
 
+from eventsnn.building import Builder, remove_unread
 from eventsnn.calling import call_type
 from eventsnn.unboxing import Wrapper
 from eventsnn.variables import constant, split
@@ -27,6 +28,17 @@ _I64 = llvm.IntType(64)
 
 class _Lower(lowering.Lower):
     """What functions without counted references become."""
+
+    def setup_function(self, fndesc: Any) -> None:
+        """Begin a function."""
+        super().setup_function(fndesc)
+        self.builder = Builder(self.entry_block)
+        self.call_helper = self.call_conv.init_call_helper(self.builder)
+
+    def lower_normal_function(self, fndesc: Any) -> None:
+        """Lower a function."""
+        super().lower_normal_function(fndesc)
+        remove_unread(self.function)
 
     def _find_singly_assigned_variable(self) -> None:
         self._singly_assigned_vars, self._blk_local_varmap = constant(self.blocks), {}
