@@ -213,7 +213,7 @@ def package(tmp_path):
     for name, text in KERNELS.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    for name in ("jit", "compiling", "lowering", "unboxing", "calling"):
+    for name in ("jit", "compiling", "lowering", "variables", "building", "unboxing", "calling"):
         source = Path(jit.__file__).with_name(f"{name}.py")
         (tmp_path / "eventsnn" / source.name).write_text(source.read_text())
 
