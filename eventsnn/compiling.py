@@ -18,7 +18,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
 
 from eventsnn.calling import TAG, Target
-from eventsnn.lowering import Lowering, Simplify
+from eventsnn.lowering import Lowering, Simplify, Translate
 
 
 class _Flags(compiler.Flags):
@@ -173,7 +173,7 @@ _COUNTED = (
     typed_passes.NoPythonBackend,
 )
 _UNCOUNTED = (
-    untyped_passes.TranslateByteCode,
+    Translate,
     untyped_passes.FixupArgs,
     Simplify,
     typed_passes.NopythonTypeInference,

@@ -7,10 +7,11 @@ takes some 30 instructions for an element of an array and 100 for a loop. What i
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from llvmlite import ir as llvm
-from numba.core import ir, lowering, typed_passes
+from numba.core import interpreter, ir, lowering, typed_passes
 from numba.core import types as numba_types
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions
@@ -219,6 +220,33 @@ class _Lower(lowering.Lower):
         builder.store(builder.add(value, step), at)
         more = builder.icmp_signed(">", count, count.type(0))
         return self._structure(self.context.get_value_type(kind), [value, more])
+
+
+class _Interpreter(interpreter.Interpreter):
+    """Numba's reader of bytecode, which looks five times for what kernels do not have."""
+
+    def post_process(self, passes: Any, function: Any) -> Any:
+        """Rewrite blocks of ``with`` and ``try``, lists, dictionaries and calls with stars, where there are any."""
+        names = " ".join({instruction.opname for instruction in self.bytecode})
+        return super().post_process(passes if _REWRITTEN.search(names) else [], function)
+
+
+_REWRITTEN = re.compile("WITH|BLOCK|FINALLY|EXC|SPECIAL|LIST|MAP|DICT|CALL_FUNCTION_|CALL_KW|INTRINSIC")
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class Translate(FunctionPass):
+    """Numba's way from bytecode to its instructions."""
+
+    _name = "eventsnn_translate"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Translate a function."""
+        state.func_ir = _Interpreter(state.func_id).interpret(state.bc)
+        return True
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
