@@ -42,7 +42,8 @@ class _Lower(lowering.Lower):
         remove_unread(self.function)
 
     def _find_singly_assigned_variable(self) -> None:
-        self._singly_assigned_vars, self._blk_local_varmap = constant(self.blocks), {}
+        self._singly_assigned_vars = constant(self.blocks)
+        self._blk_local_varmap: dict[str, Any] = {}
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
         """Make the function that Python calls; only what it calls is worth optimizing."""

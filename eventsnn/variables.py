@@ -21,25 +21,27 @@ def split(blocks: dict[int, Any]) -> None:
     made = {name: places for name, places in _assignments(blocks).items() if len(places) > 1}
     bits = {id(place): 1 << i for i, place in enumerate(place for places in made.values() for place in places)}
     all_of = {name: sum(bits[id(place)] for place in places) for name, places in made.items()}
-    sets = {name: [bits[id(place)] for place in places] for name, places in made.items()}
-    uses = [use for use in _uses(blocks, bits, all_of) if use[2] != 0]
-    for _, name, seen in uses:
-        if len(met := [each for each in sets[name] if each & seen]) > 1:
-            sets[name] = [each for each in sets[name] if not each & seen]
-            sets[name].append(sum(met))
-    named = {
-        name: [(each, places[0].target.scope.redefine(name, places[0].loc)) for each in sets[name][1:]]
-        for name, places in made.items()
-    }
-    for name, others in named.items():
-        for each, variable in others:
-            for place in made[name]:
+    uses = defaultdict(list)
+    for instruction, name, seen in _uses(blocks, bits, all_of):
+        uses[name].append((instruction, seen))
+    for name, places in made.items():
+        for each in _sets([bits[id(place)] for place in places], [seen for _, seen in uses[name]])[1:]:
+            variable = places[0].target.scope.redefine(name, places[0].loc)
+            for place in places:
                 if bits[id(place)] & each:
                     place.target = variable
-    for instruction, name, seen in uses:
-        for each, variable in named[name]:
-            if each & seen:
-                _replace(instruction, name, variable)
+            for instruction, seen in uses[name]:
+                if seen & each:
+                    _replace(instruction, name, variable)
+
+
+def _sets(single: list[int], seen: list[int]) -> list[int]:
+    """Return the sets of assignments of which no use sees those of two."""
+    sets = single
+    for each in seen:
+        if len(met := [one for one in sets if one & each]) > 1:
+            sets = [one for one in sets if not one & each] + [sum(met)]
+    return sets
 
 
 def _assignments(blocks: dict[int, Any]) -> dict[str, list[Any]]:
