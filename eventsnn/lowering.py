@@ -252,7 +252,7 @@ class Translate(FunctionPass):
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class Simplify(FunctionPass):
-    """Numba's rewriting of constant indices, and single assignment, without looking lifetimes up after each."""
+    """Numba's rewriting of constant indices, without looking lifetimes up after each, and variables that are split."""
 
     _name = "eventsnn_simplify"
 
