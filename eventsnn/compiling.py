@@ -91,6 +91,8 @@ class _UnrollingLibrary(_Library):
 class _InnerLibrary(_Library):
     """Code for other libraries to link, without machine code."""
 
+    _shared_module: Any
+
     def finalize(self) -> None:
         """Let other libraries link each function, which is left out where all calls are inlined."""
         for function in self._final_module.functions:
