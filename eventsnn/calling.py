@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 from typing import Any
 
 from llvmlite import ir as llvm
@@ -23,10 +24,21 @@ types: Any = numba_types
 _I64 = llvm.IntType(64)
 
 
-@functools.lru_cache(maxsize=4096)
+_types: dict[Any, Any] = {}
+_implementations: dict[Any, Any] = {}
+
+
 def call_type(function: Any, context: Any, arguments: tuple[Any, ...]) -> Any:
-    """Return the signature with which one of Numba's functions is called."""
-    return function.get_call_type(context, arguments, {})
+    """Return the signature with which one of Numba's functions is called, looked up once in a process."""
+    return _remembered(("call", function, arguments), context.resolve_function_type, function, arguments, {})
+
+
+def _remembered(key: tuple[Any, ...], find: Any, *arguments: Any) -> Any:
+    """Return what is found, unless that is nothing yet."""
+    found = _types.get(key)
+    if found is None and (found := find(*arguments)) is not None:
+        _types[key] = found
+    return found
 
 
 class Typing:
@@ -40,9 +52,23 @@ class Typing:
 
     def resolve_function_type(self, function: Any, arguments: Any, keywords: Any) -> Any:
         """Return the signature of a call."""
-        if type(function) is types.Function and not keywords:
+        own = type(function) in _OWN or function is operator.getitem
+        if own and not keywords:
             return call_type(function, self._context, tuple(arguments))
         return self._context.resolve_function_type(function, arguments, keywords)
+
+    def resolve_setitem(self, target: Any, index: Any, value: Any) -> Any:
+        """Return the signature with which an element is written."""
+        return _remembered(("set", target, index, value), self._context.resolve_setitem, target, index, value)
+
+    def resolve_getattr(self, kind: Any, name: str) -> Any:
+        """Return the type of an attribute."""
+        if not isinstance(kind, types.BaseTuple | types.Array):
+            return self._context.resolve_getattr(kind, name)
+        return _remembered(("get", kind, name), self._context.resolve_getattr, kind, name)
+
+
+_OWN = types.Function, types.NumberClass, str
 
 
 class _Array(models.ArrayModel):
@@ -110,6 +136,15 @@ class Target(CPUContext):
     def call_conv(self) -> CPUCallConv:
         """How functions are called."""
         return Calls(self)
+
+    def get_function(self, function: Any, signature: Any, **first: Any) -> Any:
+        """Return the code of one of Numba's functions, or of ours, as a function; what it is, is looked up once."""
+        found = _implementations.get((function, signature))
+        if found is None:
+            found = _implementations[function, signature] = super().get_function(function, signature, **first)
+        again = object.__new__(type(found))
+        again.__dict__.update(found.__dict__, _context=self)
+        return again
 
     def declare_function(self, module: Any, description: Any) -> Any:
         """Declare a function in a module."""

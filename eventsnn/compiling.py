@@ -9,15 +9,16 @@ so ``jit.py`` says with which versions it is used.
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import binding
-from numba.core import compiler, config, typed_passes, untyped_passes
+from numba.core import cgutils, compiler, config, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager
 
 from eventsnn.calling import TAG, Target
-from eventsnn.lowering import Lowering, Simplify, StripPhis
+from eventsnn.lowering import Lowering, Simplify, Translate
 
 
 class _Flags(compiler.Flags):
@@ -45,15 +46,30 @@ class _Library(JITCodeLibrary):
 
     _unrolls = False
 
-    def _optimize_functions(self, module: Any) -> None:
-        """Take variables out of memory and join blocks, so that little is linked: all else is done after that."""
-        module.data_layout = self._codegen._data_layout
-        builder, passes = self._builder(), binding.create_new_function_pass_manager()
-        passes.add_sroa_pass()
-        passes.add_simplify_cfg_pass()
-        for function in module.functions:
-            if not function.is_declaration:
-                passes.run(function, builder)
+    def add_ir_module(self, ir_module: Any) -> None:
+        """Add a function, to be verified together with all that it is linked with."""
+        self._final_module.link_in(binding.parse_assembly(cgutils.normalize_ir_text(str(ir_module))))
+
+    def finalize(self) -> None:
+        """Link all that is called, directly or not, once, and make machine code of it."""
+        self._link_to(self._final_module)
+        self._final_module.verify()
+        self._optimize_final_module()
+        self._finalize_final_module()
+
+    def _link_to(self, module: Any) -> None:
+        for library in self._called():
+            inner = isinstance(library, _InnerLibrary)
+            module.link_in(library._final_module if inner else library._get_module_for_linking(), preserve=True)
+
+    def _called(self) -> Iterable[Any]:
+        """Return the libraries of all functions that are called; one of Numba's holds what it calls itself."""
+        found, left = {}, list(self._linking_libraries)
+        while left:
+            if (library := left.pop()) not in found:
+                found[library] = True
+                left += library._linking_libraries if isinstance(library, _InnerLibrary) else []
+        return found
 
     def _optimize_final_module(self) -> None:
         builder = self._builder()
@@ -75,12 +91,21 @@ class _UnrollingLibrary(_Library):
 class _InnerLibrary(_Library):
     """Code for other libraries to link, without machine code."""
 
-    def _optimize_final_module(self) -> None:
-        pass
+    _shared_module: Any
 
-    def _finalize_final_module(self) -> None:
-        self._finalize_dynamic_globals()
+    def finalize(self) -> None:
+        """Let other libraries link each function, which is left out where all calls are inlined."""
+        for function in self._final_module.functions:
+            if not function.is_declaration:
+                function.linkage = "linkonce_odr"
         self._finalized = True
+
+    def _get_module_for_linking(self) -> Any:
+        """Return the function with all that it calls, for a function that is compiled Numba's own way."""
+        if self._shared_module is None:
+            self._shared_module = self._final_module.clone()
+            self._link_to(self._shared_module)
+        return self._shared_module
 
     def get_pointer_to_function(self, name: str) -> int:
         """Return that there is no such function in machine code."""
@@ -148,11 +173,10 @@ _COUNTED = (
     typed_passes.NoPythonBackend,
 )
 _UNCOUNTED = (
-    untyped_passes.TranslateByteCode,
+    Translate,
     untyped_passes.FixupArgs,
     Simplify,
     typed_passes.NopythonTypeInference,
-    StripPhis,
     Lowering,
     typed_passes.NoPythonBackend,
 )

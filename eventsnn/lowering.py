@@ -7,18 +7,21 @@ takes some 30 instructions for an element of an array and 100 for a loop. What i
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
 from llvmlite import ir as llvm
-from numba.core import ir, lowering, ssa, typed_passes
+from numba.core import interpreter, ir, lowering, typed_passes
 from numba.core import types as numba_types
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.ir_utils import build_definitions
 from numba.core.rewrites import rewrite_registry
 from numba.core.transforms import canonicalize_cfg
 
+from eventsnn.building import Builder, remove_unread
 from eventsnn.calling import call_type
 from eventsnn.unboxing import Wrapper
+from eventsnn.variables import constant, split
 
 types: Any = numba_types
 _I64 = llvm.IntType(64)
@@ -26,6 +29,21 @@ _I64 = llvm.IntType(64)
 
 class _Lower(lowering.Lower):
     """What functions without counted references become."""
+
+    def setup_function(self, fndesc: Any) -> None:
+        """Begin a function."""
+        super().setup_function(fndesc)
+        self.builder = Builder(self.entry_block)
+        self.call_helper = self.call_conv.init_call_helper(self.builder)
+
+    def lower_normal_function(self, fndesc: Any) -> None:
+        """Lower a function."""
+        super().lower_normal_function(fndesc)
+        remove_unread(self.function)
+
+    def _find_singly_assigned_variable(self) -> None:
+        self._singly_assigned_vars = constant(self.blocks)
+        self._blk_local_varmap: dict[str, Any] = {}
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
         """Make the function that Python calls; only what it calls is worth optimizing."""
@@ -205,9 +223,36 @@ class _Lower(lowering.Lower):
         return self._structure(self.context.get_value_type(kind), [value, more])
 
 
+class _Interpreter(interpreter.Interpreter):
+    """Numba's reader of bytecode, which looks five times for what kernels do not have."""
+
+    def post_process(self, passes: Any, function: Any) -> Any:
+        """Rewrite blocks of ``with`` and ``try``, lists, dictionaries and calls with stars, where there are any."""
+        names = " ".join({instruction.opname for instruction in self.bytecode})
+        return super().post_process(passes if _REWRITTEN.search(names) else [], function)
+
+
+_REWRITTEN = re.compile("WITH|BLOCK|FINALLY|EXC|SPECIAL|LIST|MAP|DICT|CALL_FUNCTION_|CALL_KW|INTRINSIC")
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class Translate(FunctionPass):
+    """Numba's way from bytecode to its instructions."""
+
+    _name = "eventsnn_translate"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Translate a function."""
+        state.func_ir = _Interpreter(state.func_id).interpret(state.bc)
+        return True
+
+
 @register_pass(mutates_CFG=False, analysis_only=False)
 class Simplify(FunctionPass):
-    """Numba's rewriting of constant indices, and single assignment, without looking lifetimes up after each."""
+    """Numba's rewriting of constant indices, without looking lifetimes up after each, and variables that are split."""
 
     _name = "eventsnn_simplify"
 
@@ -219,7 +264,7 @@ class Simplify(FunctionPass):
         state.func_ir.blocks = canonicalize_cfg(state.func_ir.blocks)
         for make in rewrite_registry.rewrites["before-inference"]:
             _rewrite(make(state), state)
-        state.func_ir = ssa.reconstruct_ssa(state.func_ir)
+        split(state.func_ir.blocks)
         state.func_ir._definitions = build_definitions(state.func_ir.blocks)
         return True
 
@@ -232,22 +277,6 @@ def _rewrite(rewrite: Any, state: Any) -> None:
         if rewrite.match(state.func_ir, blocks[key], state.typemap, state.calltypes):
             blocks[key] = rewrite.apply()
             left.append(key)
-
-
-@register_pass(mutates_CFG=False, analysis_only=False)
-class StripPhis(FunctionPass):
-    """Numba's way out of single assignment, without looking lifetimes up after it."""
-
-    _name = "eventsnn_strip_phis"
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def run_pass(self, state: Any) -> bool:
-        """Strip a function of its phi nodes."""
-        state.func_ir = typed_passes.PreLowerStripPhis()._strip_phi_nodes(state.func_ir)
-        state.func_ir._definitions = build_definitions(state.func_ir.blocks)
-        return True
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

@@ -22,7 +22,7 @@ PACKAGE = Path(eventsnn.__file__).parent
 # outside of all: nothing listed may import it.
 ORDER = [
     ("calling",),
-    ("unboxing",),
+    ("building", "unboxing", "variables"),
     ("lowering",),
     ("compiling",),
     ("validation", "threads", "targets", "jit", "ahead", "functions", "checks", "memory", "markup"),
@@ -49,7 +49,7 @@ ORDER = [
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 OUTSIDE = len(ORDER)
 WITHIN_EVENTS = {"events", "columns", "validation", "threads", "targets", "memory", "markup", "notebook"}
-WITHIN_EVENTS |= {"calling", "unboxing", "lowering", "compiling", "jit"}
+WITHIN_EVENTS |= {"building", "calling", "unboxing", "variables", "lowering", "compiling", "jit"}
 BESIDE = {"encode": WITHIN_EVENTS, "io": WITHIN_EVENTS}  # rooms that know only events, and what these are made of
 GPU_ROOMS = ("backends", "parallel")
 

@@ -76,6 +76,33 @@ def test_operators_are_those_of_python(pair):
     assert_same(arithmetic, *pair, np.zeros(7, np.int64))
 
 
+def names(values, n, out):
+    here = 2 * n
+    out[0] = here
+    here = values
+    for j in range(np.uint64(n)):
+        out[j] += here[j]
+    for j in range(n):
+        here = out if j % 2 else values
+        out[j] += here[j] * -j
+    total, step = 0, 1
+    while total < 20:
+        total, step = total + step, total
+        step = step if step > 0 else n
+    if n > 3:
+        late = n
+    for i in range(3):
+        if i > 0:
+            n += late
+        late = i
+    return here[0], total, step, n, late
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_what_is_called_the_same_is_what_was_assigned_last(n):
+    assert_same(names, np.arange(6, dtype=np.float32) + 2, n, np.zeros(6, np.float32))
+
+
 def test_a_division_by_zero_is_an_error():
     with pytest.raises(ZeroDivisionError):
         jit.lean_kernel(arithmetic)(1, 0, np.zeros(7, np.int64))
@@ -117,9 +144,14 @@ def through_numba(cells):
     return scaled_sum(cells, 2.0), sums, np.zeros_like(sums)
 
 
+@jit.inner
+def thrice_the_sum(cells):
+    return scaled_sum(cells, 3.0)
+
+
 @njit
 def from_numba(cells):
-    return scaled_sum(cells, 3.0) + np.sum(cells)
+    return thrice_the_sum(cells) + np.sum(cells)
 
 
 def test_functions_of_either_way_call_those_of_the_other():
@@ -213,7 +245,7 @@ def package(tmp_path):
     for name, text in KERNELS.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    for name in ("jit", "compiling", "lowering", "unboxing", "calling"):
+    for name in ("jit", "compiling", "lowering", "variables", "building", "unboxing", "calling"):
         source = Path(jit.__file__).with_name(f"{name}.py")
         (tmp_path / "eventsnn" / source.name).write_text(source.read_text())
 
