@@ -44,8 +44,6 @@ _known: dict[compiler.Flags, _Flags] = {}
 class _Library(JITCodeLibrary):
     """Code whose loops are not unrolled, which would make most of the code and of the work and mostly gains nothing."""
 
-    _unrolls = False
-
     def add_ir_module(self, ir_module: Any) -> None:
         """Add a function, to be verified together with all that it is linked with."""
         self._final_module.link_in(binding.parse_assembly(cgutils.normalize_ir_text(str(ir_module))))
@@ -80,12 +78,8 @@ class _Library(JITCodeLibrary):
     def _builder(self) -> Any:
         options = binding.create_pipeline_tuning_options(int(config.OPT))
         options.loop_vectorization, options.slp_vectorization = config.LOOP_VECTORIZE, config.SLP_VECTORIZE
-        options.loop_unrolling = self._unrolls
+        options.loop_unrolling = False
         return binding.create_pass_builder(self._codegen._tm, options)
-
-
-class _UnrollingLibrary(_Library):
-    _unrolls = True
 
 
 class _InnerLibrary(_Library):
@@ -180,12 +174,6 @@ _UNCOUNTED = (
     Lowering,
     typed_passes.NoPythonBackend,
 )
-
-
-class UnrollingCompiler(Compiler):
-    """The compiler of entry points that gain from unrolled loops."""
-
-    _library = _UnrollingLibrary
 
 
 class InnerCompiler(Compiler):

@@ -37,21 +37,16 @@ def is_tried(version: str) -> bool:
 OWN_COMPILER = is_tried(numba.__version__)
 
 _ENTRY: dict[str, Any] = {}
-_UNROLLING: dict[str, Any] = {}
 _INNER: dict[str, Any] = {}
 if OWN_COMPILER:
-    from eventsnn.compiling import Compiler, InnerCompiler, UnrollingCompiler
+    from eventsnn.compiling import Compiler, InnerCompiler
 
-    _ENTRY, _UNROLLING = {"pipeline_class": Compiler}, {"pipeline_class": UnrollingCompiler}
-    _INNER = {"pipeline_class": InnerCompiler}
+    _ENTRY, _INNER = {"pipeline_class": Compiler}, {"pipeline_class": InnerCompiler}
 
 
-def kernel(function: Callable[..., Any], unroll: bool = False, **options: Any) -> Any:
-    """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it.
-
-    ``unroll`` is for those that have been measured to gain from unrolled loops more than these take to compile.
-    """
-    options |= {"nogil": True, "no_cfunc_wrapper": True, **(_UNROLLING if unroll else _ENTRY)}
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile an entry point, called from Python; compiled code is kept on disk where there is a place for it."""
+    options |= {"nogil": True, "no_cfunc_wrapper": True, **_ENTRY}
     try:
         return _kept(function, options)
     except RuntimeError as error:  # Numba's word for no such place

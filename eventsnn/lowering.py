@@ -289,3 +289,27 @@ class Lowering(typed_passes.NativeLowering):
     def lowering_class(self) -> Any:
         """Who does it."""
         return _Lower
+
+    def run_pass(self, state: Any) -> bool:
+        """Lower a function."""
+        for block in state.func_ir.blocks.values():
+            for each in block.find_insts(ir.Assign):
+                _check_precision(each, state)
+        return super().run_pass(state)
+
+
+def _check_precision(assignment: Any, state: Any) -> None:
+    """Refuse a variable of two precisions: Numba, which splits more of them, would round at other places.
+
+    What an expression leaves for the next is used where it meets, here and there.
+    """
+    if assignment.target.is_temp:
+        return
+    target, value = state.typemap[assignment.target.name], assignment.value
+    if isinstance(value, ir.Var):
+        given = state.typemap[value.name]
+    else:
+        given = getattr(state.calltypes.get(value), "return_type", None)
+    if isinstance(target, types.Float) and isinstance(given, types.Float) and given != target:
+        name = assignment.target.unversioned_name
+        raise TypeError(f"{state.func_id.func_qualname}: {name} expects one type of float, got {given} and {target}")

@@ -103,6 +103,18 @@ def test_what_is_called_the_same_is_what_was_assigned_last(n):
     assert_same(names, np.arange(6, dtype=np.float32) + 2, n, np.zeros(6, np.float32))
 
 
+def test_a_variable_of_two_precisions_is_refused():
+    def mixed(n):
+        x = np.float32(n)
+        y = x * np.float32(0.1)
+        if n > 1:
+            x = np.float64(n)
+        return x * y
+
+    with pytest.raises(TypeError, match="x expects one type of float, got float32 and float64"):
+        jit.lean_kernel(mixed)(3)
+
+
 def test_a_division_by_zero_is_an_error():
     with pytest.raises(ZeroDivisionError):
         jit.lean_kernel(arithmetic)(1, 0, np.zeros(7, np.int64))
