@@ -235,7 +235,5 @@ def test_encoding_needs_no_kernel_of_a_backend_and_none_a_second_time(tmp_path):
     done = run(ENCODE, tmp_path)
     assert {"_one_pass", "_write"} <= {name.split(".")[-1] for name in done["signatures"]}
     assert not [name for name in done["signatures"] if ".backends." in name]
-    # Stages that are not done in one pass are kernels of their own.
-    apart = "_pixels.turn", "_correlate._correlate", "_normalize._normalize", "_spikes._order"
-    assert done["grown"] == {"radius": {f"eventsnn.encode.{name}": 1 for name in apart}}
+    assert done["grown"] == {}
     assert set(done["signatures"].values()) == {1}

@@ -90,10 +90,7 @@ def _of_any(plane, below, pitch, size, radius, lanes, scratch):
 
 @lean_kernel
 def _normalize(block, radius, n_images, scratch):
-    line, work, sums, means, seen = scratch
-    places = (
-        np.int64(line.ctypes.data), np.int64(work.ctypes.data), np.int64(sums.ctypes.data), np.int64(means.ctypes.data)
-    )  # fmt: skip
+    places, seen = _places(scratch), scratch[4]
     height, width = np.int64(block.shape[1]), np.int64(block.shape[2]) // n_images
     below, pitch = 4 * width * n_images, 4 * n_images
     for c in range(len(block)):
@@ -105,10 +102,7 @@ def _normalize(block, radius, n_images, scratch):
         for start in range(np.int64(0), n_images if top < bottom else 0, np.int64(WIDTH)):
             lanes = n_images - start if n_images - start < WIDTH else np.int64(WIDTH)
             first = plane + top * below + left * pitch + 4 * start
-            if lanes == WIDTH and radius == 8:
-                _of_17(first, below, pitch, size, places)
-            else:
-                _of_any(first, below, pitch, size, radius, lanes, places)
+            _divide(first, below, pitch, size, radius, lanes, places)
     return True
 
 
@@ -118,16 +112,12 @@ def _within(first, end, length):
 
 
 @inner
-def normalize_16(block, lit, responses, maps, scratch):
-    """Do as :func:`normalize` for a radius of 8 and responses of 16 images to a bank, none of which is negative.
+def normalize_16(block, lit, responses, maps, radius, scratch):
+    """Do as :func:`normalize` for responses of 16 images to a bank, none of which is negative.
 
     ``lit`` is the box outside of which the images are 0, as :func:`~eventsnn.encode._correlate.respond` returns it.
     """
-    work, sums, means = (
-        np.int64(scratch[1].ctypes.data),
-        np.int64(scratch[2].ctypes.data),
-        np.int64(scratch[3].ctypes.data),
-    )
+    places = _places(scratch)
     height, width, none = np.int64(block.shape[1]), np.int64(block.shape[2]) // WIDTH, np.int64(0)
     top, bottom, left, right = lit
     for b in range(len(responses)):
@@ -136,9 +126,25 @@ def normalize_16(block, lit, responses, maps, scratch):
         rows = _within(top - edge - size + 1, bottom - edge, height)
         columns = _within(left - edge - size + 1, right - edge, width)
         for m in range(responses[b, 4], responses[b, 5] if rows[0] < rows[1] and columns[0] < columns[1] else none):
-            place = np.int64(block.ctypes.data) + _LINE * ((maps[m] * height + rows[0]) * width + columns[0])
-            extent = rows[1] - rows[0], columns[1] - columns[0]
-            _of_17(place, _LINE * width, _LINE, extent, (work, work, sums, means))
+            first = np.int64(block.ctypes.data) + _LINE * ((maps[m] * height + rows[0]) * width + columns[0])
+            _divide(first, _LINE * width, _LINE, (rows[1] - rows[0], columns[1] - columns[0]), radius, WIDTH, places)
+
+
+@inner
+def _places(scratch):
+    line, work, sums, means, _ = scratch
+    return (
+        np.int64(line.ctypes.data), np.int64(work.ctypes.data), np.int64(sums.ctypes.data), np.int64(means.ctypes.data)
+    )  # fmt: skip
+
+
+@inner
+def _divide(first, below, pitch, size, radius, lanes, places):
+    """Divide up to 16 images by their means within a box of ``size`` rows and columns from an address on."""
+    if lanes == WIDTH and radius == 8:
+        _of_17(first, below, pitch, size, places)
+    else:
+        _of_any(first, below, pitch, size, radius, lanes, places)
 
 
 @inner

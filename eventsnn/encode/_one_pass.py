@@ -26,7 +26,6 @@ from eventsnn.jit import lean_kernel
 from eventsnn.memory import scratch_arrays, scratch_empty
 
 _LANES = 16  # images that are done together
-_RADIUS = 8  # of local normalization, if there is any
 _MOST_SITES = 2**14  # of a grid: 16 of these fill the second-level cache
 
 
@@ -37,29 +36,29 @@ def one_pass_of(stages: Sequence[Stage], latency: Latency, grids: list[Shape]) -
     """
     if not isinstance(latency, EqualBins) or latency.bins >= MOST_BINS or math.prod(grids[-1]) > _MOST_SITES:
         return None
-    normalized = tuple(stages[-1:]) == (LocalNormalization(_RADIUS),)
-    first = len(stages) - 2 if normalized else len(stages) - 1
+    radius = stages[-1].radius if stages and isinstance(stages[-1], LocalNormalization) else 0
+    first = len(stages) - (2 if radius else 1)
     if first < 0 or not isinstance(filters := stages[first], Filter) or filters.signed:
         return None
-    return OnePass(first, filters, normalized, latency.bins, grids[first], grids[-1])
+    return OnePass(first, filters, radius, latency.bins, grids[first], grids[-1])
 
 
 class OnePass:
     """The stages from number ``before`` on, and what follows, of images of one size."""
 
-    def __init__(self, before: int, filters: Filter, normalized: bool, bins: int, inner: Shape, outer: Shape) -> None:
+    def __init__(self, before: int, filters: Filter, radius: int, bins: int, inner: Shape, outer: Shape) -> None:
         self.before, self._bins, self._grid = before, bins, outer
         block, out = (*inner[:2], inner[2] * _LANES), (*outer[:2], outer[2] * _LANES)
         parts = (
             [(out, np.float32)],
             room_to_correlate(block, filters.padding, filters.bank.parts, _LANES),
-            room_to_normalize(out, _RADIUS, _LANES),
+            room_to_normalize(out, radius, _LANES),
             room_to_find(math.prod(outer), _LANES),
             room_to_order(math.prod(outer)),
         )
         self._room = tuple(chain(*parts))
         self._ends = list(accumulate(map(len, parts), initial=0))
-        self._parameters = filters.padding, filters.bank.arrays, filters.mode, normalized, bins
+        self._parameters = filters.padding, filters.bank.arrays, filters.mode, radius, bins
 
     def __call__(self, block: np.ndarray, take: Take) -> bool:
         """Write the events of a block (C, H, W, N) as ``equal_spikes`` does; return whether all is valid."""
@@ -96,7 +95,7 @@ _NO_BYTES.flags.writeable = False
 
 
 @partial(lean_kernel, error_model="numpy")
-def _one_pass(images, block, padding, bank, mode, normalized, bins, scratch, out, ordered, ends):  # type: ignore[no-untyped-def]
+def _one_pass(images, block, padding, bank, mode, radius, bins, scratch, out, ordered, ends):  # type: ignore[no-untyped-def]
     """Write what ``order`` does of a block, or of bytes that become one 16 at a time; return whether all is valid."""
     lanes, end, n_images = np.int64(_LANES), np.int64(0), np.int64(block.shape[3])
     bits = out.reshape(len(out) * out.shape[1] * (out.shape[2] // _LANES), _LANES).view(np.int32)
@@ -109,8 +108,8 @@ def _one_pass(images, block, padding, bank, mode, normalized, bins, scratch, out
             turn_16(images[start:stop], pixels)
         group = np.int64(0) if len(images) > 0 else start, lanes, n_images
         lit = respond(source, padding, bank, group, mode, scratch[0], out, to)
-        if normalized:
-            normalize_16(out, lit, bank[0], bank[2], scratch[1])
+        if radius > 0:
+            normalize_16(out, lit, bank[0], bank[2], radius, scratch[1])
         end = order(bits, bins, scratch[2:], ordered, ends[start:stop], end)
         if end < 0:
             return False
