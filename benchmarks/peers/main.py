@@ -26,6 +26,7 @@ from eventsnn.study import vector_adds_per_second
 ROOT = Path(__file__).parents[2]
 PEERS = ("spyketorch", "spyker-dense", "spyker-sparse", "dense")
 LOOPS = {threads: f"loop, {threads} threads" for threads in (1, 2)}
+ALONE = 3  # times as many turns where nothing but eventsnn is measured
 ROUNDED = 16  # samples of the comparison with rounded weights; each is learnt from on its own
 
 Write = Callable[[dict[str, Any]], None]
@@ -107,6 +108,7 @@ def run(task: Task, peers: Sequence[Peer], repeats: int, write: Write) -> None:
             write({"stage": task.stage, "peer": peer.name, "not_offered": str(reason)})
     if task.alone:  # what two threads can gain at the time
         jobs |= {name: loop(threads) for threads, name in LOOPS.items()}
+        repeats *= ALONE
     answers: dict[str, np.ndarray] = {}
     machine = {"load": os.getloadavg()[0], "vector_adds_per_second": digits(vector_adds_per_second())}
     turns = measure(jobs, repeats, answers.__setitem__)
