@@ -161,4 +161,48 @@ def test_a_machine_without_these_vectors_finds_the_same(tmp_path):
         text=True,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert f"{5 * len(N_IMAGES) + len(SHAPES) * len(INTENSITIES) + 10 * len(FRONTS) + 14} passed" in run.stdout
+    assert f"{5 * len(N_IMAGES) + len(SHAPES) * len(INTENSITIES) + 10 * len(FRONTS) + 25} passed" in run.stdout
+
+
+@dataclass(frozen=True)
+class Returns:
+    """Stage that returns its block as another type or shape."""
+
+    kind: str
+
+    def output_shape(self, shape):
+        return shape
+
+    def apply(self, block):
+        return np.repeat(block, 2, axis=1) if self.kind == "larger" else block.astype(self.kind)
+
+
+@pytest.mark.parametrize("kind", ["f8", "i8", "f2", ">f4"])
+@pytest.mark.parametrize("stages", [FRONTS["normalized"], (*FRONTS["normalized"], Scale(2))], ids=["one pass", "steps"])
+def test_a_stage_may_return_numbers_of_any_type(stages, kind):
+    images = np.random.default_rng(0).integers(0, 256, (20, 12, 12))
+    expected, found = (ImageEncoder(each, EqualBins(15)).encode(images) for each in (stages, (Returns(kind), *stages)))
+    assert found.equals(expected)
+
+
+@pytest.mark.parametrize("stages", [FRONTS["normalized"], ()], ids=["one pass", "steps"])
+def test_a_stage_that_returns_another_shape_than_it_says_is_refused(stages):
+    with pytest.raises(
+        ValueError, match=r"Returns\(kind='larger'\): apply\(\) expects .*\(1, 9, 9, 2\).* got \(1, 18, 9, 2\)"
+    ):
+        ImageEncoder((Returns("larger"), *stages), EqualBins(15)).encode(np.ones((2, 9, 9), np.uint8))
+
+
+class Coarse(Filter):
+    """Filter whose outputs are of few values."""
+
+    def apply(self, block):
+        return np.round(super().apply(block), -2)
+
+
+def test_what_overrides_a_filter_is_asked():
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 12))
+    encoder = ImageEncoder((Coarse([DoG(7, 1, 2)]),), EqualBins(4))
+    expected = ImageEncoder((), EqualBins(4)).encode(encoder.intensities(images))
+    assert encoder.encode(images).equals(expected)
+    assert not ImageEncoder((Filter([DoG(7, 1, 2)]),), EqualBins(4)).encode(images).equals(expected)

@@ -20,7 +20,7 @@ from eventsnn.encode._pixels import turn_16
 from eventsnn.encode._room import Take
 from eventsnn.encode._spikes import MOST_BINS, order, room_for_sites, room_to_order, write
 from eventsnn.encode.latency import EqualBins, Latency
-from eventsnn.encode.stages import Filter, LocalNormalization, Stage, contiguous
+from eventsnn.encode.stages import Filter, LocalNormalization, Stage
 from eventsnn.events import Shape
 from eventsnn.jit import lean_kernel
 from eventsnn.memory import scratch_arrays, scratch_empty
@@ -36,9 +36,9 @@ def one_pass_of(stages: Sequence[Stage], latency: Latency, grids: list[Shape]) -
     """
     if not isinstance(latency, EqualBins) or latency.bins >= MOST_BINS or math.prod(grids[-1]) > _MOST_SITES:
         return None
-    radius = stages[-1].radius if stages and isinstance(stages[-1], LocalNormalization) else 0
+    radius = stages[-1].radius if stages and type(stages[-1]) is LocalNormalization else 0
     first = len(stages) - (2 if radius else 1)
-    if first < 0 or not isinstance(filters := stages[first], Filter) or filters.signed:
+    if first < 0 or type(filters := stages[first]) is not Filter or filters.signed:
         return None
     return OnePass(first, filters, radius, latency.bins, grids[first], grids[-1])
 
@@ -61,9 +61,9 @@ class OnePass:
         self._parameters = filters.padding, filters.bank.arrays, filters.mode, radius, bins
 
     def __call__(self, block: np.ndarray, take: Take) -> bool:
-        """Write the events of a block (C, H, W, N) as ``equal_spikes`` does; return whether all is valid."""
+        """Write the events of a contiguous block (C, H, W, N) as ``equal_spikes`` does; return whether all is valid."""
         n_images = block.shape[3]
-        return self._run(_NO_BYTES, _filled_up(block) if n_images % _LANES else contiguous(block), n_images, take)
+        return self._run(_NO_BYTES, _filled_up(block) if n_images % _LANES else block, n_images, take)
 
     def of_bytes(self, images: np.ndarray, take: Take) -> bool:
         """Do the same for contiguous images, uint8 of shape (N, C, H, W)."""

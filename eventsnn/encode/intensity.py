@@ -250,7 +250,7 @@ class ImageEncoder:
         else:
             block[...] = images.transpose(1, 2, 3, 0)
         for stage in self.stages[:stages]:
-            block = stage.apply(block)
+            block = _applied(stage, block)
         return block
 
     def _in_one_pass(self, batch: np.ndarray, start: int, stop: int, one_pass: OnePass, take: Take) -> bool:
@@ -260,14 +260,16 @@ class ImageEncoder:
 
     def _plan(self, shape: Shape) -> tuple[list[Shape], OnePass | None]:
         """Return the grids of images of a shape and of what stages make, and how the last of these are one pass."""
-        if shape not in self._plans:
+        # Looked up once: another thread may let all of them go at any time.
+        if (plan := self._plans.get(shape)) is None:
             from eventsnn.encode._one_pass import one_pass_of
 
-            if len(self._plans) == _MOST_PLANS:
+            if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
             grids = self._grids(shape)
-            self._plans[shape] = grids, None if self.pointwise else one_pass_of(self.stages, self.latency, grids)
-        return self._plans[shape]
+            plan = grids, None if self.pointwise else one_pass_of(self.stages, self.latency, grids)
+            self._plans[shape] = plan
+        return plan
 
     @functools.cached_property
     def _plans(self) -> dict[Shape, tuple[list[Shape], OnePass | None]]:
@@ -280,7 +282,7 @@ class ImageEncoder:
         # Or something is wrong, which is looked for where it comes from.
         from eventsnn.encode._spikes import MOST_BINS, equal_spikes
 
-        block = contiguous(self._block(batch, start, stop))
+        block = self._block(batch, start, stop)
         bits, shape = block.reshape(-1, stop - start).view(np.int32), block.shape[:3]
         if isinstance(self.latency, EqualBins) and self.latency.bins < MOST_BINS and not self.pointwise:
             if not equal_spikes(bits, self.latency.bins, shape, take):
@@ -313,6 +315,17 @@ def _as_images(images: Any) -> np.ndarray:
         bad = int(np.flatnonzero(~(np.abs(batch) <= limit).all(axis=(1, 2, 3)))[0])
         raise ValueError(f"images expects finite values in the range of float32; image {bad} holds others")
     return batch
+
+
+def _applied(stage: Stage, block: np.ndarray) -> np.ndarray:
+    """Return a stage's output as what follows takes it: compiled code reads what it is told to."""
+    expected = *stage.output_shape(block.shape[:3]), block.shape[3]
+    out = contiguous(stage.apply(block))
+    if out.shape != expected:
+        raise ValueError(
+            f"{stage!r}: apply() expects to return shape {expected}, as output_shape() says, got {out.shape}"
+        )
+    return out
 
 
 def _check_intensities(block: np.ndarray, start: int) -> None:
