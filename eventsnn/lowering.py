@@ -299,7 +299,7 @@ class Lowering(typed_passes.NativeLowering):
 
 
 def _check_precision(assignment: Any, state: Any) -> None:
-    """Refuse a variable of two precisions: Numba, which splits more of them, would round at other places.
+    """Refuse a variable of two precisions, or of integers and floats: Numba, which splits more, would round elsewhere.
 
     What an expression leaves for the next is used where it meets, here and there.
     """
@@ -310,6 +310,6 @@ def _check_precision(assignment: Any, state: Any) -> None:
         given = state.typemap[value.name]
     else:
         given = getattr(state.calltypes.get(value), "return_type", None)
-    if isinstance(target, types.Float) and isinstance(given, types.Float) and given != target:
+    if isinstance(target, types.Float) and isinstance(given, types.Float | types.Integer) and given != target:
         name = assignment.target.unversioned_name
-        raise TypeError(f"{state.func_id.func_qualname}: {name} expects one type of float, got {given} and {target}")
+        raise TypeError(f"{state.func_id.func_qualname}: {name} expects one type of number, got {given} and {target}")

@@ -103,15 +103,25 @@ def test_what_is_called_the_same_is_what_was_assigned_last(n):
     assert_same(names, np.arange(6, dtype=np.float32) + 2, n, np.zeros(6, np.float32))
 
 
-def test_a_variable_of_two_precisions_is_refused():
-    def mixed(n):
-        x = np.float32(n)
-        y = x * np.float32(0.1)
-        if n > 1:
-            x = np.float64(n)
-        return x * y
+def precisions(n):
+    x = np.float32(n)
+    y = x * np.float32(0.1)
+    if n > 1:
+        x = np.float64(n)
+    return x * y
 
-    with pytest.raises(TypeError, match="x expects one type of float, got float32 and float64"):
+
+def counts(n):
+    x = n
+    y = x * x
+    for _ in range(2):
+        x = x + 0.5
+    return x, y
+
+
+@pytest.mark.parametrize(("mixed", "found"), [(precisions, "float32 and float64"), (counts, "int64 and float64")])
+def test_a_variable_of_two_kinds_of_numbers_is_refused(mixed, found):
+    with pytest.raises(TypeError, match=f"x expects one type of number, got {found}"):
         jit.lean_kernel(mixed)(3)
 
 

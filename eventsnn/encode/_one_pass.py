@@ -26,7 +26,7 @@ from eventsnn.jit import lean_kernel
 from eventsnn.memory import scratch_arrays, scratch_empty
 
 _LANES = 16  # images that are done together
-_MOST_SITES = 2**14  # of a grid: 16 of these fill the second-level cache
+_MOST_SITES = 2**13  # of a grid: 16 of these fill half of a second-level cache
 
 
 def one_pass_of(stages: Sequence[Stage], latency: Latency, grids: list[Shape]) -> OnePass | None:

@@ -267,7 +267,8 @@ class ImageEncoder:
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.clear()
             grids = self._grids(shape)
-            plan = grids, None if self.pointwise else one_pass_of(self.stages, self.latency, grids)
+            few = _BLOCK // max(map(math.prod, grids)) < _LINE  # images at a time, whatever is asked for
+            plan = grids, None if self.pointwise or few else one_pass_of(self.stages, self.latency, grids)
             self._plans[shape] = plan
         return plan
 
