@@ -124,7 +124,7 @@ class Compiler(compiler.CompilerBase):
 
     def __init__(self, typing: Any, target: Any, library: Any, args: Any, result: Any, flags: Any, *rest: Any) -> None:
         super().__init__(typing, target, library, args, result, _known.setdefault(flags, _Flags(flags)), *rest)
-        if library is None and self._library is not None:
+        if library is None:
             self.state.library = self._library(self.state.targetctx.codegen(), "kernel")
             self.state.library.enable_object_caching()
         self.state.targetctx = Target.like(self.state.targetctx)

@@ -1,8 +1,7 @@
 """What two threads gain on this machine at all, neighbours included: a loop that needs nothing but its core.
 
-The core's units are busy all the time, as they are in our kernels. Where two of the machine's processors are threads of
-one core, or one of them and a neighbour's, that takes up to twice as long; a loop of operations that wait for each
-other would not show it.
+The core's units are busy all the time. Where two of the machine's processors are threads of one core, or one of them
+and a neighbour's, that takes up to twice as long; a loop of operations that wait for each other would not show it.
 """
 
 from __future__ import annotations

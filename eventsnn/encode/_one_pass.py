@@ -16,7 +16,7 @@ import numpy as np
 from eventsnn.encode._correlate import respond, room_to_correlate
 from eventsnn.encode._gather import room_to_find
 from eventsnn.encode._normalize import normalize_16, room_to_normalize
-from eventsnn.encode._pixels import turn_16
+from eventsnn.encode._pixels import flat, turn_16
 from eventsnn.encode._room import Take
 from eventsnn.encode._spikes import MOST_BINS, order, room_for_sites, room_to_order, write
 from eventsnn.encode.latency import EqualBins, Latency
@@ -67,10 +67,7 @@ class OnePass:
 
     def of_bytes(self, images: np.ndarray, take: Take) -> bool:
         """Do the same for contiguous images, uint8 of shape (N, C, H, W)."""
-        n_images, block = len(images), scratch_empty((*images.shape[1:], _LANES))
-        images = images.reshape(n_images, -1)
-        images.flags.writeable = False  # as those of some callers are: another type to Numba
-        return self._run(images, block, n_images, take)
+        return self._run(flat(images), scratch_empty((*images.shape[1:], _LANES)), len(images), take)
 
     def _run(self, images: np.ndarray, block: np.ndarray, n_images: int, take: Take) -> bool:
         ordered, ends = room_for_sites(math.prod(self._grid), n_images)
@@ -91,7 +88,7 @@ def _filled_up(block: np.ndarray) -> np.ndarray:
 
 
 _NO_BYTES = np.empty((0, 1), np.uint8)
-_NO_BYTES.flags.writeable = False
+_NO_BYTES.flags.writeable = False  # as what ``flat`` returns
 
 
 @partial(lean_kernel, error_model="numpy")

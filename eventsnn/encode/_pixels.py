@@ -40,6 +40,16 @@ def _emit_turn(typing_context, source, stride, target, pitch):
 _turn: Any = intrinsic(_emit_turn)
 
 
+def flat(images):
+    """Return bytes (N, ...) as kernels take them, (N, pixels): not to be written, since those of some callers are not.
+
+    What may be written is another type to Numba.
+    """
+    images = images.reshape(len(images), -1)
+    images.flags.writeable = False
+    return images
+
+
 @lean_kernel
 def turn(images, block):
     """Write uint8 of shape (N, pixels) to float32 of shape (pixels, N)."""

@@ -242,11 +242,9 @@ class ImageEncoder:
         images, count = batch[start:stop], stop - start
         block = scratch_empty((*batch.shape[1:], count))
         if batch.dtype == np.uint8 and images.flags.c_contiguous and count:
-            from eventsnn.encode._pixels import turn
+            from eventsnn.encode._pixels import flat, turn
 
-            images = images.reshape(count, -1)
-            images.flags.writeable = False  # as those of some callers are: another type to Numba
-            turn(images, block.reshape(-1, count))
+            turn(flat(images), block.reshape(-1, count))
         else:
             block[...] = images.transpose(1, 2, 3, 0)
         for stage in self.stages[:stages]:
